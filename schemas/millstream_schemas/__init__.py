@@ -1,0 +1,1 @@
+"""The contract between the services: events, subjects, commands and views (pydantic only)."""

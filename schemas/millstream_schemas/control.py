@@ -1,0 +1,106 @@
+"""Control events: the life of a batch, appended with compare-and-set on the control subject."""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from millstream_schemas.envelope import BatchEvent, BatchId, Contract, Counts
+from millstream_schemas.errors import ErrorInfo
+from millstream_schemas.recipes import PinnedRecipe
+from millstream_schemas.routes import ModelName, Route
+
+Priority = Literal["high", "normal", "low"]
+StopMode = Literal["cancel", "drain"]
+Reason = Annotated[str, StringConstraints(max_length=500)]
+
+TARGET_MAX = 1_000_000
+SLICE_SLOTS_MAX = 64
+
+
+class BatchSpec(Contract):
+    """Everything that decides what a batch makes; pinned at the start, never changed."""
+
+    recipe: PinnedRecipe
+    model: ModelName
+    routes: Annotated[tuple[Route, ...], Field(min_length=1)]
+    target: Annotated[int, Field(ge=1, le=TARGET_MAX)]
+    slice_size: Annotated[int, Field(ge=1, le=SLICE_SLOTS_MAX)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    plan_version: Literal[1] = 1
+    concurrency: Annotated[int, Field(ge=1, le=4096)]
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    priority: Priority = "normal"
+    pool: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")] = "default"
+    topic: str | None = None
+    difficulty: str | None = None
+    sample_type: str | None = None
+    instruction: Annotated[str, StringConstraints(max_length=4000)] | None = None
+    smart_mode: bool = False
+
+    @property
+    def slices(self) -> int:
+        """How many slices the slots are cut into."""
+        return -(-self.target // self.slice_size)
+
+    def slots(self, slice_index: int) -> range:
+        """Return the slots of slice ``slice_index`` (0-based)."""
+        first = slice_index * self.slice_size
+        return range(first, min(first + self.slice_size, self.target))
+
+
+class BatchStarted(BatchEvent):
+    """A batch was asked for; it waits for its first slice to be claimed."""
+
+    type: Literal["batch.started.v1"] = "batch.started.v1"
+    spec: BatchSpec
+    dataset_id: str
+    parent_id: BatchId | None = None
+
+
+class BatchPaused(BatchEvent):
+    """No new call starts until the batch is resumed; calls in flight finish."""
+
+    type: Literal["batch.paused.v1"] = "batch.paused.v1"
+    reason: Reason = ""
+
+
+class BatchResumed(BatchEvent):
+    """A paused batch goes on."""
+
+    type: Literal["batch.resumed.v1"] = "batch.resumed.v1"
+    reason: Reason = ""
+
+
+class BatchStopRequested(BatchEvent):
+    """From here on no call may start; the fence closes every open slice.
+
+    ``error`` is set when a failure, not a person, ends the batch: it then becomes failed.
+    """
+
+    type: Literal["batch.stop_requested.v1"] = "batch.stop_requested.v1"
+    mode: StopMode = "cancel"
+    reason: Reason = ""
+    bound_at: AwareDatetime | None = None
+    error: ErrorInfo | None = None
+
+
+class BatchStopped(BatchEvent):
+    """The batch was stopped; ``counts`` are the fold at this event's own sequence."""
+
+    type: Literal["batch.stopped.v1"] = "batch.stopped.v1"
+    counts: Counts
+
+
+class BatchCompleted(BatchEvent):
+    """Every slot has an outcome; ``counts`` are the fold at this event's own sequence."""
+
+    type: Literal["batch.completed.v1"] = "batch.completed.v1"
+    counts: Counts
+
+
+class BatchFailed(BatchEvent):
+    """The batch can't go on; ``counts`` are the fold at this event's own sequence."""
+
+    type: Literal["batch.failed.v1"] = "batch.failed.v1"
+    error: ErrorInfo
+    counts: Counts

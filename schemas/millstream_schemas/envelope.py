@@ -1,0 +1,73 @@
+"""The part that all events share: CloudEvents field names, the actor, and the kinds of ids."""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+BATCH_ID_PATTERN = r"^batch_[0-9]{9,11}_[0-9a-f]{8}$"
+
+BatchId = Annotated[str, StringConstraints(pattern=BATCH_ID_PATTERN)]
+"""``batch_<unix seconds>_<8 hex>``: no dots and no wildcards, so that it can be a subject token."""
+
+NanoUsd = Annotated[int, Field(ge=0, description="Money in 1e-9 US dollars.")]
+"""Integer money: sums of floats differ between a live fold and a rebuild."""
+
+
+class Contract(BaseModel):
+    """Base of every model of the contract: frozen, and tolerant of fields of a newer writer.
+
+    Infinity and NaN are refused: JSON has no words for them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Actor(Contract):
+    """Who caused an event; set by the server, never taken from a client."""
+
+    kind: Literal["user", "key", "system", "node"]
+    id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Event(Contract):
+    """An immutable fact in the log.
+
+    ``id``, ``source``, ``subject`` and ``time`` are CloudEvents 1.0 attributes. ``time`` is the
+    writer's clock and serves display only: order, age and "at time" come from the stream.
+    ``id`` is random per append: a writer whose answer was lost finds its own id in the log.
+    An event is caused by a command (``command_id``) or by an earlier event (``causation_id``).
+    """
+
+    id: str
+    source: str
+    subject: str
+    time: AwareDatetime
+    actor: Actor
+    command_id: str | None = None
+    causation_id: str | None = None
+    schema_version: int = 1
+
+
+class BatchEvent(Event):
+    """An event of one batch."""
+
+    batch_id: BatchId
+
+
+class Counts(Contract):
+    """What became of a batch's slots, and what it cost; the four slot counts add up to the target.
+
+    Tokens and cost cover every attempt, also failed and rejected ones. ``cost_nano_usd`` is None
+    as long as no attempt had a known price: unknown is not zero.
+    """
+
+    generated: Annotated[int, Field(ge=0)] = 0
+    failed: Annotated[int, Field(ge=0)] = 0
+    abandoned: Annotated[int, Field(ge=0)] = 0
+    pending: Annotated[int, Field(ge=0)] = 0
+    rejected: Annotated[int, Field(ge=0, description="Attempts refused by validation.")] = 0
+    attempts_failed: Annotated[int, Field(ge=0, description="Attempts lost to an error.")] = 0
+    tokens_in: Annotated[int, Field(ge=0)] = 0
+    tokens_out: Annotated[int, Field(ge=0)] = 0
+    cost_nano_usd: NanoUsd | None = None
+    wasted_nano_usd: NanoUsd | None = None

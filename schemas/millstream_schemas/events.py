@@ -1,0 +1,86 @@
+"""All events as one discriminated union, and how a stored payload becomes one."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from millstream_schemas import control, notes, slices
+from millstream_schemas.envelope import BatchEvent
+from millstream_schemas.upcasters import upcast
+
+AnyEvent = Annotated[
+    control.BatchStarted
+    | control.BatchPaused
+    | control.BatchResumed
+    | control.BatchStopRequested
+    | control.BatchStopped
+    | control.BatchCompleted
+    | control.BatchFailed
+    | slices.SliceClaimed
+    | slices.SampleGenerated
+    | slices.SampleAttemptFailed
+    | slices.SampleRejected
+    | slices.SampleFailed
+    | slices.SampleAbandoned
+    | slices.SliceClosed
+    | notes.StuckDetected
+    | notes.StuckCleared
+    | notes.BudgetWarned
+    | notes.RouteThrottled,
+    Field(discriminator="type"),
+]
+
+EVENT_CLASSES: tuple[type[BatchEvent], ...] = get_args(get_args(AnyEvent)[0])
+EVENT_TYPES: frozenset[str] = frozenset(
+    str(cls.model_fields["type"].default) for cls in EVENT_CLASSES
+)
+
+_ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+class UnknownEventError(ValueError):
+    """The event's type is of a newer writer; readers count and skip it."""
+
+
+class MalformedEventError(ValueError):
+    """The stored bytes are not an event; readers count and skip them."""
+
+
+def parse(payload: bytes) -> AnyEvent:
+    """Return the event stored as ``payload``, brought up to the present version.
+
+    Raises:
+        UnknownEventError: no reader of this version knows the type.
+        MalformedEventError: not JSON, or a known type with impossible fields.
+    """
+    try:
+        document = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise MalformedEventError(f"not JSON: {payload[:80]!r}") from error
+    if not isinstance(document, dict):
+        raise MalformedEventError(f"not an object: {payload[:80]!r}")
+    return from_document(document)
+
+
+def from_document(document: Mapping[str, Any]) -> AnyEvent:
+    """Return the event of a decoded payload; raises as ``parse`` does."""
+    try:
+        current = upcast(document)
+    except (LookupError, TypeError, ValueError) as error:
+        raise MalformedEventError(f"no upcaster can read {document.get('type')!r}") from error
+    kind = current.get("type")
+    if not isinstance(kind, str):
+        raise MalformedEventError(f"type is {kind!r}, not a text")
+    if kind not in EVENT_TYPES:
+        raise UnknownEventError(f"unknown event type {kind!r}")
+    try:
+        return _ADAPTER.validate_python(current)
+    except ValidationError as error:
+        raise MalformedEventError(str(error)) from error
+
+
+def dump(event: BatchEvent) -> bytes:
+    """Return the bytes that are stored; fields without a value are left out."""
+    return event.model_dump_json(exclude_none=True).encode()

@@ -1,0 +1,51 @@
+"""Note events: annotations that never touch a batch's state or its version."""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from millstream_schemas.envelope import BatchEvent, Contract
+
+StuckRule = Literal["no_worker", "no_progress", "lost_node", "stop_overdue", "poison"]
+
+
+class StuckFinding(Contract):
+    """Why a batch counts as stuck, in words for a person."""
+
+    rule: StuckRule
+    since: AwareDatetime
+    idle_s: Annotated[float, Field(ge=0)]
+    threshold_s: Annotated[float, Field(gt=0)]
+    cause: Annotated[str, StringConstraints(max_length=500)]
+    suggestion: Annotated[str, StringConstraints(max_length=500)] = ""
+
+
+class StuckDetected(BatchEvent):
+    """A watchdog found the batch stuck."""
+
+    type: Literal["batch.stuck_detected.v1"] = "batch.stuck_detected.v1"
+    finding: StuckFinding
+
+
+class StuckCleared(BatchEvent):
+    """A batch that was stuck goes on, or ended."""
+
+    type: Literal["batch.stuck_cleared.v1"] = "batch.stuck_cleared.v1"
+    rule: StuckRule
+
+
+class BudgetWarned(BatchEvent):
+    """A budget is used to the given share (0..1)."""
+
+    type: Literal["batch.budget_warned.v1"] = "batch.budget_warned.v1"
+    budget: Literal["cost", "tokens", "duration", "failures", "attempts"]
+    used: Annotated[float, Field(ge=0)]
+
+
+class RouteThrottled(BatchEvent):
+    """A provider asked for fewer calls; written once per route and cooldown."""
+
+    type: Literal["route.throttled.v1"] = "route.throttled.v1"
+    model: str
+    until: AwareDatetime
+    message: Annotated[str, StringConstraints(max_length=500)] = ""

@@ -1,0 +1,138 @@
+"""Slice events: what was made, each carrying its slice's whole state after it (the fence)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from millstream_schemas.control import SLICE_SLOTS_MAX
+from millstream_schemas.envelope import BatchEvent, Contract, NanoUsd
+from millstream_schemas.errors import ErrorCategory, ErrorInfo
+from millstream_schemas.recipes import Cell
+
+Bitmap = Annotated[str, StringConstraints(pattern=r"^(0|[1-9a-f][0-9a-f]{0,15})$")]
+"""Up to 64 slots of a slice as lower-case hex without leading zeros, so that equal sets are equal
+texts; bit i is slot ``first + i``. Hex, since JSON numbers above 2**53 lose bits in a browser."""
+
+
+class SliceState(Contract):
+    """A slice after an event: enough for a successor to go on from this event alone.
+
+    ``epoch`` counts claims: a rival's epoch means that the lease is lost. ``attempts`` holds
+    the attempts used by open slots (offset in the slice, as text, to count).
+    ``barren_claims`` counts the claims since the last outcome (the poison rule).
+    """
+
+    epoch: Annotated[int, Field(ge=0)] = 0
+    node: str = ""
+    generated: Bitmap = "0"
+    failed: Bitmap = "0"
+    abandoned: Bitmap = "0"
+    attempts: dict[str, int] = {}
+    rejected: Annotated[int, Field(ge=0)] = 0
+    attempts_failed: Annotated[int, Field(ge=0)] = 0
+    tokens_in: Annotated[int, Field(ge=0)] = 0
+    tokens_out: Annotated[int, Field(ge=0)] = 0
+    cost_nano_usd: NanoUsd | None = None
+    wasted_nano_usd: NanoUsd | None = None
+    errors: dict[ErrorCategory, int] = {}
+    last_error: ErrorInfo | None = None
+    barren_claims: Annotated[int, Field(ge=0)] = 0
+    closed: bool = False
+
+
+class SliceEvent(BatchEvent):
+    """An event of one slice, appended with compare-and-set on the slice's subject."""
+
+    slice: Annotated[int, Field(ge=0)]
+    after: SliceState
+
+
+class Usage(Contract):
+    """What one call used; None where the provider did not say."""
+
+    tokens_in: Annotated[int, Field(ge=0)] | None = None
+    tokens_out: Annotated[int, Field(ge=0)] | None = None
+    cost_nano_usd: NanoUsd | None = None
+    latency_ms: Annotated[float, Field(ge=0)] | None = None
+    first_token_ms: Annotated[float, Field(ge=0)] | None = None
+
+
+class AttemptEvent(SliceEvent):
+    """An event about one LLM call for one slot."""
+
+    slot: Annotated[int, Field(ge=0)]
+    attempt: Annotated[int, Field(ge=1)]
+    cell: Cell
+    model: str
+    provider: str
+    usage: Usage = Usage()
+    request_id: str | None = None
+    prompt_hash: str | None = None
+
+
+class SliceClaimed(SliceEvent):
+    """A node leased the slice; no call of this lease starts before this event is stored."""
+
+    type: Literal["slice.claimed.v1"] = "slice.claimed.v1"
+    rescue_of: str | None = Field(None, description="The node whose lease had run out.")
+
+
+class SampleGenerated(AttemptEvent):
+    """An answer passed validation: the outcome of its slot, never reversed."""
+
+    type: Literal["sample.generated.v1"] = "sample.generated.v1"
+    content: dict[str, Any]
+    finish_reason: str | None = None
+
+
+class SampleAttemptFailed(AttemptEvent):
+    """A call failed; the slot is tried again unless a SampleFailed follows."""
+
+    type: Literal["sample.attempt_failed.v1"] = "sample.attempt_failed.v1"
+    category: ErrorCategory
+    message: Annotated[str, StringConstraints(max_length=2000)]
+    status_code: int | None = None
+    retry_in_s: Annotated[float, Field(ge=0)] | None = None
+
+
+class SampleRejected(AttemptEvent):
+    """An answer came but failed validation; kept with its reason."""
+
+    type: Literal["sample.rejected.v1"] = "sample.rejected.v1"
+    rule: str
+    message: Annotated[str, StringConstraints(max_length=2000)]
+    answer: Annotated[str, StringConstraints(max_length=20_000)] = ""
+    finish_reason: str | None = None
+
+
+class SampleFailed(AttemptEvent):
+    """The slot used up its attempts (or met an error that is never retried): its outcome."""
+
+    type: Literal["sample.failed.v1"] = "sample.failed.v1"
+    category: ErrorCategory
+    message: Annotated[str, StringConstraints(max_length=2000)]
+
+
+class SampleAbandoned(AttemptEvent):
+    """A call was cancelled by a stop; ``usage`` is an estimate from what had arrived."""
+
+    type: Literal["sample.abandoned.v1"] = "sample.abandoned.v1"
+    estimated: bool = True
+
+
+class SliceClosed(SliceEvent):
+    """The stop fence closed the slice: its open slots are abandoned, no lease can write to it."""
+
+    type: Literal["slice.closed.v1"] = "slice.closed.v1"
+
+
+def bits(bitmap: str) -> int:
+    """Return the integer whose bit i stands for offset i of a slice."""
+    return int(bitmap, 16)
+
+
+def bitmap(value: int) -> str:
+    """Return ``value`` (0 <= value < 2**64) as a bitmap."""
+    if not 0 <= value < 1 << SLICE_SLOTS_MAX:
+        raise ValueError(f"bitmap {value} is outside 64 bits")
+    return f"{value:x}"

@@ -1,0 +1,241 @@
+"""Answers about batches: what /v1 returns, the relay sends and the projector computes.
+
+Every answer of the projector carries ``as_of``, the stream sequence up to which it is true.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from millstream_schemas.control import Priority
+from millstream_schemas.envelope import Contract, Counts
+from millstream_schemas.errors import ErrorCategory, ErrorInfo
+from millstream_schemas.notes import StuckFinding
+from millstream_schemas.slices import Usage
+
+State = Literal["queued", "running", "paused", "stopping", "stopped", "completed", "failed"]
+STATES: tuple[State, ...] = (
+    "queued",
+    "running",
+    "paused",
+    "stopping",
+    "stopped",
+    "completed",
+    "failed",
+)
+FINAL_STATES: frozenset[State] = frozenset({"stopped", "completed", "failed"})
+
+
+class BatchView(Contract):
+    """One batch, as of stream sequence ``sequence`` (its last change).
+
+    ``version`` is the last control sequence: what If-Match compares.
+    ``finished_at`` is null while the batch lives. Times are stream times in UTC.
+    """
+
+    id: str
+    dataset_id: str
+    parent_id: str | None = None
+    state: State
+    model: str
+    provider: str
+    recipe: str
+    recipe_hash: str
+    target: int
+    counts: Counts
+    concurrency: int
+    slice_size: int
+    seed: int
+    priority: Priority = "normal"
+    topic: str | None = None
+    difficulty: str | None = None
+    sample_type: str | None = None
+    instruction: str | None = None
+    smart_mode: bool = False
+    started_by: str = ""
+    started_at: datetime
+    last_progress_at: datetime | None = None
+    finished_at: datetime | None = None
+    stop_reason: str | None = None
+    stopped_by: str | None = None
+    error: ErrorInfo | None = Field(None, description="Why the batch failed.")
+    last_error: ErrorInfo | None = Field(None, description="The latest error of any attempt.")
+    errors: dict[ErrorCategory, int] = {}
+    stuck: StuckFinding | None = None
+    anomalies: int = Field(0, description="Events that broke an invariant; must be 0.")
+    version: int
+    sequence: int
+
+
+class BatchPage(Contract):
+    """A page of batches, newest first, with counts per state over all that match the filter."""
+
+    batches: tuple[BatchView, ...]
+    next_cursor: str | None = None
+    total: int
+    states: dict[str, int] = {}
+    as_of: int
+
+
+class BatchAnswer(Contract):
+    """One batch."""
+
+    batch: BatchView
+    as_of: int
+
+
+class SampleView(Contract):
+    """One accepted sample."""
+
+    id: str = Field(description="`<batch id>-<slot>`.")
+    batch_id: str
+    slot: int
+    attempt: int
+    topic: str
+    area: str
+    difficulty: str
+    sample_type: str
+    model: str
+    provider: str
+    content: dict[str, Any]
+    usage: Usage
+    created_at: datetime
+    sequence: int
+
+
+class SamplePage(Contract):
+    """A page of samples in stream order."""
+
+    samples: tuple[SampleView, ...]
+    next_cursor: str | None = None
+    total: int
+    as_of: int
+
+
+class EventView(Contract):
+    """One stored event: its sequence, the stream's time and the payload as stored."""
+
+    sequence: int
+    stored_at: datetime
+    subject: str
+    event: dict[str, Any]
+
+
+class EventPage(Contract):
+    """Events of one batch in stream order."""
+
+    events: tuple[EventView, ...]
+    next_cursor: str | None = None
+    as_of: int
+
+
+class Tally(Contract):
+    """A name and how often it stands."""
+
+    name: str
+    count: int
+
+
+class Statistics(Contract):
+    """The whole dataset in numbers."""
+
+    total: int
+    batches: int
+    states: dict[str, int]
+    difficulties: tuple[Tally, ...]
+    topics: tuple[Tally, ...]
+    sample_types: tuple[Tally, ...]
+    models: tuple[Tally, ...]
+    average_lengths: dict[str, float]
+    unique_topics: int
+    tokens_in: int
+    tokens_out: int
+    cost_nano_usd: int | None
+    as_of: int
+
+
+class StuckAnswer(Contract):
+    """The batches that a watchdog holds for stuck; reading it changes nothing."""
+
+    batches: tuple[BatchView, ...]
+    as_of: int
+
+
+class Quality(Contract):
+    """How the samples of one batch look; lengths in characters."""
+
+    batch_id: str
+    total_samples: int
+    total_tokens: int
+    average_tokens: float
+    average_lengths: dict[str, float]
+    difficulties: dict[str, int]
+    topics: dict[str, int]
+    sample_types: dict[str, int]
+    rejected: int
+    failed: int
+    as_of: int
+
+
+class QueryError(Contract):
+    """A query that could not be answered."""
+
+    code: Literal["not_found", "invalid", "behind", "busy", "failed"]
+    message: str
+
+
+class BatchQuery(Contract):
+    """Ask for one batch. ``min_sequence``: answer only once everything up to it is folded."""
+
+    batch_id: str
+    min_sequence: int = 0
+
+
+class HistoryQuery(Contract):
+    """Ask for a page of batches."""
+
+    states: tuple[State, ...] = ()
+    model: str | None = None
+    recipe: str | None = None
+    text: str | None = None
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 50
+    min_sequence: int = 0
+
+
+class SamplesQuery(Contract):
+    """Ask for a page of samples, of one batch or of all."""
+
+    batch_id: str | None = None
+    text: str | None = None
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 50
+    min_sequence: int = 0
+
+
+class EventsQuery(Contract):
+    """Ask for stored events of one batch after a sequence."""
+
+    batch_id: str
+    after: int = 0
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    min_sequence: int = 0
+
+
+class PlainQuery(Contract):
+    """Ask for something about everything."""
+
+    min_sequence: int = 0
+
+
+QUERIES: dict[str, tuple[type[Contract], type[Contract]]] = {
+    "history": (HistoryQuery, BatchPage),
+    "batch": (BatchQuery, BatchAnswer),
+    "samples": (SamplesQuery, SamplePage),
+    "events": (EventsQuery, EventPage),
+    "statistics": (PlainQuery, Statistics),
+    "stuck": (PlainQuery, StuckAnswer),
+    "quality": (BatchQuery, Quality),
+}
+"""Query name -> (request, answer); an error is a QueryError under header ``Millstream-Error``."""
