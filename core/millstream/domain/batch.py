@@ -1,0 +1,299 @@
+"""The batch: its state and the fold that makes it from events.
+
+``apply`` is total: any history folds and none raises; events that break a rule change nothing
+but ``anomalies``. The legal transitions are those of docs/architecture.md, "A batch's life".
+"""
+
+# rpds classes take no [] at run time, so annotations must stay unevaluated.
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from rpds import HashTrieMap
+
+from millstream.domain import slice as slices
+from millstream.domain.recorded import Recorded
+from millstream.domain.totals import Totals
+from millstream_schemas import control, notes
+from millstream_schemas import slices as slice_events
+from millstream_schemas.envelope import BatchEvent, Counts
+from millstream_schemas.errors import ErrorCategory, ErrorInfo
+from millstream_schemas.slices import SliceEvent, SliceState
+from millstream_schemas.views import State
+
+Phase = Literal["unknown", "active", "paused", "stopping", "stopped", "completed", "failed"]
+FINAL_PHASES: frozenset[Phase] = frozenset({"stopped", "completed", "failed"})
+
+LEGAL: dict[type[BatchEvent], frozenset[Phase]] = {
+    control.BatchStarted: frozenset({"unknown"}),
+    control.BatchPaused: frozenset({"active"}),
+    control.BatchResumed: frozenset({"paused"}),
+    control.BatchStopRequested: frozenset({"active", "paused"}),
+    control.BatchStopped: frozenset({"stopping"}),
+    control.BatchCompleted: frozenset({"active", "paused"}),
+    control.BatchFailed: frozenset({"stopping"}),
+}
+"""Control event -> phases from which it may be appended; queued and running are both active."""
+
+LastEvent = control.BatchStopped | control.BatchCompleted | control.BatchFailed
+
+_LAST_PHASE: dict[type[LastEvent], Phase] = {
+    control.BatchStopped: "stopped",
+    control.BatchCompleted: "completed",
+    control.BatchFailed: "failed",
+}
+
+_PROGRESS: frozenset[type[BatchEvent]] = frozenset(
+    {
+        slice_events.SampleGenerated,
+        slice_events.SampleAttemptFailed,
+        slice_events.SampleRejected,
+        slice_events.SampleFailed,
+    }
+)
+"""Events that show a live worker at work; a claim or a stop does not."""
+
+
+class SliceTail(NamedTuple):
+    """What is known of one slice: its state and the sequence of its last event.
+
+    ``late`` is the mask of slots whose outcome came after the batch had ended.
+    """
+
+    sequence: int
+    state: SliceState
+    late: int = 0
+
+
+_NEW_SLICE = SliceTail(0, SliceState())
+
+
+@dataclass(frozen=True)
+class BatchState:
+    """A batch as of its last folded event; a batch nobody started has phase ``unknown``.
+
+    ``late`` counts outcomes that came after the final event: kept, paid, not in the dataset.
+    """
+
+    batch_id: str
+    phase: Phase = "unknown"
+    started: Recorded[control.BatchStarted] | None = None
+    stop: Recorded[control.BatchStopRequested] | None = None
+    finished_at: datetime | None = None
+    final_counts: Counts | None = None
+    error: ErrorInfo | None = None
+    control_sequence: int = 0
+    note_sequence: int = 0
+    sequence: int = 0
+    slices: HashTrieMap[int, SliceTail] = field(default_factory=HashTrieMap)
+    totals: Totals = field(default_factory=Totals)
+    errors: HashTrieMap[ErrorCategory, int] = field(default_factory=HashTrieMap)
+    last_error: ErrorInfo | None = None
+    last_progress_at: datetime | None = None
+    stuck: notes.StuckFinding | None = None
+    late: int = 0
+    anomalies: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the batch ended: nothing leaves such a state."""
+        return self.phase in FINAL_PHASES
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the batch was started and has not ended."""
+        return self.phase != "unknown" and not self.is_final
+
+    @property
+    def spec(self) -> control.BatchSpec:
+        """What was asked for.
+
+        Raises:
+            LookupError: the batch was never started.
+        """
+        if self.started is None:
+            raise LookupError(f"batch {self.batch_id} was never started")
+        return self.started.event.spec
+
+    @property
+    def state(self) -> State:
+        """The state in the words users see; the first claimed slice makes a batch running."""
+        if self.phase in {"active", "unknown"}:
+            return "running" if len(self.slices) else "queued"
+        return self.phase  # type: ignore[return-value]  # the two others were handled above
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the slots, and the cost; for an ended batch as its last event says."""
+        if self.final_counts is not None:
+            return self.final_counts
+        target = self.started.event.spec.target if self.started else 0
+        done = self.totals.generated + self.totals.failed + self.totals.abandoned
+        return Counts(**self.totals._asdict(), pending=max(0, target - done))
+
+    def slice_size(self, index: int) -> int:
+        """Return how many slots slice ``index`` has (0 for one outside the batch)."""
+        if self.started is None:
+            return 0
+        spec = self.started.event.spec
+        return max(0, min(spec.slice_size, spec.target - index * spec.slice_size))
+
+
+def apply(
+    state: BatchState, recorded: Recorded[BatchEvent], *, trusted: bool = False
+) -> BatchState:
+    """Return the state after one stored event.
+
+    Redelivery changes nothing: each subject's own sequence only grows. ``trusted`` takes an
+    event as the state that a sound log leads to; a reader that starts from the tails alone
+    uses it, since it has not seen what came before them.
+    """
+    event = recorded.event
+    if isinstance(event, SliceEvent):
+        return _apply_slice(state, recorded, event, trusted=trusted)
+    if type(event) in LEGAL:
+        return _apply_control(state, recorded, event, trusted=trusted)
+    return _apply_note(state, recorded, event)
+
+
+def _apply_control(
+    state: BatchState, recorded: Recorded[BatchEvent], event: BatchEvent, *, trusted: bool
+) -> BatchState:
+    if recorded.sequence <= state.control_sequence:
+        return state
+    is_legal = _is_legal(state, event, trusted=trusted)
+    state = replace(
+        state,
+        control_sequence=recorded.sequence,
+        sequence=max(state.sequence, recorded.sequence),
+        anomalies=state.anomalies + (not is_legal),
+    )
+    if not is_legal:
+        return state
+    match event:
+        case control.BatchStarted():
+            started = Recorded(recorded.sequence, recorded.stored_at, event)
+            return replace(state, phase="active", started=started)
+        case control.BatchPaused():
+            return replace(state, phase="paused")
+        case control.BatchResumed():
+            return replace(state, phase="active")
+        case control.BatchStopRequested():
+            stop = Recorded(recorded.sequence, recorded.stored_at, event)
+            return replace(state, phase="stopping", stop=stop)
+        case control.BatchStopped() | control.BatchCompleted() | control.BatchFailed():
+            return _end(state, recorded.stored_at, event, trusted=trusted)
+        case _:
+            raise AssertionError(f"{type(event).__name__} stands in LEGAL but has no case")
+
+
+def _is_legal(state: BatchState, event: BatchEvent, *, trusted: bool) -> bool:
+    """Tell whether ``event`` may move the batch on; one with open slots can't complete."""
+    if state.phase not in LEGAL[type(event)]:
+        return False
+    return trusted or not isinstance(event, control.BatchCompleted) or not state.counts.pending
+
+
+def _end(state: BatchState, at: datetime, event: LastEvent, *, trusted: bool) -> BatchState:
+    # A reader of control events alone has folded no slice and must believe the event.
+    counts = event.counts if trusted else state.counts
+    return replace(
+        state,
+        phase=_LAST_PHASE[type(event)],
+        finished_at=at,
+        final_counts=counts,
+        error=event.error if isinstance(event, control.BatchFailed) else None,
+        stuck=None,
+        anomalies=state.anomalies + (event.counts != counts),
+    )
+
+
+def _apply_slice(
+    state: BatchState, recorded: Recorded[BatchEvent], event: SliceEvent, *, trusted: bool
+) -> BatchState:
+    tail = state.slices.get(event.slice, _NEW_SLICE)
+    if recorded.sequence <= tail.sequence:
+        return state
+    size = state.slice_size(event.slice)
+    if not size or (state.is_final and not trusted):
+        return _apply_stray(state, recorded, event, size)
+    before = tail.state
+    after, broken = slices.merge(
+        before, event.after, size, may_abandon=trusted or state.phase == "stopping"
+    )
+    has_new_errors = after.errors != before.errors
+    return _changed(
+        state,
+        sequence=max(state.sequence, recorded.sequence),
+        slices=state.slices.insert(event.slice, SliceTail(recorded.sequence, after)),
+        totals=state.totals.moved(before, after),
+        errors=_moved_errors(state.errors, before, after) if has_new_errors else state.errors,
+        last_error=(after.last_error if has_new_errors else None) or state.last_error,
+        last_progress_at=recorded.stored_at if type(event) in _PROGRESS else state.last_progress_at,
+        anomalies=state.anomalies + broken,
+    )
+
+
+def _changed(state: BatchState, **changes: object) -> BatchState:
+    """Do as ``replace`` does without calling the constructor: a third off the time of a fold."""
+    changed = object.__new__(BatchState)
+    vars(changed).update(vars(state), **changes)
+    return changed
+
+
+def _apply_stray(
+    state: BatchState, recorded: Recorded[BatchEvent], event: SliceEvent, size: int
+) -> BatchState:
+    """Note an event of no slot of the batch, or one after its end: neither makes the dataset.
+
+    Its sequence is kept, so that a redelivery is known as such. A claim after the end is no
+    anomaly: its node reads the end before its first call and goes away.
+    """
+    tail = state.slices.get(event.slice, _NEW_SLICE)
+    outcomes = slices.resolved(event.after) & slices.full_mask(size) & ~slices.resolved(tail.state)
+    fresh = (outcomes & ~tail.late).bit_count()
+    late_tail = SliceTail(recorded.sequence, tail.state, tail.late | outcomes)
+    return replace(
+        state,
+        sequence=max(state.sequence, recorded.sequence),
+        slices=state.slices.insert(event.slice, late_tail),
+        late=state.late + fresh,
+        anomalies=state.anomalies + (fresh > 0 or not size),
+    )
+
+
+def _moved_errors(
+    errors: HashTrieMap[ErrorCategory, int], before: SliceState, after: SliceState
+) -> HashTrieMap[ErrorCategory, int]:
+    for category, count in after.errors.items():
+        grown = count - before.errors.get(category, 0)
+        if grown:
+            errors = errors.insert(category, errors.get(category, 0) + grown)
+    return errors
+
+
+def _apply_note(state: BatchState, recorded: Recorded[BatchEvent], event: BatchEvent) -> BatchState:
+    if recorded.sequence <= state.note_sequence:
+        return state
+    state = replace(
+        state,
+        note_sequence=recorded.sequence,
+        sequence=max(state.sequence, recorded.sequence),
+    )
+    match event:
+        case notes.StuckDetected() if state.is_live:
+            return replace(state, stuck=event.finding)
+        case notes.StuckCleared():
+            return replace(state, stuck=None)
+        case _:
+            return state
+
+
+def fold(batch_id: str, history: list[Recorded[BatchEvent]]) -> BatchState:
+    """Return the state after a whole history of one batch."""
+    state = BatchState(batch_id)
+    for recorded in history:
+        state = apply(state, recorded)
+    return state

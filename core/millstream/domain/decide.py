@@ -1,0 +1,131 @@
+"""What follows from a command or from the state itself: events, or a refusal in words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from millstream.domain.batch import LEGAL, BatchState, Phase
+from millstream_schemas import commands, control, subjects
+from millstream_schemas.envelope import Actor, BatchEvent, Counts
+from millstream_schemas.errors import ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Who writes an event, when, and because of what; the impure part, made outside."""
+
+    new_id: Callable[[], str]
+    time: datetime
+    actor: Actor
+    source: str
+    command_id: str | None = None
+    causation_id: str | None = None
+
+    def envelope(self, batch_id: str, subject: str) -> dict[str, Any]:
+        """Return the envelope fields of one new event."""
+        return {
+            "id": self.new_id(),
+            "source": self.source,
+            "subject": subject,
+            "time": self.time,
+            "actor": self.actor,
+            "command_id": self.command_id,
+            "causation_id": self.causation_id,
+            "batch_id": batch_id,
+        }
+
+    def control(self, batch_id: str) -> dict[str, Any]:
+        """Return the envelope fields of a control event."""
+        return self.envelope(batch_id, subjects.control(batch_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A command that the state forbids; ``allowed`` names the commands that it takes now."""
+
+    code: str
+    message: str
+    allowed: tuple[str, ...] = ()
+
+
+Decision = BatchEvent | Refusal | None
+"""An event to append, a refusal, or None: it is already so."""
+
+_ALLOWED: dict[Phase, tuple[str, ...]] = {
+    "active": ("stop", "pause"),
+    "paused": ("stop", "resume"),
+    "stopping": (),
+}
+
+
+def decide(state: BatchState, command: commands.BatchCommand, stamp: Stamp) -> Decision:
+    """Return what ``command`` leads to in ``state``; the caller appends it with the fence."""
+    if state.phase == "unknown":
+        return Refusal("not_found", f"batch {state.batch_id} does not exist")
+    match command:
+        case commands.StopBatch():
+            return _stop(state, command, stamp)
+        case commands.PauseBatch():
+            if state.phase == "paused":
+                return None
+            if state.phase != "active":
+                return _refuse(state, "paused")
+            return control.BatchPaused(**stamp.control(state.batch_id), reason=command.reason)
+        case commands.ResumeBatch():
+            if state.phase == "active":
+                return None
+            if state.phase != "paused":
+                return _refuse(state, "resumed")
+            return control.BatchResumed(**stamp.control(state.batch_id), reason=command.reason)
+
+
+def _stop(state: BatchState, command: commands.StopBatch, stamp: Stamp) -> Decision:
+    if state.phase in {"stopping", "stopped"}:
+        return None
+    if state.phase not in LEGAL[control.BatchStopRequested]:
+        return _refuse(state, "stopped")
+    return control.BatchStopRequested(
+        **stamp.control(state.batch_id), mode=command.mode, reason=command.reason
+    )
+
+
+def _refuse(state: BatchState, done: str) -> Refusal:
+    return Refusal(
+        "invalid_transition",
+        f"batch {state.batch_id} is {state.state} and can't be {done}",
+        _ALLOWED.get(state.phase, ()),
+    )
+
+
+def fail(state: BatchState, error: ErrorInfo, stamp: Stamp) -> Decision:
+    """Return the request to end a batch that can't go on, None if it is ending already."""
+    if state.phase not in LEGAL[control.BatchStopRequested]:
+        return None
+    return control.BatchStopRequested(
+        **stamp.control(state.batch_id), reason=error.message[:500], error=error
+    )
+
+
+def complete(state: BatchState, stamp: Stamp) -> control.BatchCompleted | None:
+    """Return the completion of a batch whose every slot has an outcome, else None."""
+    if state.phase not in LEGAL[control.BatchCompleted] or state.counts.pending:
+        return None
+    return control.BatchCompleted(**stamp.control(state.batch_id), counts=state.counts)
+
+
+def end_stop(
+    state: BatchState, counts: Counts, stamp: Stamp
+) -> control.BatchStopped | control.BatchFailed:
+    """Return the last event of a stopping batch whose slices are all closed.
+
+    Raises:
+        LookupError: the batch is not stopping: no stop was requested, or it has ended.
+    """
+    if state.stop is None or state.phase != "stopping":
+        raise LookupError(f"batch {state.batch_id} is {state.state}, not stopping")
+    error = state.stop.event.error
+    envelope = stamp.control(state.batch_id)
+    if error is not None:
+        return control.BatchFailed(**envelope, error=error, counts=counts)
+    return control.BatchStopped(**envelope, counts=counts)

@@ -1,0 +1,186 @@
+"""The state of one slice and the pure steps between its events.
+
+A slice event carries the whole state after it. Writers make the next state here; the fold
+merges what it reads here. Outcomes only ever grow: a slot that has one keeps it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from millstream_schemas.errors import ErrorCategory, ErrorInfo
+from millstream_schemas.slices import SliceState, Usage, bitmap, bits
+
+Outcome = Literal["generated", "failed"]
+
+_NEVER_SHRINKING = (
+    "epoch",
+    "rejected",
+    "attempts_failed",
+    "tokens_in",
+    "tokens_out",
+    "cost_nano_usd",
+    "wasted_nano_usd",
+)
+
+
+def full_mask(size: int) -> int:
+    """Return the mask of a slice of ``size`` slots (1..64) in which every slot is resolved."""
+    return (1 << size) - 1
+
+
+def resolved(state: SliceState) -> int:
+    """Return the mask of slots that have an outcome."""
+    return bits(state.generated) | bits(state.failed) | bits(state.abandoned)
+
+
+def open_offsets(state: SliceState, size: int) -> list[int]:
+    """Return the offsets (0-based) of the slots without an outcome, in order."""
+    done = resolved(state)
+    return [offset for offset in range(size) if not done >> offset & 1]
+
+
+def is_done(state: SliceState, size: int) -> bool:
+    """Tell whether nothing is left to do in the slice."""
+    return state.closed or resolved(state) == full_mask(size)
+
+
+def claimed(state: SliceState, node: str) -> SliceState:
+    """Return the state after ``node`` leased the slice: a new epoch fences the holder before."""
+    return state.model_copy(
+        update={
+            "epoch": state.epoch + 1,
+            "node": node,
+            "barren_claims": state.barren_claims + 1,
+        }
+    )
+
+
+def with_outcome(state: SliceState, offset: int, outcome: Outcome) -> SliceState:
+    """Return the state after the slot at ``offset`` got its outcome."""
+    marked = bitmap(bits(getattr(state, outcome)) | 1 << offset)
+    attempts = {key: value for key, value in state.attempts.items() if key != str(offset)}
+    return state.model_copy(update={outcome: marked, "attempts": attempts, "barren_claims": 0})
+
+
+def with_usage(state: SliceState, usage: Usage, *, wasted: bool) -> SliceState:
+    """Return the state after a call was paid; ``wasted``: it gave no accepted sample."""
+    update: dict[str, int | None] = {
+        "tokens_in": state.tokens_in + (usage.tokens_in or 0),
+        "tokens_out": state.tokens_out + (usage.tokens_out or 0),
+    }
+    if usage.cost_nano_usd is not None:
+        update["cost_nano_usd"] = (state.cost_nano_usd or 0) + usage.cost_nano_usd
+        if wasted:
+            update["wasted_nano_usd"] = (state.wasted_nano_usd or 0) + usage.cost_nano_usd
+    return state.model_copy(update=update)
+
+
+def with_failed_attempt(
+    state: SliceState, offset: int, error: ErrorInfo, *, counts: bool, rejected: bool
+) -> SliceState:
+    """Return the state after an attempt gave no sample.
+
+    Args:
+        state: The state before.
+        offset: The slot's offset in the slice.
+        error: What went wrong.
+        counts: Whether an attempt is used up (a rate limit uses none).
+        rejected: Validation refused the answer, rather than the call failing.
+    """
+    attempts = dict(state.attempts)
+    if counts:
+        attempts[str(offset)] = attempts.get(str(offset), 0) + 1
+    tally = "rejected" if rejected else "attempts_failed"
+    errors: dict[ErrorCategory, int] = dict(state.errors)
+    errors[error.category] = errors.get(error.category, 0) + 1
+    return state.model_copy(
+        update={
+            "attempts": attempts,
+            tally: getattr(state, tally) + 1,
+            "errors": errors,
+            "last_error": error,
+        }
+    )
+
+
+def closed(state: SliceState, size: int) -> SliceState:
+    """Return the state after the stop fence: open slots are abandoned, nothing is writable."""
+    left = full_mask(size) & ~resolved(state)
+    return state.model_copy(
+        update={
+            "abandoned": bitmap(bits(state.abandoned) | left),
+            "attempts": {},
+            "closed": True,
+        }
+    )
+
+
+def merge(
+    old: SliceState, new: SliceState, size: int, *, may_abandon: bool
+) -> tuple[SliceState, int]:
+    """Return (``old`` moved on to ``new``, number of broken rules).
+
+    A writer behind the fence always carries everything before it, so for a sound log the result
+    is ``new``. For any other log the first outcome of a slot stands and money never shrinks.
+    """
+    if _follows(old, new, size, may_abandon=may_abandon):
+        return new, 0
+    return _salvaged(old, new, size, may_abandon=may_abandon)
+
+
+def _follows(old: SliceState, new: SliceState, size: int, *, may_abandon: bool) -> bool:
+    """Tell whether ``new`` breaks no rule: each slot has one outcome at most, nothing shrinks."""
+    generated, failed, abandoned = bits(new.generated), bits(new.failed), bits(new.abandoned)
+    return (
+        # Masks that share no bit add up to their union.
+        generated + failed + abandoned == generated | failed | abandoned <= full_mask(size)
+        and not bits(old.generated) & ~generated
+        and not bits(old.failed) & ~failed
+        and not bits(old.abandoned) & ~abandoned
+        and (may_abandon or (new.abandoned == old.abandoned and new.closed == old.closed))
+        and old.closed <= new.closed
+        and old.epoch <= new.epoch
+        and old.rejected <= new.rejected
+        and old.attempts_failed <= new.attempts_failed
+        and old.tokens_in <= new.tokens_in
+        and old.tokens_out <= new.tokens_out
+        and _highest(old.cost_nano_usd, new.cost_nano_usd) == new.cost_nano_usd
+        and _highest(old.wasted_nano_usd, new.wasted_nano_usd) == new.wasted_nano_usd
+        and (old.errors == new.errors or _highest_each(old.errors, new.errors) == new.errors)
+    )
+
+
+def _salvaged(
+    old: SliceState, new: SliceState, size: int, *, may_abandon: bool
+) -> tuple[SliceState, int]:
+    """Return (what of ``new`` may stand after ``old``, number of fields that had to change)."""
+    taken = resolved(old)
+    kept: dict[str, Any] = {}
+    for name in ("generated", "failed", "abandoned"):
+        before = bits(getattr(old, name))
+        fresh = bits(getattr(new, name)) & full_mask(size) & ~taken
+        if name == "abandoned" and not may_abandon:
+            fresh = 0
+        taken |= fresh
+        kept[name] = bitmap(before | fresh)
+    for name in _NEVER_SHRINKING:
+        kept[name] = _highest(getattr(old, name), getattr(new, name))
+    kept["errors"] = _highest_each(old.errors, new.errors)
+    kept["closed"] = old.closed or (new.closed and may_abandon)
+    broken = sum(getattr(new, name) != value for name, value in kept.items())
+    return new.model_copy(update=kept), broken
+
+
+def _highest(old: int | None, new: int | None) -> int | None:
+    if old is None or new is None:
+        return new if old is None else old
+    return max(old, new)
+
+
+def _highest_each(
+    old: Mapping[ErrorCategory, int], new: Mapping[ErrorCategory, int]
+) -> dict[ErrorCategory, int]:
+    merged = dict(old)
+    for category, count in new.items():
+        merged[category] = max(merged.get(category, 0), count)
+    return merged

@@ -1,0 +1,85 @@
+"""Settings from the environment: ``MILLSTREAM_<NAME>``; each one stands in docs/operations.md."""
+
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from millstream.errors import SettingsError
+
+
+def _default_node() -> str:
+    return socket.gethostname().split(".")[0] or "node"
+
+
+class Settings(BaseSettings):
+    """All settings of all processes; the defaults run on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="MILLSTREAM_", frozen=True, extra="ignore")
+
+    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS server(s), comma-separated.")
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("millstream"),
+        description="Where the embedded store and the read model live.",
+    )
+    host: str = Field("127.0.0.1", description="Address the API binds.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(5001, description="Port the API binds.")
+    token_file: Path | None = Field(
+        None,
+        description="File with the token that guards the API; needed to bind beyond loopback.",
+    )
+    models_file: Path | None = Field(None, description="TOML file with model aliases and routes.")
+    recipes_dir: Path | None = Field(None, description="Recipe files beside the built-in ones.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="`auto`: text on a terminal, else JSON."
+    )
+    node: str = Field(default_factory=_default_node, description="Name of this process's node.")
+    replicas: Annotated[int, Field(ge=1, le=5)] = Field(
+        1, description="Copies of each stream (1 or 3)."
+    )
+    max_bytes: Annotated[int, Field(ge=2**20)] = Field(
+        2**40, description="Largest size of the event store; at most 80 % of the free disk."
+    )
+    node_concurrency: Annotated[int, Field(ge=1, le=4096)] = Field(
+        256, description="LLM calls in flight per generator."
+    )
+    batch_concurrency: Annotated[int, Field(ge=1, le=4096)] = Field(
+        32, description="LLM calls in flight per batch when the start names none."
+    )
+    lease_s: Annotated[float, Field(ge=1, le=600)] = Field(
+        10.0, description="A slice's lease; kept by three beats per lease."
+    )
+    pool: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = Field(
+        "default", description="Which pool's work a generator takes."
+    )
+    default_model: str = Field("auto", description="Model of a batch that names none.")
+    default_recipe: str = Field("legal-qa", description="Recipe of a batch that names none.")
+    simulated_url: str | None = Field(None, description="Base URL of the simulated models.")
+    local_url: str | None = Field(None, description="Base URL of the local model.")
+    stuck_after_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        30.0, description="Least time without progress before a batch counts as stuck."
+    )
+    fault_point: str = Field("", description="Where this process kills itself (tests only).")
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Return the settings of this process; ``overrides`` come from the command line.
+
+    Raises:
+        SettingsError: a value is wrong; the message names the variable and what it takes.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # values come as text and are validated
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "MILLSTREAM_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(
+            f"{name}={first.get('input')!r} is not valid: {first['msg']}; correct or unset it"
+        ) from error
