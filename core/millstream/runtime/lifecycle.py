@@ -73,14 +73,16 @@ async def _bound(stop: asyncio.Event, work: asyncio.Task[None]) -> None:
     work.cancel()
 
 
-def fault_point(settings: Settings, name: str) -> None:
-    """Kill this process as ``kill -9`` would, once, when the settings name this place.
+def fault_point(settings: Settings, place: str) -> None:
+    """Kill or freeze this process, once, when the settings name this place; for tests.
 
-    ``MILLSTREAM_FAULT_POINT`` is ``<place>:<marker file>``; the file is made before the kill,
-    so that a restarted process goes on. Without the setting nothing happens.
+    ``MILLSTREAM_FAULT_POINT`` is ``<place>:<kill|freeze>:<marker file>``. The marker is made
+    before the signal, so that a restarted process goes on; removing it arms the point again.
     """
-    place, _, marker = settings.fault_point.partition(":")
-    if place != name or not marker or Path(marker).exists():
+    if not settings.fault_point:
+        return
+    wanted, action, marker = settings.fault_point.split(":", 2)
+    if wanted != place or Path(marker).exists():
         return
     Path(marker).touch()
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)

@@ -65,7 +65,9 @@ class Settings(BaseSettings):
     stuck_after_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
         30.0, description="Least time without progress before a batch counts as stuck."
     )
-    fault_point: str = Field("", description="Where this process kills itself (tests only).")
+    fault_point: str = Field(
+        "", description="Where a process kills or freezes itself (tests only)."
+    )
 
 
 def load_settings(**overrides: object) -> Settings:

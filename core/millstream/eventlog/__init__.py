@@ -1,0 +1,1 @@
+"""The event log on NATS JetStream: append with a fence, read, follow, lease work, stop."""

@@ -1,0 +1,104 @@
+"""One batch straight from the log, and commands on it with compare-and-set."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from millstream.domain.batch import BatchState, apply
+from millstream.domain.decide import Refusal, Stamp, decide
+from millstream.errors import ConflictError
+from millstream.eventlog.log import EventLog, in_order
+from millstream.eventlog.stored import Stored, decode
+from millstream_schemas import subjects
+from millstream_schemas.commands import BatchCommand
+from millstream_schemas.envelope import BatchEvent
+
+CONFLICTS_MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What became of a command: the new event's sequence, a refusal, or neither (it was so)."""
+
+    state: BatchState
+    sequence: int | None = None
+    refusal: Refusal | None = None
+
+
+async def load_batch(event_log: EventLog, batch_id: str, *, slices: bool = True) -> BatchState:
+    """Fold one batch from its control events, notes and (unless told not to) slice tails.
+
+    A batch that nobody started has phase ``unknown``.
+
+    Raises:
+        LogUnavailableError: the log did not answer.
+    """
+    control = subjects.control(batch_id)
+    state = BatchState(batch_id)
+    read = 0
+    for subject in (control, subjects.note(batch_id)):
+        async for page in event_log.history(subject):
+            for stored in page:
+                state = _folded(state, stored)
+                read = max(read, stored.sequence if subject == control else 0)
+    # The pages may come from a follower that lags; what the leader has beyond them counts.
+    while (newer := await event_log.after(control, read)) is not None:
+        state = _folded(state, newer)
+        read = newer.sequence
+    if slices and state.phase != "unknown":
+        for stored in in_order(await event_log.tails(batch_id)):
+            state = _folded(state, stored)
+    return state
+
+
+def _folded(state: BatchState, stored: Stored) -> BatchState:
+    recorded = decode(stored)
+    return state if recorded is None else apply(state, recorded, trusted=True)
+
+
+Decide = Callable[[BatchState, Stamp], BatchEvent | Refusal | None]
+
+
+async def execute(
+    event_log: EventLog,
+    batch_id: str,
+    command: BatchCommand,
+    make_stamp: Callable[[], Stamp],
+    *,
+    if_match: int | None = None,
+) -> Executed:
+    """Carry out a command; ``if_match`` is the control sequence that the client has seen.
+
+    Raises:
+        ConflictError: others kept winning; the client may try again.
+        LogUnavailableError: nothing was accepted, or its answer was lost for good.
+    """
+
+    def choose(state: BatchState, stamp: Stamp) -> BatchEvent | Refusal | None:
+        if if_match is not None and state.control_sequence not in {0, if_match}:
+            return Refusal(
+                "stale",
+                f"batch {batch_id} has version {state.control_sequence}, not {if_match}; "
+                "read it again",
+            )
+        return decide(state, command, stamp)
+
+    return await append_decision(event_log, batch_id, choose, make_stamp)
+
+
+async def append_decision(
+    event_log: EventLog, batch_id: str, choose: Decide, make_stamp: Callable[[], Stamp]
+) -> Executed:
+    """Append what ``choose`` makes of the batch's state, deciding anew after each conflict."""
+    for _ in range(CONFLICTS_MOST):
+        state = await load_batch(event_log, batch_id, slices=False)
+        chosen = choose(state, make_stamp())
+        if isinstance(chosen, Refusal):
+            return Executed(state, refusal=chosen)
+        if chosen is None:
+            return Executed(state)
+        try:
+            sequence = await event_log.append(chosen, expected=state.control_sequence)
+        except ConflictError:
+            continue
+        return Executed(await load_batch(event_log, batch_id), sequence)
+    raise ConflictError(f"batch {batch_id} changes too often; try again")

@@ -1,0 +1,167 @@
+"""The continuous pull reader: a consumer on the server, always two requests outstanding.
+
+``fetch`` waits a round trip for every page; here the next page is asked for while this one
+arrives, which is four times faster [research: jetstream §3].
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from millstream.errors import LogUnavailableError
+from millstream.eventlog.answers import Answers, delivery
+from millstream.eventlog.stored import Stored
+from millstream_schemas import subjects
+
+log = structlog.get_logger()
+
+REQUEST_MESSAGES = 2000
+OUTSTANDING = 2
+REQUEST_S = 2.0
+EXPIRES_S = 30.0
+IDLE_S = 1.0
+CHUNK_MOST = 10_000
+SILENT_MOST_S = 3.0
+"""Three heartbeats missed: the server, or the consumer, is gone."""
+RENEW_S = 0.2
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _BrokenError(Exception):
+    """The consumer is gone or skipped something: make a new one after the last sequence."""
+
+
+async def pull(connection: Client, *, after: int, name: str) -> AsyncGenerator[list[Stored], None]:
+    """Yield all events after ``after``; never ends; use under ``aclosing``.
+
+    Each list holds what has arrived since the one before (at most 10,000); an empty list comes
+    after each second without an event. Lists are contiguous: a lost message or consumer is
+    noticed by the consumer's own sequence and read again. An outage is waited out.
+
+    Raises:
+        LogUnavailableError: the connection was closed for good.
+    """
+    answers = Answers(connection)
+    while True:
+        try:
+            async with contextlib.aclosing(_one_consumer(answers, after, name)) as feed:
+                async for chunk in feed:
+                    if chunk:
+                        after = chunk[-1].sequence
+                    yield chunk
+        except (_BrokenError, LogUnavailableError) as error:
+            if connection.is_closed:
+                raise LogUnavailableError(f"{name}: the connection to NATS is closed") from error
+            log.warning("consumer.renewed", name=name, after=after, reason=str(error))
+            yield []
+            await asyncio.sleep(RENEW_S)
+
+
+async def _one_consumer(
+    answers: Answers, after: int, name: str
+) -> AsyncGenerator[list[Stored], None]:
+    consumer = await _create(answers, after, name)
+    async with answers.deliveries() as (inbox, feed):
+        reader = _Reader(answers, consumer, inbox)
+        await reader.ask(OUTSTANDING)
+        while True:
+            messages = await _next(feed)
+            yield await reader.decode(messages)
+
+
+async def _next(feed: asyncio.Queue[Msg]) -> list[Msg]:
+    try:
+        async with asyncio.timeout(IDLE_S):
+            messages = [await feed.get()]
+    except TimeoutError:
+        return []
+    while not feed.empty() and len(messages) < CHUNK_MOST:
+        messages.append(feed.get_nowait())
+    return messages
+
+
+class _Reader:
+    """Keeps requests outstanding and checks that nothing was skipped."""
+
+    def __init__(self, answers: Answers, consumer: str, inbox: str) -> None:
+        self._answers = answers
+        self._consumer = consumer
+        self._inbox = inbox
+        self._delivered = 0
+        self._left = 0
+        self._heard_at = time.monotonic()
+
+    async def ask(self, requests: int) -> None:
+        """Send ``requests`` more requests."""
+        body = {
+            "batch": REQUEST_MESSAGES,
+            "expires": int(EXPIRES_S * 1e9),
+            "idle_heartbeat": int(IDLE_S * 1e9),
+        }
+        for _ in range(requests):
+            await self._answers.send(
+                f"$JS.API.CONSUMER.MSG.NEXT.{subjects.EVENTS}.{self._consumer}",
+                json.dumps(body).encode(),
+                reply=self._inbox,
+            )
+            self._left += REQUEST_MESSAGES
+
+    async def decode(self, messages: list[Msg]) -> list[Stored]:
+        """Return the events of ``messages``; asks for more in time.
+
+        Raises:
+            _BrokenError: a message was skipped, or the server has been silent.
+        """
+        found: list[Stored] = []
+        now = time.monotonic()
+        for message in messages:
+            self._heard_at = now
+            status = message.headers.get("Status") if message.headers else None
+            if status is None:
+                found.append(self._stored(message))
+                self._left -= 1
+            elif status == "408":  # a request ran out; what it had left comes in its headers
+                self._left -= int((message.headers or {}).get("Nats-Pending-Messages", "0"))
+            elif status != "100":
+                raise _BrokenError(f"consumer {self._consumer} answered {status}")
+        if now - self._heard_at > SILENT_MOST_S:
+            raise _BrokenError(f"consumer {self._consumer} is silent")
+        while self._left <= (OUTSTANDING - 1) * REQUEST_MESSAGES:
+            await self.ask(1)
+        return found
+
+    def _stored(self, message: Msg) -> Stored:
+        _, sequence, delivered, stamp, _ = delivery(message.reply)
+        if int(delivered) != self._delivered + 1:
+            raise _BrokenError(f"delivery {delivered} came after {self._delivered}")
+        self._delivered += 1
+        stored_at = _EPOCH + timedelta(microseconds=int(stamp) // 1000)
+        return Stored(int(sequence), stored_at, message.subject, message.data)
+
+
+async def _create(answers: Answers, after: int, name: str) -> str:
+    config: dict[str, Any] = {
+        "deliver_policy": "by_start_sequence",
+        "opt_start_seq": after + 1,
+        "ack_policy": "none",
+        "replay_policy": "instant",
+        "mem_storage": True,
+        "num_replicas": 1,
+        "inactive_threshold": int(60e9),
+        "metadata": {"reader": name},
+    }
+    request = {"stream_name": subjects.EVENTS, "config": config}
+    subject = f"$JS.API.CONSUMER.CREATE.{subjects.EVENTS}"
+    answer = await answers.ask(subject, json.dumps(request).encode(), timeout_s=REQUEST_S)
+    document = json.loads(answer.data)
+    if "error" in document:
+        raise LogUnavailableError(f"no consumer: {document['error'].get('description')}")
+    return str(document["name"])

@@ -1,0 +1,162 @@
+"""The stop fence: ends a stopping batch without waiting for any worker.
+
+After BatchStopRequested is stored, each open slice is closed with a compare-and-set on its tail.
+A worker that is dead, deaf or frozen finds its slice closed when it comes back; one that claimed
+a slice late reads control before its first call and finds the batch stopping. Several callers
+may run the fence at once: one of them wins each step and the counts are the same.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+
+import structlog
+
+from millstream.domain import slice as slices
+from millstream.domain.batch import BatchState, apply
+from millstream.domain.decide import Stamp, end_stop
+from millstream.domain.recorded import Recorded
+from millstream.errors import ConflictError, LogError, LogUnavailableError
+from millstream.eventlog.aggregate import load_batch
+from millstream.eventlog.log import EventLog
+from millstream.eventlog.stored import decode
+from millstream.eventlog.work import WorkQueue
+from millstream.runtime.clock import boot_seconds
+from millstream_schemas import subjects
+from millstream_schemas.envelope import BatchEvent
+from millstream_schemas.slices import SliceClosed
+
+log = structlog.get_logger()
+
+TOGETHER_MOST = 900
+"""An atomic batch holds at most 1,000 messages."""
+RETRY_S = 0.02
+TRIES_EACH = 3
+
+
+async def signal_stop(event_log: EventLog, batch_id: str) -> None:
+    """Tell workers at once; a hint that may be lost, never a fact."""
+    await event_log.answers.send(subjects.stop_signal(batch_id), b"")
+
+
+async def run_stop_fence(
+    event_log: EventLog, batch_id: str, make_stamp: Callable[[], Stamp], *, bound_s: float = 30.0
+) -> BatchState:
+    """Close every open slice and append the batch's last event; return the final state.
+
+    Does nothing for a batch that is not stopping.
+
+    Raises:
+        LogUnavailableError: the log did not answer for ``bound_s`` seconds.
+        ConflictError: others were faster for as long.
+        LogFullError: the store takes no more.
+    """
+    work = WorkQueue(event_log.answers)
+    deadline = boot_seconds() + bound_s
+    is_contested = False
+    while True:
+        try:
+            state = await load_batch(event_log, batch_id)
+            if state.phase != "stopping":
+                return state
+            await signal_stop(event_log, batch_id)
+            await _purge(work, batch_id)
+            if is_contested:
+                state = await _with_each_closed(event_log, state, make_stamp())
+            await _close(event_log, state, make_stamp())
+        except ConflictError as error:
+            if boot_seconds() > deadline:
+                raise
+            is_contested = True
+            log.debug("stop.fence_repeated", batch_id=batch_id, reason=str(error))
+        except LogUnavailableError:
+            if boot_seconds() > deadline:
+                raise
+            await asyncio.sleep(RETRY_S * (1 + random.random()))  # noqa: S311  # jitter
+
+
+async def _purge(work: WorkQueue, batch_id: str) -> None:
+    """Drop the batch's work; what stays is dropped by whoever leases it."""
+    try:
+        await work.purge(batch_id)
+    except LogUnavailableError as error:
+        log.warning("stop.purge_failed", batch_id=batch_id, reason=str(error))
+
+
+async def _close(event_log: EventLog, state: BatchState, stamp: Stamp) -> None:
+    """Close all open slices and append the last event; ConflictError when one had moved on."""
+    closings = [
+        (_closing(state, index, stamp), state.slices[index].sequence) for index in _open(state)
+    ]
+    while len(closings) > TOGETHER_MOST:
+        part, closings = closings[:TOGETHER_MOST], closings[TOGETHER_MOST:]
+        await event_log.append_together(part)
+        state = _folded(state, [event for event, _ in part])
+    state = _folded(state, [event for event, _ in closings])
+    final = end_stop(state, state.counts, stamp)
+    await event_log.append_together([*closings, (final, state.control_sequence)])
+
+
+async def _with_each_closed(event_log: EventLog, state: BatchState, stamp: Stamp) -> BatchState:
+    """Close the slices that still can be, one by one; return the state after that.
+
+    Workers that hear nothing go on appending. Were it all slices or none, a large batch would
+    find one of them moved on at every try.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        closings = [
+            tasks.create_task(_close_one(event_log, state, index, stamp)) for index in _open(state)
+        ]
+    for closing in closings:
+        recorded = closing.result()
+        if recorded is not None:
+            state = apply(state, recorded, trusted=True)
+    return state
+
+
+async def _close_one(
+    event_log: EventLog, state: BatchState, index: int, stamp: Stamp
+) -> Recorded[BatchEvent] | None:
+    """Return the event that left nothing to do in the slice, None if it could not be closed."""
+    subject = subjects.slice_(state.batch_id, index)
+    try:
+        for _ in range(TRIES_EACH):
+            tail = await event_log.last(subject)
+            recorded = decode(tail) if tail is not None else None
+            if recorded is not None:
+                state = apply(state, recorded, trusted=True)
+            if _is_done(state, index):
+                return recorded
+            closing = _closing(state, index, stamp)
+            with contextlib.suppress(ConflictError):  # it moved on; read it again
+                sequence = await event_log.append(closing, expected=state.slices[index].sequence)
+                return Recorded(sequence, closing.time, closing)
+    except LogError as error:  # the fence reads everything again and repeats
+        log.debug("stop.slice_not_closed", subject=subject, reason=str(error))
+    return None
+
+
+def _open(state: BatchState) -> list[int]:
+    """Return the claimed slices in which something is left to do."""
+    return [index for index in state.slices if not _is_done(state, index)]
+
+
+def _is_done(state: BatchState, index: int) -> bool:
+    return slices.is_done(state.slices[index].state, state.slice_size(index))
+
+
+def _closing(state: BatchState, index: int, stamp: Stamp) -> SliceClosed:
+    subject = subjects.slice_(state.batch_id, index)
+    return SliceClosed(
+        **stamp.envelope(state.batch_id, subject),
+        slice=index,
+        after=slices.closed(state.slices[index].state, state.slice_size(index)),
+    )
+
+
+def _folded(state: BatchState, events: list[SliceClosed]) -> BatchState:
+    """Return the state that the log will have once ``events`` are stored."""
+    for event in events:
+        state = apply(state, Recorded(state.sequence + 1, event.time, event))
+    return state

@@ -1,0 +1,32 @@
+"""Fixtures of all tests: asyncio, and a nats-server of one's own with the streams made."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from millstream.eventlog.server import NatsServer
+from millstream.testing.nats import RunningLog, running_log
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A running server without streams."""
+    server = NatsServer(tmp_path / "nats")
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[RunningLog]:
+    """A running server with the streams made, and one connection to it."""
+    async with running_log(tmp_path) as log:
+        yield log
