@@ -77,10 +77,10 @@ class Example(Contract):
 class Recipe(Contract):
     """How one sample is made; docs/recipes.md tells every field.
 
-    ``system`` and ``prompt`` are Jinja templates rendered in a sandbox with ``topic``, ``area``, ``note``,
-    ``source``, ``difficulty``, ``difficulty_description``, ``sample_type``, ``sample_type_name``,
-    ``sample_type_description``, ``focus``, ``example``, ``instruction``, ``seed``, ``attempt``
-    and ``feedback`` (why the attempt before was refused).
+    ``system`` and ``prompt`` are Jinja templates rendered in a sandbox with ``topic``, ``area``,
+    ``note``, ``source``, ``difficulty``, ``difficulty_description``, ``sample_type``,
+    ``sample_type_name``, ``sample_type_description``, ``focus``, ``example``, ``instruction``,
+    ``seed``, ``attempt`` and ``feedback`` (why the attempt before was refused).
     ``output`` is a JSON Schema of one flat object whose strings all carry ``maxLength``: the
     worst case of the schema bounds the tokens that an answer may take.
     """
