@@ -1,0 +1,77 @@
+"""What the log itself says of a batch: the judge of every fault test."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from millstream.domain.batch import BatchState, apply
+from millstream.eventlog.connection import connected
+from millstream.eventlog.log import EventLog
+from millstream.eventlog.stored import decode
+from millstream.runtime.settings import load_settings
+from millstream_schemas import control, subjects
+from millstream_schemas.envelope import BatchEvent
+from millstream_schemas.slices import SampleFailed, SampleGenerated, SliceEvent
+
+FINAL_EVENTS = (control.BatchStopped, control.BatchCompleted, control.BatchFailed)
+
+
+@dataclass(slots=True)
+class BatchAudit:
+    """Every event of one batch, read from the log in order.
+
+    ``outcomes`` counts SampleGenerated and SampleFailed per slot; ``late`` are the outcomes
+    stored after the batch's last control event.
+    """
+
+    state: BatchState
+    types: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[int] = field(default_factory=Counter)
+    generated: set[int] = field(default_factory=set)
+    finals: int = 0
+    late: int = 0
+
+    def note(self, event: BatchEvent) -> None:
+        """Count one event."""
+        self.types[str(getattr(event, "type", ""))] += 1
+        if isinstance(event, SampleGenerated | SampleFailed):
+            self.outcomes[event.slot] += 1
+            if isinstance(event, SampleGenerated):
+                self.generated.add(event.slot)
+        if self.finals and isinstance(event, SliceEvent):
+            self.late += event.type != "slice.claimed.v1"  # type: ignore[attr-defined]
+        self.finals += isinstance(event, FINAL_EVENTS)
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with an ended batch, in words; empty when all is well."""
+        found = []
+        doubled = [slot for slot, count in self.outcomes.items() if count > 1]
+        if doubled:
+            found.append(f"slots with more than one outcome: {doubled[:10]}")
+        if self.finals != 1:
+            found.append(f"{self.finals} final events")
+        if self.late:
+            found.append(f"{self.late} slice events after the final one")
+        if self.state.anomalies:
+            found.append(f"{self.state.anomalies} anomalies in the fold")
+        if len(self.generated) != self.state.counts.generated:
+            found.append(
+                f"{len(self.generated)} samples in the log, {self.state.counts.generated} counted"
+            )
+        return found
+
+    def lost(self) -> list[int]:
+        """Return the slots of a completed batch that have no outcome."""
+        return [slot for slot in range(self.state.spec.target) if slot not in self.outcomes]
+
+
+async def audit_batch(nats_url: str, batch_id: str) -> BatchAudit:
+    """Read the whole log of a batch and fold it."""
+    async with connected(load_settings(nats_url=nats_url), "audit") as connection:
+        audit = BatchAudit(BatchState(batch_id))
+        async for page in EventLog(connection).history(subjects.all_of_batch(batch_id)):
+            for stored in page:
+                recorded = decode(stored)
+                if recorded is not None:
+                    audit.state = apply(audit.state, recorded)
+                    audit.note(recorded.event)
+        return audit

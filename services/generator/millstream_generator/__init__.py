@@ -1,0 +1,1 @@
+"""The generator: leases slices, calls models, appends what happened."""

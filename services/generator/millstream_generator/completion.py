@@ -1,0 +1,65 @@
+"""What a call to a model gives: a completion, or a failure in one of seven categories."""
+
+from dataclasses import dataclass
+
+from millstream_schemas.errors import ErrorCategory
+from millstream_schemas.routes import Route
+from millstream_schemas.slices import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One call: chat messages, response format (or None), token limit and seed."""
+
+    batch_id: str
+    messages: list[dict[str, str]]
+    response_format: dict[str, object] | None
+    max_tokens: int
+    seed: int
+    temperature: float
+    top_p: float | None
+    extra: dict[str, float | int | str | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer that arrived whole; whether it is a usable sample is for validation to say."""
+
+    text: str
+    finish_reason: str | None
+    usage: Usage
+    request_id: str | None
+
+
+@dataclass(slots=True)
+class Progress:
+    """What has arrived of a call so far; read when the call is cancelled."""
+
+    characters: int = 0
+    started_at: float = 0.0
+    first_token_at: float | None = None
+
+
+class CallFailedError(Exception):
+    """A call that gave no answer; ``message`` is safe to show."""
+
+    def __init__(
+        self,
+        category: ErrorCategory,
+        message: str,
+        *,
+        status_code: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.category = category
+        self.message = message[:2000]
+        self.status_code = status_code
+        self.retry_after_s = retry_after_s
+
+
+def priced(route: Route, tokens_in: int | None, tokens_out: int | None) -> int | None:
+    """Return the cost in nano-dollars; None where the price or the tokens are not known."""
+    if route.price is None or tokens_in is None or tokens_out is None:
+        return None
+    return route.price.cost_nano_usd(tokens_in, tokens_out)

@@ -1,0 +1,196 @@
+"""The lane through litellm: the only module that imports it.
+
+Always streamed: a cancelled non-streaming call runs on at the server for its full length
+[research: embedded §A2]. litellm's own retries are off; the one retry layer is ours.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from typing import Any
+
+from millstream.runtime.settings import Settings
+from millstream_generator.completion import (
+    CallFailedError,
+    Completion,
+    Progress,
+    Prompt,
+    priced,
+)
+from millstream_generator.failures import classify
+from millstream_schemas.routes import Route
+from millstream_schemas.slices import Usage
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+os.environ["LITELLM_MODE"] = "PRODUCTION"
+os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "4096")
+
+import litellm  # the environment above must be set first
+
+litellm.suppress_debug_info = True
+litellm.drop_params = True
+litellm.telemetry = False
+litellm.turn_off_message_logging = True
+litellm.disable_streaming_logging = True
+
+NO_KEY = "none"
+"""Endpoints without a key still need a non-empty one in the OpenAI client."""
+
+
+class LitellmLane:
+    """Calls any provider that litellm knows."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bases = {
+            provider: f"{url.rstrip('/')}/v1"
+            for provider, url in (
+                ("simulated", settings.simulated_url),
+                ("local", settings.local_url),
+            )
+            if url is not None
+        }
+
+    async def warm_up(self) -> None:
+        """Make litellm load what it loads lazily: over a second in which nothing else would run.
+
+        Half of it loads with a mocked answer, half with a call; port 9 of this machine (discard)
+        takes none.
+        """
+        question = [{"role": "user", "content": "warm-up"}]
+        stream = await litellm.acompletion(
+            model="openai/warm-up",
+            messages=question,
+            mock_response="warm",
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        async for _ in stream:
+            pass
+        nowhere = Route(
+            model="warm-up",
+            provider="openai",
+            litellm_model="openai/warm-up",
+            api_base="http://127.0.0.1:9/v1",
+            timeout_s=5.0,
+        )
+        prompt = Prompt("", question, {"type": "json_object"}, 1, 0, 0.0, None, {})
+        with contextlib.suppress(CallFailedError):
+            await self.complete(nowhere, prompt, Progress())
+
+    async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
+        """Return the whole answer of one streamed call.
+
+        Raises:
+            CallFailedError: no answer, in its category.
+        """
+        arguments = self._arguments(route, prompt)
+        progress.started_at = time.monotonic()
+        try:
+            async with asyncio.timeout(route.timeout_s):
+                return await self._stream(route, arguments, progress)
+        except TimeoutError as error:
+            message = f"no whole answer within {route.timeout_s:g} s"
+            raise CallFailedError("timeout", message) from error
+        except CallFailedError:
+            raise
+        except Exception as error:  # litellm raises classes of its own, openai's and aiohttp's
+            raise classify(error) from error
+
+    async def _stream(
+        self, route: Route, arguments: dict[str, Any], progress: Progress
+    ) -> Completion:
+        stream = await litellm.acompletion(**arguments)
+        chunks = aiter(stream)
+        parts: list[str] = []
+        finish_reason: str | None = None
+        request_id: str | None = None
+        usage: Any = None
+        while True:
+            try:
+                async with asyncio.timeout(route.stall_s):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                break
+            except TimeoutError as error:
+                message = f"the answer stalled: no token for {route.stall_s:g} s"
+                raise CallFailedError("timeout", message) from error
+            request_id = request_id or getattr(chunk, "id", None)
+            usage = getattr(chunk, "usage", None) or usage
+            for choice in chunk.choices:
+                text = choice.delta.content
+                if text:
+                    if progress.first_token_at is None:
+                        progress.first_token_at = time.monotonic()
+                    progress.characters += len(text)
+                    parts.append(text)
+                finish_reason = choice.finish_reason or finish_reason
+        return Completion("".join(parts), finish_reason, _usage(route, usage, progress), request_id)
+
+    def _arguments(self, route: Route, prompt: Prompt) -> dict[str, Any]:
+        base = self._bases.get(route.provider, route.api_base)
+        if route.provider in {"simulated", "local"} and base is None:
+            raise CallFailedError(
+                "invalid_request",
+                f"model {route.model} has no server on this node: set "
+                f"MILLSTREAM_{route.provider.upper()}_URL, or start it with `millstream up`",
+                status_code=404,
+            )
+        arguments: dict[str, Any] = {
+            "model": route.litellm_model,
+            "messages": prompt.messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "max_tokens": prompt.max_tokens,
+            "temperature": prompt.temperature,
+            "seed": prompt.seed,
+            "timeout": route.timeout_s,
+            "num_retries": 0,
+            "max_retries": 0,
+            "api_key": _key(route),
+            **route.parameters,
+        }
+        if base is not None:
+            arguments["api_base"] = base
+        if prompt.top_p is not None:
+            arguments["top_p"] = prompt.top_p
+        if prompt.response_format is not None and route.structured:
+            arguments["response_format"] = prompt.response_format
+        if route.provider == "simulated":
+            arguments["extra_headers"] = {"X-Millstream-Batch": prompt.batch_id}
+        if prompt.extra and route.provider == "local":
+            # Sampling knobs of llama.cpp that no hosted API takes.
+            arguments["extra_body"] = prompt.extra
+        return arguments
+
+
+def _key(route: Route) -> str:
+    """Return the API key of a route.
+
+    Raises:
+        CallFailedError: the variable that should hold it is not set on this node.
+    """
+    if route.api_key_env is None:
+        return NO_KEY
+    key = os.environ.get(route.api_key_env, "").strip()
+    if not key:
+        raise CallFailedError(
+            "auth",
+            f"no API key for {route.model}: set {route.api_key_env} where the generator runs",
+            status_code=401,
+        )
+    return key
+
+
+def _usage(route: Route, usage: Any, progress: Progress) -> Usage:
+    now = time.monotonic()
+    tokens_in = getattr(usage, "prompt_tokens", None)
+    tokens_out = getattr(usage, "completion_tokens", None)
+    first = progress.first_token_at
+    return Usage(
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        cost_nano_usd=priced(route, tokens_in, tokens_out),
+        latency_ms=round((now - progress.started_at) * 1000, 3),
+        first_token_ms=None if first is None else round((first - progress.started_at) * 1000, 3),
+    )

@@ -1,0 +1,55 @@
+"""What all slices of one generator share: the log, the lanes, the limits and who we are."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from millstream.domain.decide import Stamp
+from millstream.eventlog.log import EventLog
+from millstream.runtime.clock import new_id, utc_now
+from millstream.runtime.settings import Settings
+from millstream_generator.completion import Completion, Progress, Prompt
+from millstream_schemas.envelope import Actor
+from millstream_schemas.routes import Route
+
+
+class Provider(Protocol):
+    """A lane to models."""
+
+    async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
+        """Return the whole answer of one streamed call; raises CallFailedError."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One generator process."""
+
+    settings: Settings
+    event_log: EventLog
+    provider: Provider
+    stop: asyncio.Event
+    started_at: datetime = field(default_factory=utc_now)
+    in_flight: int = 0
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    slots: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slots = asyncio.Semaphore(self.settings.node_concurrency)
+
+    def stamp(self, causation_id: str | None = None) -> Stamp:
+        """Return who writes an event of this node."""
+        name = self.settings.node
+        return Stamp(
+            new_id=new_id,
+            time=utc_now(),
+            actor=Actor(kind="node", id=name),
+            source=f"millstream/generator/{name}",
+            causation_id=causation_id,
+        )
+
+    def stamper(self, causation_id: str) -> Callable[[], Stamp]:
+        """Return a maker of stamps whose events are caused by ``causation_id``."""
+        return lambda: self.stamp(causation_id)

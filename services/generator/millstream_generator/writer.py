@@ -1,0 +1,115 @@
+"""Appends to one slice: serial, fenced, many outcomes per write."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from millstream.domain.decide import Stamp
+from millstream.errors import ConflictError, LogFullError, LogUnavailableError
+from millstream.eventlog.log import EventLog
+from millstream.eventlog.stored import decode
+from millstream_generator.steps import Step
+from millstream_schemas import subjects
+from millstream_schemas.slices import SliceEvent, SliceState
+
+log = structlog.get_logger()
+
+CHAIN_MOST = 64
+FULL_WAIT_S = 1.0
+
+
+class LeaseLostError(Exception):
+    """Another node, or the stop fence, wrote to the slice: this holder must drop it."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    steps: tuple[Step, ...]
+    is_stored: bool = False
+
+
+class SliceWriter:
+    """The only writer of a slice on this node.
+
+    While one append is under way, further outcomes wait and go out together in the next: one
+    atomic batch in which only the first message carries the expected sequence.
+    """
+
+    def __init__(
+        self, event_log: EventLog, batch_id: str, index: int, make_stamp: Callable[[], Stamp]
+    ) -> None:
+        self._log = event_log
+        self._batch_id = batch_id
+        self._index = index
+        self._make_stamp = make_stamp
+        self.subject = subjects.slice_(batch_id, index)
+        self._pending: list[_Entry] = []
+        self._writing = asyncio.Lock()
+        self.state = SliceState()
+        self.sequence = 0
+        self.is_lost = False
+
+    async def load(self) -> None:
+        """Read the slice's tail from its leader."""
+        stored = await self._log.last(self.subject)
+        if stored is None:
+            self.state, self.sequence = SliceState(), 0
+            return
+        recorded = decode(stored)
+        if recorded is None or not isinstance(recorded.event, SliceEvent):
+            raise LeaseLostError(f"{self.subject} ends with an event this version can't read")
+        self.state, self.sequence = recorded.event.after, stored.sequence
+
+    async def record(self, *steps: Step) -> None:
+        """Store the events of ``steps``; returns once they are durable.
+
+        An answer that was paid for waits here as long as the log is away or full.
+
+        Raises:
+            LeaseLostError: the slice is not ours any more; nothing of this call was stored.
+        """
+        entry = _Entry(steps)
+        self._pending.append(entry)
+        async with self._writing:
+            if not entry.is_stored:
+                await self._flush()
+
+    async def _flush(self) -> None:
+        if self.is_lost:
+            raise LeaseLostError(self.subject)
+        entries = self._pending[:CHAIN_MOST]
+        del self._pending[: len(entries)]
+        chain: list[SliceEvent] = []
+        state = self.state
+        for entry in entries:
+            for step in entry.steps:
+                event = step(state, self._envelope())
+                state = event.after
+                chain.append(event)
+        try:
+            self.sequence = await self._append(chain)
+        except ConflictError as error:
+            self.is_lost = True
+            raise LeaseLostError(str(error)) from error
+        except BaseException:
+            self._pending[:0] = entries
+            raise
+        self.state = state
+        for entry in entries:
+            entry.is_stored = True
+
+    async def _append(self, chain: list[SliceEvent]) -> int:
+        while True:
+            try:
+                return await self._log.append_chain(chain, expected=self.sequence)
+            except LogUnavailableError as error:
+                log.warning("append.waiting", subject=self.subject, reason=str(error))
+            except LogFullError as error:
+                log.error("append.refused", subject=self.subject, reason=str(error))  # noqa: TRY400
+                await asyncio.sleep(FULL_WAIT_S)
+
+    def _envelope(self) -> dict[str, object]:
+        fields = self._make_stamp().envelope(self._batch_id, self.subject)
+        return {**fields, "slice": self._index}
