@@ -1,0 +1,1 @@
+"""The projector: folds the log into DuckDB, answers queries, watches for stuck batches."""

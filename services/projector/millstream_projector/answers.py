@@ -1,0 +1,219 @@
+"""Answers to queries over NATS request-reply: one of the projectors' group takes each request."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import duckdb
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from pydantic import ValidationError
+
+from millstream.errors import LogError
+from millstream.eventlog.log import EventLog
+from millstream_projector import queries
+from millstream_projector.changes import as_json
+from millstream_projector.paging import RefusedError, no_such_batch
+from millstream_projector.progress import Progress
+from millstream_projector.store import Store
+from millstream_schemas import subjects, views
+from millstream_schemas.envelope import Contract
+
+log = structlog.get_logger()
+
+READERS = 4
+REQUESTS_MOST = 64
+"""Requests in hand at once, those that wait for a sequence too; more are answered ``busy``."""
+WAIT_MOST_S = 2.0
+ENVELOPE_BYTES = 20_000
+"""Kept free in an answer for what stands around the rows."""
+ERROR_HEADER = "Millstream-Error"
+
+
+class Readers:
+    """Threads that read, each with a connection of its own; results are fetched at once."""
+
+    def __init__(self, store: Store, *, threads: int = READERS) -> None:
+        """Make the threads; their connections open with their first query."""
+        self._store = store
+        self._own = threading.local()
+        self._open: list[duckdb.DuckDBPyConnection] = []
+        self._is_closing = False
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+
+    async def answer(self, name: str, request: Contract, most_bytes: int) -> bytes:
+        """Return the answer to a query; raises as ``queries.answer``."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._read, name, request, most_bytes)
+
+    def _read(self, name: str, request: Contract, most_bytes: int) -> bytes:
+        if self._is_closing:
+            raise RefusedError("busy", "this projector is stopping; ask again")
+        connection: duckdb.DuckDBPyConnection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._store.reader()
+            connection.execute(f"SET SESSION max_execution_time = {queries.QUERY_BOUND_MS}")
+            self._own.connection = connection
+            self._open.append(connection)
+        return queries.answer(connection, name, request, most_bytes=most_bytes)
+
+    def interrupt(self) -> None:
+        """Cut off the queries in hand and take no more: the process ends."""
+        self._is_closing = True
+        for connection in self._open:
+            connection.interrupt()
+
+    def close(self) -> None:
+        """End the threads."""
+        self.interrupt()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+class Answerer:
+    """Takes requests, waits until the projection is far enough, and replies."""
+
+    def __init__(self, connection: Client, readers: Readers, progress: Progress) -> None:
+        """Serve over ``connection`` what ``readers`` find."""
+        self._connection = connection
+        self._readers = readers
+        self._progress = progress
+        self._event_log = EventLog(connection)
+        self._in_hand = 0
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Answer requests while the block runs; those in hand at its end get an answer."""
+        async with asyncio.TaskGroup() as tasks:
+
+            async def take(message: Msg) -> None:
+                # A handler holds up the next message, so it only starts a task.
+                if self._in_hand >= REQUESTS_MOST:
+                    error = RefusedError(
+                        "busy", f"{REQUESTS_MOST} queries are in hand; ask again in a second"
+                    )
+                    await self._refuse(message, error)
+                    return
+                self._in_hand += 1
+                tasks.create_task(self._handle(message))
+
+            subscription = await self._connection.subscribe(
+                subjects.query("*"), queue=subjects.QUERY_GROUP, cb=take
+            )
+            try:
+                yield
+            finally:
+                self._readers.interrupt()
+                try:
+                    await subscription.unsubscribe()
+                except NatsError as error:  # the connection is gone, and the interest with it
+                    log.info("queries.unsubscribe_failed", reason=str(error))
+
+    async def _handle(self, message: Msg) -> None:
+        try:
+            await self._reply(message, await self._answer(message))
+        except RefusedError as error:
+            await self._refuse(message, error)
+        except (duckdb.Error, LogError) as error:
+            log.error("query.failed", subject=message.subject, reason=str(error))  # noqa: TRY400
+            await self._refuse(message, RefusedError("failed", f"the query failed: {error}"))
+        finally:
+            self._in_hand -= 1
+
+    async def _answer(self, message: Msg) -> bytes:
+        name = message.subject.removeprefix(subjects.query(""))
+        if name not in views.QUERIES:
+            known = ", ".join(sorted(views.QUERIES))
+            raise RefusedError("invalid", f"query={name[:80]!r} is not known; ask one of: {known}")
+        request = _parse(views.QUERIES[name][0], message.data)
+        sequence = getattr(request, "min_sequence", 0)
+        if not await self._progress.wait_for(sequence, WAIT_MOST_S):
+            raise RefusedError(
+                "behind",
+                f"min_sequence={sequence} is not folded yet: this projector is at"
+                f" {self._progress.checkpoint}; ask again in a second",
+            )
+        most_bytes = self._connection.max_payload - ENVELOPE_BYTES
+        if isinstance(request, views.EventsQuery):
+            return await self._events(request, most_bytes)
+        return await self._readers.answer(name, request, most_bytes)
+
+    async def _events(self, request: views.EventsQuery, most_bytes: int) -> bytes:
+        """Answer from the log itself: samples' payloads are not stored a second time."""
+        as_of = self._progress.checkpoint
+        found, has_more = await self._stored_events(request, as_of, most_bytes)
+        if not found and not request.after:
+            raise no_such_batch(request.batch_id)
+        cursor = str(found[-1]["sequence"]) if has_more else None
+        return as_json({"events": found, "next_cursor": cursor, "as_of": as_of}).encode()
+
+    async def _stored_events(
+        self, request: views.EventsQuery, until: int, most_bytes: int
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Return the events of a page, and whether more follow."""
+        found: list[dict[str, Any]] = []
+        size = 0
+        subject_filter = subjects.all_of_batch(_token(request.batch_id))
+        async for page in self._event_log.history(subject_filter, after=request.after, until=until):
+            for stored in page:
+                size += len(stored.payload) + 200
+                if len(found) == request.limit or (found and size > most_bytes):
+                    return found, True
+                found.append(
+                    {
+                        "sequence": stored.sequence,
+                        "stored_at": stored.stored_at,
+                        "subject": stored.subject,
+                        "event": _document(stored.payload),
+                    }
+                )
+        return found, False
+
+    async def _refuse(self, message: Msg, refusal: RefusedError) -> None:
+        body = views.QueryError.model_validate({"code": refusal.code, "message": str(refusal)})
+        headers = {ERROR_HEADER: refusal.code}
+        await self._reply(message, body.model_dump_json().encode(), headers)
+
+    async def _reply(
+        self, message: Msg, body: bytes, headers: dict[str, str] | None = None
+    ) -> None:
+        if not message.reply:
+            log.warning("query.without_reply", subject=message.subject)
+            return
+        try:
+            await self._connection.publish(message.reply, body, headers=headers)
+        except (NatsError, OSError) as error:  # whoever asked has timed out and asks again
+            log.warning("query.reply_lost", subject=message.subject, reason=str(error))
+
+
+def _parse(kind: type[Contract], payload: bytes) -> Contract:
+    try:
+        return kind.model_validate_json(payload or b"{}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "request"
+        value = str(first.get("input"))[:80]
+        raise RefusedError("invalid", f"{field}={value!r} is not valid: {first['msg']}") from error
+
+
+def _token(batch_id: str) -> str:
+    """Return ``batch_id`` if it can stand in a subject; a wildcard would read other batches."""
+    if not batch_id or any(sign in " .*>\t\r\n" for sign in batch_id):
+        raise no_such_batch(batch_id)
+    return batch_id
+
+
+def _document(payload: bytes) -> dict[str, Any]:
+    """Return a stored payload as it is; what is not a JSON object is shown as text."""
+    try:
+        document = json.loads(payload)
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        return document
+    return {"unreadable": payload.decode("utf-8", "replace")[:2000]}

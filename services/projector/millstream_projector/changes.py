@@ -1,0 +1,198 @@
+"""What one micro-batch of events changes in the tables, as rows."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from millstream.domain.batch import BatchState
+from millstream.domain.recorded import Recorded
+from millstream.domain.view import batch_view
+from millstream.eventlog.stored import Stored
+from millstream_projector.heads import Head, Known
+from millstream_schemas import slices
+from millstream_schemas.envelope import BatchEvent
+
+Row = dict[str, Any]
+
+_KINDS: dict[type[slices.AttemptEvent], str] = {
+    slices.SampleAttemptFailed: "attempt_failed",
+    slices.SampleRejected: "rejected",
+    slices.SampleFailed: "failed",
+    slices.SampleAbandoned: "abandoned",
+}
+
+
+@dataclass(slots=True)
+class Changes:
+    """Rows to insert, batches to replace, and the checkpoint that they lead to."""
+
+    checkpoint: int
+    batches: dict[str, Row] = field(default_factory=dict)
+    samples: list[Row] = field(default_factory=list)
+    attempts: list[Row] = field(default_factory=list)
+    events: list[Row] = field(default_factory=list)
+    slice_states: list[Row] = field(default_factory=list)
+
+    def add(
+        self, stored: Stored, recorded: Recorded[BatchEvent], before: BatchState, after: BatchState
+    ) -> bool:
+        """Add the row of one event; tell whether it is a sample that the fold's step counted."""
+        event = recorded.event
+        if not isinstance(event, slices.AttemptEvent):
+            self.events.append(_event_row(stored, event))
+        elif isinstance(event, slices.SampleGenerated) and _is_accepted(event, before, after):
+            self.samples.append({**_call_row(stored, event), "content": as_json(event.content)})
+            return True
+        else:
+            self.attempts.append(_attempt_row(stored, event))
+        return False
+
+    def settle(self, known: Known, touched: set[int]) -> None:
+        """Add the row of a batch, and of its ``touched`` slices, as they are at the end."""
+        after = known.state
+        self.batches[after.batch_id] = _batch_row(known)
+        for index in sorted(touched):
+            tail = after.slices.get(index)
+            if tail is not None:
+                self.slice_states.append(
+                    {
+                        "seq": tail.sequence,
+                        "batch_id": after.batch_id,
+                        "slice_index": index,
+                        "late": slices.bitmap(tail.late),
+                        "state": tail.state.model_dump_json(exclude_defaults=True),
+                    }
+                )
+
+
+def as_json(value: Any) -> str:
+    """Return ``value`` as JSON text that DuckDB can read, whatever a model has answered.
+
+    A lone surrogate, which no valid text holds, becomes a question mark.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # a lone surrogate, or an integer beyond 64 bits
+        text = json.dumps(value, ensure_ascii=False, default=_plain)
+        return text.encode("utf-8", "replace").decode()
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """Return ``moment`` in UTC without its zone, as the tables hold it."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
+
+
+def _is_accepted(event: slices.SampleGenerated, before: BatchState, after: BatchState) -> bool:
+    """Tell whether this event gave its slot the first outcome."""
+    if after.started is None or event.slice >= after.spec.slices:
+        return False
+    offset = event.slot - event.slice * after.spec.slice_size
+    if not 0 <= offset < after.slice_size(event.slice):
+        return False
+    return _is_generated(after, event.slice, offset) and not _is_generated(
+        before, event.slice, offset
+    )
+
+
+def _is_generated(state: BatchState, index: int, offset: int) -> bool:
+    tail = state.slices.get(index)
+    return tail is not None and bool(slices.bits(tail.state.generated) >> offset & 1)
+
+
+def _place(stored: Stored, event: BatchEvent) -> Row:
+    return {
+        "seq": stored.sequence,
+        "stored_at": utc(stored.stored_at),
+        "batch_id": event.batch_id,
+    }
+
+
+def _event_row(stored: Stored, event: BatchEvent) -> Row:
+    return {
+        **_place(stored, event),
+        "subject": stored.subject,
+        "type": getattr(event, "type", ""),
+        "payload": stored.payload.decode("utf-8", "replace"),
+    }
+
+
+def _call_row(stored: Stored, event: slices.AttemptEvent) -> Row:
+    cell, usage = event.cell, event.usage
+    return {
+        **_place(stored, event),
+        "slice_index": event.slice,
+        "slot": event.slot,
+        "attempt": event.attempt,
+        "node": event.after.node,
+        "topic": cell.topic,
+        "area": cell.area,
+        "difficulty": cell.difficulty,
+        "sample_type": cell.sample_type,
+        "model": event.model,
+        "provider": event.provider,
+        "tokens_in": usage.tokens_in,
+        "tokens_out": usage.tokens_out,
+        "cost_nano_usd": usage.cost_nano_usd,
+        "latency_ms": usage.latency_ms,
+        "first_token_ms": usage.first_token_ms,
+        "request_id": event.request_id,
+        "prompt_hash": event.prompt_hash,
+        "finish_reason": getattr(event, "finish_reason", None),
+    }
+
+
+def _attempt_row(stored: Stored, event: slices.AttemptEvent) -> Row:
+    return {
+        **_call_row(stored, event),
+        "kind": _KINDS.get(type(event), "uncounted"),
+        "category": getattr(event, "category", None),
+        "rule": getattr(event, "rule", None),
+        "message": getattr(event, "message", None),
+        "answer": getattr(event, "answer", None),
+        "status_code": getattr(event, "status_code", None),
+    }
+
+
+def _batch_row(known: Known) -> Row:
+    state = known.state
+    row: Row = {
+        "batch_id": state.batch_id,
+        "phase": state.phase,
+        "seq": state.sequence,
+        "moved_at": utc(known.moved_at),
+        "lengths": as_json(known.lengths),
+        "head": Head.of(state).model_dump_json(exclude_defaults=True),
+    }
+    if state.started is None:
+        return row
+    view = batch_view(state)
+    counts = view.counts
+    return {
+        **row,
+        "started_seq": state.started.sequence,
+        "started_at": utc(view.started_at),
+        "state": view.state,
+        "model": view.model,
+        "provider": view.provider,
+        "recipe": view.recipe,
+        "topic": view.topic,
+        "is_stuck": view.stuck is not None,
+        "target": view.target,
+        "generated": counts.generated,
+        "failed": counts.failed,
+        "abandoned": counts.abandoned,
+        "rejected": counts.rejected,
+        "tokens_in": counts.tokens_in,
+        "tokens_out": counts.tokens_out,
+        "cost_nano_usd": counts.cost_nano_usd,
+        "view": view.model_dump_json(),
+    }

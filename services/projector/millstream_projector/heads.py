@@ -1,0 +1,135 @@
+"""The part of a batch's fold that its slices don't hold, as it is kept beside them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from rpds import HashTrieMap
+
+from millstream.domain.batch import BatchState, Phase, SliceTail
+from millstream.domain.recorded import Recorded
+from millstream.domain.totals import Totals
+from millstream_schemas.control import BatchStarted, BatchStopRequested
+from millstream_schemas.envelope import BatchEvent, Contract, Counts
+from millstream_schemas.errors import ErrorCategory, ErrorInfo
+from millstream_schemas.notes import StuckFinding
+from millstream_schemas.slices import SliceState
+
+
+Lengths = Mapping[str, tuple[int, int]]
+"""Text field -> how many samples of a batch have it, and their characters in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that the projector keeps of a batch: its fold, when it last moved, its lengths."""
+
+    state: BatchState
+    moved_at: datetime | None = None
+    lengths: Lengths = field(default_factory=dict)
+
+
+def lengthened(lengths: Lengths, content: Mapping[str, Any]) -> Lengths:
+    """Return ``lengths`` with the texts of one more sample."""
+    longer = dict(lengths)
+    for name, value in content.items():
+        if isinstance(value, str):
+            samples, characters = longer.get(name, (0, 0))
+            longer[name] = (samples + 1, characters + len(value))
+    return longer
+
+
+class Head(Contract):
+    """The scalars of a fold; the start and the stop stand for their events in ``events``."""
+
+    phase: Phase = "unknown"
+    started_sequence: int | None = None
+    stop_sequence: int | None = None
+    finished_at: datetime | None = None
+    final_counts: Counts | None = None
+    error: ErrorInfo | None = None
+    control_sequence: int = 0
+    note_sequence: int = 0
+    sequence: int = 0
+    last_error: ErrorInfo | None = None
+    last_progress_at: datetime | None = None
+    stuck: StuckFinding | None = None
+    late: int = 0
+    anomalies: int = 0
+
+    @classmethod
+    def of(cls, state: BatchState) -> "Head":
+        """Return the head of ``state``."""
+        return cls.model_construct(
+            phase=state.phase,
+            started_sequence=state.started.sequence if state.started else None,
+            stop_sequence=state.stop.sequence if state.stop else None,
+            finished_at=state.finished_at,
+            final_counts=state.final_counts,
+            error=state.error,
+            control_sequence=state.control_sequence,
+            note_sequence=state.note_sequence,
+            sequence=state.sequence,
+            last_error=state.last_error,
+            last_progress_at=state.last_progress_at,
+            stuck=state.stuck,
+            late=state.late,
+            anomalies=state.anomalies,
+        )
+
+    @property
+    def event_sequences(self) -> list[int]:
+        """The sequences of the events that the fold keeps."""
+        return [seq for seq in (self.started_sequence, self.stop_sequence) if seq is not None]
+
+
+def restore(
+    batch_id: str,
+    head: Head,
+    kept: Mapping[int, Recorded[BatchEvent]],
+    tails: Iterable[tuple[int, SliceTail]],
+) -> BatchState:
+    """Return the fold whose head, kept events (by sequence) and slices these are.
+
+    Sums are made anew from the slices, which hold them all.
+    """
+    totals = Totals()
+    errors: dict[ErrorCategory, int] = {}
+    states: dict[int, SliceTail] = {}
+    for index, tail in tails:
+        states[index] = tail
+        totals = totals.moved(SliceState(), tail.state)
+        for category, count in tail.state.errors.items():
+            if count:
+                errors[category] = errors.get(category, 0) + count
+    state = BatchState(
+        batch_id,
+        phase=head.phase,
+        finished_at=head.finished_at,
+        final_counts=head.final_counts,
+        error=head.error,
+        control_sequence=head.control_sequence,
+        note_sequence=head.note_sequence,
+        sequence=head.sequence,
+        slices=HashTrieMap(states),
+        totals=totals,
+        errors=HashTrieMap(errors),
+        last_error=head.last_error,
+        last_progress_at=head.last_progress_at,
+        stuck=head.stuck,
+        late=head.late,
+        anomalies=head.anomalies,
+    )
+    for sequence in head.event_sequences:
+        recorded = kept[sequence]
+        match recorded.event:
+            case BatchStarted() as event:
+                started = Recorded(recorded.sequence, recorded.stored_at, event)
+                state = replace(state, started=started)
+            case BatchStopRequested() as stop_event:
+                stop = Recorded(recorded.sequence, recorded.stored_at, stop_event)
+                state = replace(state, stop=stop)
+            case _:
+                raise LookupError(f"sequence {sequence} of {batch_id} is not what its fold keeps")
+    return state

@@ -1,0 +1,143 @@
+"""Opening the read model's file, or putting a bad one aside and beginning anew."""
+
+from pathlib import Path
+
+import duckdb
+import structlog
+
+from millstream.errors import MillstreamError
+from millstream_projector import tables
+from millstream_projector.changes import as_json
+from millstream_projector.restoring import load_live
+from millstream_projector.store import Store, StoreError, wal_file
+
+log = structlog.get_logger()
+
+FILE = "views.duckdb"
+MEMORY_LIMIT = "256MB"
+ROW_GROUP_SIZE = 30_720
+"""The default of 122,880 rewrites larger partial groups and bloats a file that grows live."""
+
+
+class StoreLockedError(MillstreamError):
+    """Another process has the read model open."""
+
+
+class _UnusableError(Exception):
+    """The file is not a readable read model of this stream and version."""
+
+
+def open_store(
+    data_dir: Path, *, stream: str, last_sequence: int, memory_limit: str = MEMORY_LIMIT
+) -> Store:
+    """Return the read model of the stream created at ``stream``, whose end is ``last_sequence``.
+
+    A file that can't be used (another stream's, another version's, damaged, or ahead of the
+    stream) is put aside as ``views.duckdb.bad`` and an empty one takes its place.
+
+    Raises:
+        StoreLockedError: another process has it open.
+        StoreError: the directory can't be written.
+    """
+    path = data_dir / FILE
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            try:
+                return _open(path, memory_limit, stream, last_sequence)
+            except _UnusableError as error:
+                _put_aside(path, str(error))
+        return _create(path, memory_limit, stream)
+    except (OSError, duckdb.Error) as error:
+        raise StoreError(f"no read model can be made at {path}: {error}") from error
+
+
+def _open(path: Path, memory_limit: str, stream: str, last_sequence: int) -> Store:
+    connection = _connect(path, memory_limit)
+    try:
+        checkpoint, refusal = _inspect(connection, stream, last_sequence)
+    except (duckdb.Error, LookupError, ValueError) as error:
+        connection.close()
+        raise _UnusableError(str(error)) from error
+    except BaseException:
+        connection.close()
+        raise
+    if refusal:
+        connection.close()
+        raise _UnusableError(refusal)
+    return Store(connection, path, checkpoint)
+
+
+def _inspect(
+    connection: duckdb.DuckDBPyConnection, stream: str, last_sequence: int
+) -> tuple[int, str]:
+    """Return the checkpoint, and why the file can't be used ("" when it can)."""
+    row = connection.execute("SELECT seq, stream, schema_version FROM checkpoint").fetchone()
+    if row is None:
+        return 0, "it has no checkpoint"
+    checkpoint, its_stream, version = row
+    if version != tables.SCHEMA_VERSION:
+        return 0, f"its tables have version {version}, not {tables.SCHEMA_VERSION}"
+    if its_stream != stream:
+        return 0, f"it belongs to the stream of {its_stream}, not to that of {stream}"
+    if checkpoint > last_sequence:
+        return 0, f"it is at {checkpoint}, beyond the stream's end at {last_sequence}"
+    load_live(connection)  # it must also be readable
+    return checkpoint, ""
+
+
+def _create(path: Path, memory_limit: str, stream: str) -> Store:
+    connection = _connect(path, memory_limit)
+    try:
+        for table in tables.TABLES:
+            connection.execute(table.create)
+        first = {"seq": 0, "stream": stream, "schema_version": tables.SCHEMA_VERSION}
+        connection.execute(tables.CHECKPOINT.insert, [[as_json(first)]])
+        # DDL is moved into the file at once: replaying it from the log has had bugs.
+        connection.execute("CHECKPOINT")
+    except BaseException:
+        connection.close()
+        raise
+    return Store(connection, path, 0)
+
+
+def _connect(path: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "memory_limit": memory_limit,
+            "threads": 2,
+            "temp_directory": str(path.with_name("views.tmp")),
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "checkpoint_threshold": "1GB",  # ``tidy`` decides; this is the net below it
+        },
+    )
+    try:
+        where = str(path).replace("'", "''")
+        connection.execute(f"ATTACH '{where}' AS views (ROW_GROUP_SIZE {ROW_GROUP_SIZE})")
+        connection.execute("USE views")
+        connection.execute("SET enable_external_access = false")
+    except duckdb.Error as error:
+        connection.close()
+        if "lock on file" in str(error) or "already attached" in str(error):
+            raise StoreLockedError(
+                f"another process has {path} open ({_holder(error)}): stop it, or give this"
+                " projector its own MILLSTREAM_DATA_DIR"
+            ) from error
+        raise _UnusableError(str(error)) from error
+    return connection
+
+
+def _holder(error: duckdb.Error) -> str:
+    text = str(error)
+    return text[text.find("PID") :].partition(")")[0] if "PID" in text else "this one"
+
+
+def _put_aside(path: Path, reason: str) -> None:
+    bad = path.with_name(path.name + ".bad")
+    log.warning("store.put_aside", file=str(path), kept_as=str(bad), reason=reason)
+    for old, new in ((path, bad), (wal_file(path), wal_file(bad))):
+        new.unlink(missing_ok=True)
+        if old.exists():
+            old.replace(new)

@@ -1,0 +1,52 @@
+"""How far the projection is: for those who wait for a sequence, and for those who doubt it."""
+
+import asyncio
+from collections import deque
+
+
+class Progress:
+    """The checkpoint as the event loop knows it, and how far it lies behind the log's end.
+
+    The lag is told in time without comparing two machines' clocks: it is how long ago the log
+    ended where the projection is now.
+    """
+
+    def __init__(self, checkpoint: int, *, now_s: float) -> None:
+        """Start at ``checkpoint``; lag is unknown, so counted from ``now_s``."""
+        self.checkpoint = checkpoint
+        self.head = 0
+        self._moved = asyncio.Condition()
+        self._heads: deque[tuple[float, int]] = deque()
+        self._level_at_s = now_s
+        self._has_seen_head = False
+
+    async def reach(self, checkpoint: int) -> None:
+        """Tell everybody who waits that everything up to ``checkpoint`` is stored."""
+        if checkpoint <= self.checkpoint:
+            return
+        async with self._moved:
+            self.checkpoint = checkpoint
+            self._moved.notify_all()
+
+    async def wait_for(self, sequence: int, timeout_s: float) -> bool:
+        """Return whether the checkpoint came to ``sequence`` within ``timeout_s``."""
+        if self.checkpoint >= sequence:
+            return True
+        try:
+            async with asyncio.timeout(timeout_s), self._moved:
+                await self._moved.wait_for(lambda: self.checkpoint >= sequence)
+        except TimeoutError:
+            return self.checkpoint >= sequence
+        return True
+
+    def saw_head(self, sequence: int, now_s: float) -> None:
+        """Note that the log ended at ``sequence`` at ``now_s`` (a monotonic clock)."""
+        self.head = sequence
+        self._has_seen_head = True
+        self._heads.append((now_s, sequence))
+
+    def lag_s(self, now_s: float) -> float | None:
+        """Return how many seconds the projection is behind, None before the end was ever seen."""
+        while self._heads and self._heads[0][1] <= self.checkpoint:
+            self._level_at_s = self._heads.popleft()[0]
+        return now_s - self._level_at_s if self._has_seen_head else None

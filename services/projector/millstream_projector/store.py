@@ -1,0 +1,166 @@
+"""The DuckDB file of the read model: opened by this process alone, rebuilt rather than repaired.
+
+Rows and checkpoint change in one transaction, so after any crash the file is exactly the fold of
+the log up to its checkpoint.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+import structlog
+
+from millstream.errors import MillstreamError
+from millstream_projector import tables
+from millstream_projector.changes import Changes, Row, as_json
+from millstream_projector.heads import Known
+from millstream_projector.restoring import load_batch, load_live
+
+log = structlog.get_logger()
+
+IDLE_CHECKPOINT_BYTES = 64 * 2**20
+FORCED_CHECKPOINT_BYTES = 256 * 2**20
+
+
+class StoreError(MillstreamError):
+    """The read model can't be written or read; the log is untouched, a restart reads it again."""
+
+
+def wal_file(path: Path) -> Path:
+    """Return where DuckDB keeps the write-ahead log of the database at ``path``."""
+    return path.with_name(path.name + ".wal")
+
+
+class Store:
+    """The read model. All methods but ``reader`` belong to one thread, the writer's."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, checkpoint: int) -> None:
+        """Take over what ``open_store`` has opened at ``path``."""
+        self._connection = connection
+        self.path = path
+        self.checkpoint = checkpoint
+
+    def write(self, changes: Changes) -> None:
+        """Store the changes and move the checkpoint: all or nothing.
+
+        Changes at or below the checkpoint were stored before and change nothing.
+
+        Raises:
+            StoreError: nothing was stored.
+        """
+        if changes.checkpoint <= self.checkpoint:
+            return
+        try:
+            with _transaction(self._connection):
+                self._write(changes)
+        except duckdb.Error as error:
+            raise StoreError(f"{self.path} takes no rows: {error}") from error
+        self.checkpoint = changes.checkpoint
+
+    def _write(self, changes: Changes) -> None:
+        moved = self._connection.execute(
+            "UPDATE checkpoint SET seq = ? WHERE seq = ?", [changes.checkpoint, self.checkpoint]
+        ).fetchone()
+        if moved != (1,):
+            raise StoreError(f"{self.path} is not at checkpoint {self.checkpoint}")
+        if changes.batches:
+            self._connection.execute(
+                "DELETE FROM batches WHERE batch_id IN (SELECT unnest(?::VARCHAR[]))",
+                [list(changes.batches)],
+            )
+        for table, rows in (
+            (tables.BATCHES, list(changes.batches.values())),
+            (tables.SAMPLES, changes.samples),
+            (tables.ATTEMPTS, changes.attempts),
+            (tables.EVENTS, changes.events),
+            (tables.SLICE_STATES, changes.slice_states),
+        ):
+            self._insert(table, rows)
+
+    def _insert(self, table: tables.Table, rows: Sequence[Row]) -> None:
+        if rows:
+            self._connection.execute(table.insert, [[as_json(row) for row in rows]])
+
+    def load(self, batch_id: str) -> Known | None:
+        """Return the fold of one batch as of the checkpoint, None for one nobody has heard of.
+
+        Raises:
+            StoreError: the file can't be read.
+        """
+        with self._reading():
+            return load_batch(self._connection, batch_id)
+
+    def load_live(self) -> list[Known]:
+        """Return the folds of all batches that have not ended; raises as ``load``."""
+        with self._reading():
+            return load_live(self._connection)
+
+    def recent_latencies(self, limit: int) -> dict[str, list[float]]:
+        """Return the last latencies (ms, oldest first) of each live batch's model."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT batches.model, samples.latency_ms"
+                " FROM samples JOIN batches USING (batch_id)"
+                " WHERE batches.phase IN ('active', 'paused', 'stopping')"
+                " AND samples.latency_ms IS NOT NULL"
+                " QUALIFY row_number() OVER (PARTITION BY batches.model ORDER BY samples.seq DESC)"
+                " <= ? ORDER BY samples.seq",
+                [limit],
+            ).fetchall()
+        latencies: dict[str, list[float]] = {}
+        for model, latency_ms in rows:
+            latencies.setdefault(model, []).append(latency_ms)
+        return latencies
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            raise StoreError(f"{self.path} can't be read: {error}") from error
+
+    def tidy(self, *, idle: bool) -> bool:
+        """Move DuckDB's write-ahead log into the file if it has grown; tell whether it was done.
+
+        While events flow that waits until it must be (it stalls writing for about a second).
+        A reader in the wrong moment only postpones it.
+        """
+        limit = IDLE_CHECKPOINT_BYTES if idle else FORCED_CHECKPOINT_BYTES
+        if self.wal_bytes < limit:
+            return False
+        try:
+            self._connection.execute("CHECKPOINT")
+        except duckdb.TransactionException as error:
+            log.info("checkpoint.postponed", reason=str(error))
+            return False
+        return True
+
+    @property
+    def wal_bytes(self) -> int:
+        """Size of DuckDB's write-ahead log."""
+        try:
+            return wal_file(self.path).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of its own for one reading thread."""
+        cursor = self._connection.cursor()
+        cursor.execute("USE views")
+        return cursor
+
+    def close(self) -> None:
+        """Close the file; readers must have ended."""
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
