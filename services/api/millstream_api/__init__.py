@@ -1,0 +1,1 @@
+"""The API: commands, queries over request-reply, the SSE relay and the dashboard's files."""

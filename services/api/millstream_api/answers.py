@@ -1,0 +1,123 @@
+"""Bodies of /v1 that are no views of the projector, and how answers are encoded."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from millstream.eventlog.nodes import NodeBeat
+from millstream_schemas.envelope import Contract
+from millstream_schemas.views import BatchView
+
+
+class CommandAnswer(Contract):
+    """The batch after a command; ``sequence`` is what a later read may wait for."""
+
+    batch: BatchView
+    sequence: int
+
+
+class BulkItem(Contract):
+    """One batch's outcome as an HTTP status; ``detail`` tells why when it was refused."""
+
+    id: str
+    status: int
+    detail: str | None = None
+
+
+class BulkAnswer(Contract):
+    """The outcome of each batch, in the order asked for."""
+
+    results: tuple[BulkItem, ...]
+
+
+class SampleTypeChoice(Contract):
+    """A sample type that a recipe offers."""
+
+    id: str
+    name: str
+
+
+class RecipeChoice(Contract):
+    """What a start form needs of a recipe."""
+
+    name: str
+    title: str
+    description: str
+    topics: tuple[str, ...]
+    difficulties: tuple[str, ...]
+    sample_types: tuple[SampleTypeChoice, ...]
+
+
+class RecipeList(Contract):
+    """All recipes; ``broken`` tells of each file that can't be used why."""
+
+    recipes: tuple[RecipeChoice, ...]
+    default: str
+    broken: dict[str, str]
+
+
+class ModelChoice(Contract):
+    """A model that can be named; ``reason`` tells what is missing when it is not available."""
+
+    id: str
+    name: str
+    kind: str
+    provider: str
+    available: bool
+    reason: str | None = None
+
+
+class ModelList(Contract):
+    """All named models; ``default`` is null when none is ready."""
+
+    models: tuple[ModelChoice, ...]
+    default: str | None
+
+
+class NodeList(Contract):
+    """The processes that beat within the last ten seconds."""
+
+    nodes: tuple[NodeBeat, ...]
+
+
+class Health(Contract):
+    """Whether the process lives, or is ready and up to which sequence."""
+
+    status: str
+    as_of: int = 0
+
+
+class FieldProblem(Contract):
+    """One thing that was wrong with a request; ``value`` is shortened text."""
+
+    field: str
+    message: str
+    value: str | int | bool | None = None
+
+
+class Problem(Contract):
+    """application/problem+json (RFC 9457); ``allowed`` names the commands that a batch takes."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[FieldProblem, ...] = ()
+    batch_id: str | None = None
+    state: str | None = None
+    allowed: tuple[str, ...] | None = None
+
+
+def model_answer(
+    body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a model as JSON; encoded once, by pydantic itself."""
+    return Response(body.model_dump_json(), status, headers, "application/json")
+
+
+def plain_answer(body: Mapping[str, Any], status: int = 200) -> Response:
+    """Return a document of plain values as JSON."""
+    return Response(orjson.dumps(body), status, media_type="application/json")

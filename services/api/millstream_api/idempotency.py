@@ -1,0 +1,93 @@
+"""Idempotency keys: the same key starts one batch, whatever happens in between.
+
+The key's entry {batch id, hash of the body} is stored first, then BatchStarted with expected
+sequence 0. So a retry finds either the batch, or the id under which to complete it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from millstream.errors import ConflictError
+from millstream.eventlog.buckets import Bucket
+from millstream_api.problems import ProblemError
+from millstream_schemas.commands import StartBatch
+
+KEY_LENGTH_MAX = 255
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    batch_id: str
+    body_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The batch that a key stands for; ``is_new``: nobody used the key before."""
+
+    batch_id: str
+    is_new: bool
+
+
+class IdempotencyKeys:
+    """The keys of the last 24 hours."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    async def find(self, key: str, command: StartBatch) -> Claim | None:
+        """Return what ``key`` already stands for, None for a key that nobody used.
+
+        Raises:
+            ProblemError: the key is malformed, or was used with another body.
+            LogUnavailableError: the bucket did not answer.
+        """
+        if not key.isprintable() or not 0 < len(key) <= KEY_LENGTH_MAX:
+            raise ProblemError(
+                400,
+                "idempotency_key_invalid",
+                f"Idempotency-Key has {len(key)} characters or unprintable ones; give 1 to "
+                f"{KEY_LENGTH_MAX} printable ones, a random id for instance",
+            )
+        found = await self._bucket.get(_name(key))
+        if found is None:
+            return None
+        entry = _Entry.model_validate_json(found.value)
+        if entry.body_hash != body_hash(command):
+            raise ProblemError(
+                409,
+                "idempotency_conflict",
+                "this Idempotency-Key was used with another body (batch "
+                f"{entry.batch_id}); use a new key for a new batch",
+            )
+        return Claim(entry.batch_id, is_new=False)
+
+    async def claim(self, key: str, command: StartBatch, batch_id: str) -> Claim:
+        """Let ``key`` stand for ``batch_id``, or return what a quicker request made of it.
+
+        Raises:
+            ProblemError: as ``find``.
+            LogUnavailableError: the bucket did not answer; a retry with the key completes it.
+        """
+        entry = _Entry(batch_id=batch_id, body_hash=body_hash(command))
+        try:
+            await self._bucket.put(_name(key), entry.model_dump_json().encode(), expected=0)
+        except ConflictError:
+            found = await self.find(key, command)
+            if found is None:  # it aged out between the two looks
+                raise
+            return found
+        return Claim(batch_id, is_new=True)
+
+
+def body_hash(command: StartBatch) -> str:
+    """Return a hash that is equal for equal requests."""
+    return hashlib.sha256(command.model_dump_json().encode()).hexdigest()
+
+
+def _name(key: str) -> str:
+    """Return the key as a subject token: clients may choose any characters."""
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -1,0 +1,76 @@
+"""The dashboard's built files."""
+
+import asyncio
+import hashlib
+import mimetypes
+from pathlib import Path
+
+from starlette.responses import Response
+
+from millstream_api.problems import ProblemError, shown
+
+BUILT = Path(__file__).parent / "dashboard"
+CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
+}
+NAME_LENGTH_MAX = 200
+IMMUTABLE = "public, max-age=31536000, immutable"
+NOT_BUILT = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Millstream</title></head>
+<body>
+<h1>The page is not built yet</h1>
+<p>The API runs. Build the page in a checkout with</p>
+<pre>uv run just page</pre>
+<p>and load this address again. Until then the numbers are at
+<a href="/v1/batches">/v1/batches</a>.</p>
+</body>
+</html>
+"""
+
+
+class Page:
+    """Serves one folder; files below ``assets/`` carry a hash in their name and never change."""
+
+    def __init__(self, folder: Path = BUILT) -> None:
+        self._folder = folder.resolve()
+
+    async def respond(self, path: str, if_none_match: str | None) -> Response:
+        """Return the file at ``path``.
+
+        Raises:
+            ProblemError: there is no such file.
+        """
+        name = path.lstrip("/") or "index.html"
+        content = await asyncio.to_thread(self._read, name)
+        if content is None:
+            if name == "index.html":
+                headers = {"Cache-Control": "no-cache"}
+                return Response(NOT_BUILT, 200, headers, CONTENT_TYPES[".html"])
+            raise ProblemError(404, "no_such_route", f"there is nothing at {shown(path)}")
+        tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        cache = IMMUTABLE if name.startswith("assets/") else "no-cache"
+        headers = {"ETag": tag, "Cache-Control": cache}
+        if if_none_match == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, 200, headers, _content_type(name))
+
+    def _read(self, name: str) -> bytes | None:
+        if "\x00" in name or len(name) > NAME_LENGTH_MAX:
+            return None
+        file = (self._folder / name).resolve()
+        if not file.is_relative_to(self._folder) or not file.is_file():
+            return None
+        return file.read_bytes()
+
+
+def _content_type(name: str) -> str:
+    known = CONTENT_TYPES.get(Path(name).suffix)
+    return known or mimetypes.guess_type(name)[0] or "application/octet-stream"

@@ -1,0 +1,109 @@
+"""Questions to the projectors over request-reply."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from millstream.errors import LogUnavailableError, QueryFailedError
+from millstream.eventlog.answers import Answers
+from millstream_schemas import subjects, views
+from millstream_schemas.envelope import Contract
+
+TIMEOUT_S = 5.0
+"""Longer than the two seconds that a projector itself waits for ``min_sequence``."""
+ERROR_HEADER = "Millstream-Error"
+BATCHES_PER_PAGE = 500
+SAMPLES_PER_PAGE = 100
+"""Pages small enough for one reply; longer answers are put together here."""
+
+AnswerT = TypeVar("AnswerT", bound=Contract)
+ItemT = TypeVar("ItemT")
+
+
+class Queries:
+    """Asks any one of the projectors.
+
+    Every method raises QueryFailedError: the code tells whether there is no such thing, the read
+    model is behind ``min_sequence``, or nobody answers.
+    """
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    async def batch(self, query: views.BatchQuery) -> views.BatchAnswer:
+        """Return one batch."""
+        return await self._ask("batch", query, views.BatchAnswer)
+
+    async def history(self, query: views.HistoryQuery) -> views.BatchPage:
+        """Return up to ``query.limit`` batches, newest first."""
+
+        async def ask(limit: int, cursor: str | None) -> views.BatchPage:
+            part = query.model_copy(update={"limit": limit, "cursor": cursor})
+            return await self._ask("history", part, views.BatchPage)
+
+        first, found, cursor = await _collect(
+            ask, lambda page: page.batches, query.limit, BATCHES_PER_PAGE, query.cursor
+        )
+        return first.model_copy(update={"batches": tuple(found), "next_cursor": cursor})
+
+    async def samples(self, query: views.SamplesQuery) -> views.SamplePage:
+        """Return up to ``query.limit`` samples in stream order."""
+
+        async def ask(limit: int, cursor: str | None) -> views.SamplePage:
+            part = query.model_copy(update={"limit": limit, "cursor": cursor})
+            return await self._ask("samples", part, views.SamplePage)
+
+        first, found, cursor = await _collect(
+            ask, lambda page: page.samples, query.limit, SAMPLES_PER_PAGE, query.cursor
+        )
+        return first.model_copy(update={"samples": tuple(found), "next_cursor": cursor})
+
+    async def events(self, query: views.EventsQuery) -> views.EventPage:
+        """Return events of one batch in stream order."""
+        return await self._ask("events", query, views.EventPage)
+
+    async def statistics(self, query: views.PlainQuery) -> views.Statistics:
+        """Return the whole dataset in numbers."""
+        return await self._ask("statistics", query, views.Statistics)
+
+    async def quality(self, query: views.BatchQuery) -> views.Quality:
+        """Return how one batch's samples look."""
+        return await self._ask("quality", query, views.Quality)
+
+    async def _ask(self, name: str, query: Contract, answer: type[AnswerT]) -> AnswerT:
+        payload = query.model_dump_json().encode()
+        try:
+            reply = await self._answers.ask(subjects.query(name), payload, timeout_s=TIMEOUT_S)
+        except LogUnavailableError as error:
+            raise QueryFailedError(
+                "unavailable",
+                "no projector answers, so history can't be read now; live batches go on. "
+                "Start one (`millstream projector`) and try again",
+            ) from error
+        if reply.headers and ERROR_HEADER in reply.headers:
+            refused = views.QueryError.model_validate_json(reply.data)
+            raise QueryFailedError(refused.code, refused.message)
+        try:
+            return answer.model_validate_json(reply.data)
+        except ValidationError as error:
+            raise QueryFailedError("failed", f"the answer to {name} can't be read") from error
+
+
+PageT = TypeVar("PageT", views.BatchPage, views.SamplePage)
+
+
+async def _collect(
+    ask: Callable[[int, str | None], Awaitable[PageT]],
+    items_of: Callable[[PageT], tuple[ItemT, ...]],
+    wanted: int,
+    page_most: int,
+    cursor: str | None,
+) -> tuple[PageT, list[ItemT], str | None]:
+    """Ask page after page; return the first page, the items together and the next cursor."""
+    first = page = await ask(min(wanted, page_most), cursor)
+    found = list(items_of(page))
+    while page.next_cursor and items_of(page) and len(found) < wanted:
+        page = await ask(min(wanted - len(found), page_most), page.next_cursor)
+        found.extend(items_of(page))
+    return first, found, page.next_cursor

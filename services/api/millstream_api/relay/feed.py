@@ -1,0 +1,75 @@
+"""The follower: what keeps the hub's fold up with the log."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from millstream.errors import LogError, LogUnavailableError
+from millstream.eventlog.follow import follow
+from millstream.eventlog.live import LiveBatches
+from millstream.eventlog.log import EventLog
+from millstream_api.relay.hub import Hub
+
+log = structlog.get_logger()
+
+RETRY_S = 1.0
+HEAD_INTERVAL_S = 3.0
+EVENTS_PER_TURN = 200
+
+
+async def feed_hub(event_log: EventLog, hub: Hub) -> None:
+    """Fold the log into ``hub``; never ends. An outage is waited out and loses nothing.
+
+    ``hub.ready`` is set once everything that the stream held at the start is folded.
+    """
+    live = await _load(event_log, hub)
+    while True:
+        try:
+            async with contextlib.aclosing(follow(event_log, after=hub.sequence)) as pages:
+                async for page in pages:
+                    for number, stored in enumerate(page, start=1):
+                        state = live.apply(stored)
+                        if state is not None:
+                            hub.put(state, stored.sequence)
+                        if number % EVENTS_PER_TURN == 0:
+                            hub.advance(stored.sequence)
+                            await asyncio.sleep(0)
+                    hub.advance(page[-1].sequence)
+        except LogError as error:
+            log.warning("feed.interrupted", after=hub.sequence, reason=str(error))
+            await asyncio.sleep(RETRY_S)
+
+
+async def watch_stream(event_log: EventLog, hub: Hub) -> None:
+    """Notice when the stream itself is replaced; never ends otherwise.
+
+    Raises:
+        LogError: it was, so that this fold is of another stream than what comes.
+    """
+    await hub.ready.wait()
+    while True:
+        await asyncio.sleep(HEAD_INTERVAL_S)
+        try:
+            head = await event_log.head()
+        except LogUnavailableError as error:
+            log.warning("head.unknown", reason=str(error))
+            continue
+        if head.epoch != hub.epoch:
+            raise LogError("the event stream was replaced by another; start the API again")
+
+
+async def _load(event_log: EventLog, hub: Hub) -> LiveBatches:
+    """Make the cold fold; it reads to the stream's end, so the hub is ready after it."""
+    while True:
+        try:
+            head = await event_log.head()
+            live = await LiveBatches.load(event_log)
+        except LogError as error:
+            log.warning("feed.load_postponed", reason=str(error))
+            await asyncio.sleep(RETRY_S)
+        else:
+            hub.restore(live.batches.values(), live.sequence, head.epoch)
+            hub.ready.set()
+            log.info("feed.loaded", batches=len(live.batches), sequence=live.sequence)
+            return live

@@ -1,0 +1,141 @@
+"""What goes over the wire: the two flavours of SSE frames, encoded once per version."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
+
+import orjson
+
+from millstream.runtime.clock import utc_now
+from millstream_api.relay.positions import format_position
+from millstream_api.relay.versions import Version
+from millstream_api.seed import seed_state
+
+
+class Flavour(Protocol):
+    """How one kind of stream words its messages; ``beats`` is how many ticks a heartbeat waits."""
+
+    name: str
+    beats: int
+
+    def update(self, version: Version) -> bytes:
+        """Return the frame that tells a batch's present state."""
+
+    def snapshot(self, versions: Iterable[Version], sequence: int) -> bytes:
+        """Return the frame that tells every live batch as of ``sequence``."""
+
+    def heartbeat(self, cursor: int) -> bytes:
+        """Return what a client at ``cursor`` gets when nothing happens."""
+
+    def busy(self) -> bytes:
+        """Return what a client gets for whom there is no room."""
+
+
+def stamp(time: datetime | None = None) -> str:
+    """Return ``time`` (default: now) as ISO 8601 in UTC with a Z."""
+    return (time or utc_now()).isoformat().replace("+00:00", "Z")
+
+
+def retry_line(milliseconds: int) -> bytes:
+    """Return the block that tells a client how long to wait before it connects again."""
+    return f"retry: {milliseconds}\n\n".encode()
+
+
+class SeedFrames:
+    """Unnamed messages: `all_batches` and `batch_update` with the whole state."""
+
+    name = "seed"
+    beats = 2
+
+    def __init__(self, epoch: str) -> None:
+        self._epoch = epoch
+
+    def update(self, version: Version) -> bytes:
+        """Return a `batch_update` message."""
+        frame = version.frames.get(self.name)
+        if frame is None:
+            state = seed_state(version.view)
+            body = {"type": "batch_update", "batch_id": version.state.batch_id, "batch": state}
+            frame = self._frame(orjson.dumps(body), version.sequence)
+            version.frames[self.name] = frame
+        return frame
+
+    def snapshot(self, versions: Iterable[Version], sequence: int) -> bytes:
+        """Return the `all_batches` message."""
+        states = {version.state.batch_id: seed_state(version.view) for version in versions}
+        return self._frame(orjson.dumps({"type": "all_batches", "batches": states}), sequence)
+
+    def heartbeat(self, cursor: int) -> bytes:  # noqa: ARG002  # a comment carries no id
+        """Return a comment."""
+        return b": heartbeat\n\n"
+
+    def busy(self) -> bytes:
+        """Return a comment that says so."""
+        return b": busy, too many streams; connect again later\n\n"
+
+    def _frame(self, body: bytes, sequence: int) -> bytes:
+        return b"id: %b\ndata: %b\n\n" % (format_position(sequence, self._epoch).encode(), body)
+
+
+class NamedFrames:
+    """Named events of /v1/stream with whole `BatchView`s and the server's time."""
+
+    name = "named"
+    beats = 1
+
+    def __init__(self, epoch: str) -> None:
+        self._epoch = epoch
+
+    def update(self, version: Version) -> bytes:
+        """Return a `batch_update` event."""
+        frame = version.frames.get(self.name)
+        if frame is None:
+            body = b'{"batch":%b,"server_time":"%b"}' % (version.json, stamp().encode())
+            frame = self._frame(b"batch_update", body, version.sequence)
+            version.frames[self.name] = frame
+        return frame
+
+    def snapshot(self, versions: Iterable[Version], sequence: int) -> bytes:
+        """Return the `all_batches` event."""
+        batches = b",".join(
+            b'"%b":%b' % (version.state.batch_id.encode(), version.json) for version in versions
+        )
+        body = b'{"batches":{%b},"as_of":%d,"server_time":"%b"}' % (
+            batches,
+            sequence,
+            stamp().encode(),
+        )
+        return self._frame(b"all_batches", body, sequence)
+
+    def heartbeat(self, cursor: int) -> bytes:
+        """Return a `heartbeat` event; its id keeps an idle or filtered client's place fresh.
+
+        The id is the client's own cursor: with the head's, a client cut off before its pending
+        frames would never ask for them.
+        """
+        body = b'{"as_of":%d,"server_time":"%b"}' % (cursor, stamp().encode())
+        return self._frame(b"heartbeat", body, cursor)
+
+    def busy(self) -> bytes:
+        """Return a `busy` event."""
+        return b'event: busy\ndata: {"detail":"too many streams; connect again later"}\n\n'
+
+    def _frame(self, event: bytes, body: bytes, sequence: int) -> bytes:
+        place = format_position(sequence, self._epoch).encode()
+        return b"id: %b\nevent: %b\ndata: %b\n\n" % (place, event, body)
+
+
+_SEED_WORDS = """Unnamed messages: first `all_batches` with the live batches, then a `batch_update`
+per change with the whole state; a comment every 30 s. Each id is `<stream sequence>-<epoch>`; a
+client that sends one back gets what changed since."""
+
+_NAMED_WORDS = """Events `all_batches` {batches, as_of, server_time}, `batch_update` {batch,
+server_time} and, every 15 s, `heartbeat` {as_of, server_time}. Each id is
+`<stream sequence>-<epoch>`; a client that sends one back gets what changed since, or `all_batches`
+when that is too long ago."""
+
+FRAME_DOCS: dict[str, tuple[str, str]] = {
+    "/api/generate/batch/stream": ("seed", _SEED_WORDS),
+    "/v1/stream": ("named", _NAMED_WORDS),
+}
+"""Path -> (name, description) for the OpenAPI document."""

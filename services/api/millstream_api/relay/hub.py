@@ -1,0 +1,229 @@
+"""The hub: the version map, the clients, and the clocks that wake them.
+
+A flush wakes every client, which then sends what changed since its own cursor. Flushes are
+self-clocked: the first change goes out at once, the next no sooner than 50 ms later, and no
+sooner than the last flush took, so that fan-out takes half of a core at most.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+
+from millstream.domain.batch import BatchState
+from millstream_api.relay.client import Client
+from millstream_api.relay.versions import FINALS_KEPT, VersionMap
+
+log = structlog.get_logger()
+
+FLUSH_LEAST_S = 0.05
+WAKES_PER_TURN = 256
+BEAT_S = 15.0
+STUCK_S = 60.0
+STUCK_CHECK_S = 5.0
+CLIENTS_MOST = 10_000
+
+
+class Hub:
+    """One fold shared by all clients of this process."""
+
+    def __init__(
+        self,
+        *,
+        finals_kept: int = FINALS_KEPT,
+        clients_most: int = CLIENTS_MOST,
+        beat_s: float = BEAT_S,
+        stuck_s: float = STUCK_S,
+    ) -> None:
+        self.versions = VersionMap(finals_kept)
+        self.ready = asyncio.Event()
+        self.epoch = ""
+        self.clients: set[Client] = set()
+        self.is_closing = False
+        self._clients_most = clients_most
+        self._beat_s = beat_s
+        self._stuck_s = stuck_s
+        self._changed = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._chunks: dict[tuple[str, int | None, frozenset[str] | None], bytes] = {}
+        self._chunks_at = -1
+        self._reachers: list[tuple[int, asyncio.Future[None]]] = []
+        self._enders: dict[str, list[asyncio.Future[None]]] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another client."""
+        return len(self.clients) >= self._clients_most
+
+    @property
+    def sequence(self) -> int:
+        """The stream sequence up to which everything is folded."""
+        return self.versions.sequence
+
+    def join(self, client: Client) -> None:
+        """Count ``client`` in: it is woken from now on."""
+        self.clients.add(client)
+        self._empty.clear()
+
+    def leave(self, client: Client) -> None:
+        """Count ``client`` out."""
+        self.clients.discard(client)
+        if not self.clients:
+            self._empty.set()
+
+    def restore(self, states: Iterable[BatchState], sequence: int, epoch: str) -> None:
+        """Start from a cold fold of the stream whose epoch is ``epoch``."""
+        self.epoch = epoch
+        self.versions.restore(states, sequence)
+        self._note_change()
+
+    def put(self, state: BatchState, sequence: int) -> None:
+        """Take in a batch's state after the event at ``sequence``."""
+        self.versions.put(state, sequence)
+        if state.is_final:
+            for ended in self._enders.pop(state.batch_id, ()):
+                if not ended.done():
+                    ended.set_result(None)
+        self._note_change()
+
+    def advance(self, sequence: int) -> None:
+        """Note that everything up to ``sequence`` is folded."""
+        self.versions.advance(sequence)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        if self._reachers:
+            left = []
+            for sequence, reached in self._reachers:
+                if sequence > self.sequence:
+                    left.append((sequence, reached))
+                elif not reached.done():
+                    reached.set_result(None)
+            self._reachers = left
+
+    async def reach(self, sequence: int, timeout_s: float) -> bool:
+        """Wait until everything up to ``sequence`` is folded; False when it takes too long."""
+        if self.sequence >= sequence:
+            return True
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reachers.append((sequence, reached))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await reached
+        except TimeoutError:
+            return False
+        return True
+
+    async def ended(self, batch_id: str, timeout_s: float) -> bool:
+        """Wait until the batch has ended; False when it takes too long."""
+        version = self.versions.get(batch_id)
+        if version is not None and version.state.is_final:
+            return True
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._enders.setdefault(batch_id, []).append(ended)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await ended
+        except TimeoutError:
+            waiting = self._enders.get(batch_id, [])
+            waiting.remove(ended)
+            if not waiting:
+                self._enders.pop(batch_id, None)
+            return False
+        return True
+
+    def take(self, client: Client) -> bytes:
+        """Return what ``client`` has not been sent yet, and move its cursor.
+
+        Nothing is awaited between reading the versions and moving the cursor, so nothing can
+        change in between: no gap and no double.
+        """
+        parts = []
+        if client.cursor != self.sequence:
+            parts.append(self._chunk(client))
+            client.cursor = self.sequence
+        if client.beat:
+            client.beat = False
+            parts.append(client.flavour.heartbeat(self.sequence))
+        return b"".join(parts)
+
+    def _chunk(self, client: Client) -> bytes:
+        if self._chunks_at != self.sequence:
+            self._chunks.clear()
+            self._chunks_at = self.sequence
+        cursor = client.cursor
+        if cursor is not None and not self.versions.floor <= cursor <= self.sequence:
+            cursor = None  # Behind what is kept, or from a future that this fold does not know.
+        key = (client.flavour.name, cursor, client.batch_ids)
+        chunk = self._chunks.get(key)
+        if chunk is None:
+            flavour = client.flavour
+            if cursor is None:
+                live = self.versions.live(client.batch_ids)
+                chunk = flavour.snapshot(live, self.sequence)
+            else:
+                changed = self.versions.changed(cursor, client.batch_ids)
+                chunk = b"".join(flavour.update(version) for version in changed)
+            self._chunks[key] = chunk
+        return chunk
+
+    async def flush_changes(self) -> None:
+        """Wake the clients whenever something changed; never ends."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            started = loop.time()
+            await self._wake_all()
+            ended = loop.time()
+            await asyncio.sleep(max(started + FLUSH_LEAST_S - ended, ended - started))
+
+    async def beat(self) -> None:
+        """Send heartbeats; never ends. One timer serves all clients."""
+        ticks = 0
+        while True:
+            await asyncio.sleep(self._beat_s)
+            ticks += 1
+            for client in self.clients:
+                if ticks % client.flavour.beats == 0:
+                    client.beat = True
+            await self._wake_all()
+
+    async def cut_stuck(self) -> None:
+        """Close the connections whose write has been stuck too long; never ends."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(STUCK_CHECK_S, self._stuck_s))
+            for client in list(self.clients):
+                since = client.sending_since
+                if since is not None and loop.time() - since > self._stuck_s:
+                    log.warning("stream.cut_off", stuck_s=round(loop.time() - since, 1))
+                    client.abort()
+
+    async def drain(self, window_s: float, bound_s: float = 1.0) -> None:
+        """End all streams evenly over ``window_s``, so that they do not come back all at once.
+
+        Who has not taken the last bytes ``bound_s`` later is cut off.
+        """
+        self.is_closing = True
+        clients = list(self.clients)
+        pause = window_s / max(1, len(clients))
+        for client in clients:
+            client.end()
+            await asyncio.sleep(pause)
+        try:
+            async with asyncio.timeout(bound_s):
+                await self._empty.wait()
+        except TimeoutError:
+            for client in list(self.clients):
+                client.abort()
+
+    async def _wake_all(self) -> None:
+        """Wake every client, some per turn of the loop: requests are answered in between."""
+        clients = list(self.clients)
+        for start in range(0, len(clients), WAKES_PER_TURN):
+            for client in clients[start : start + WAKES_PER_TURN]:
+                client.wake()
+            await asyncio.sleep(0)

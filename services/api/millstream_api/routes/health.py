@@ -1,0 +1,29 @@
+"""Whether the process lives and is ready."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from millstream_api.answers import Health, model_answer
+from millstream_api.context import Parts
+from millstream_api.problems import ProblemError
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", response_model=Health)
+async def healthz() -> Response:
+    """Tell that the process lives."""
+    return model_answer(Health(status="ok"))
+
+
+@router.get("/readyz", response_model=Health)
+async def readyz(parts: Parts) -> Response:
+    """Tell that the log is folded, so that every answer is complete."""
+    if not parts.hub.ready.is_set() or parts.hub.is_closing:
+        raise ProblemError(
+            503,
+            "not_ready",
+            "the log is not folded yet, or the server is ending",
+            headers={"Retry-After": "1"},
+        )
+    return model_answer(Health(status="ready", as_of=parts.hub.sequence))

@@ -1,0 +1,125 @@
+"""uvicorn as we need it: small socket buffers, our own signals, and streams that end cleanly."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from millstream.errors import SettingsError
+from millstream_api.relay.endpoint import ABORT
+from millstream_api.relay.hub import Hub
+
+SEND_BUFFER_BYTES = 65_536
+UNSENT_BYTES_MAX = 16_384
+DRAIN_WINDOW_S = 2.0
+DRAIN_S_PER_STREAM = 0.002
+GRACE_S = 1
+KEEP_ALIVE_S = 30
+BACKLOG = 4096
+
+
+class StreamProtocol(HttpToolsProtocol):
+    """HTTP/1.1 with small buffers: what waits in a buffer can't be replaced by a later state.
+
+    With the defaults a slow client lags by megabytes of old frames; with these by two seconds.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Shrink the buffers of a new connection."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                option = socket.TCP_NOTSENT_LOWAT
+                connection.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES_MAX)
+
+    def on_message_begin(self) -> None:
+        """Let the application drop a connection whose peer takes nothing."""
+        super().on_message_begin()
+        scope = cast("dict[str, Any]", self.scope)  # the type knows the standard extensions only
+        scope["extensions"] = {ABORT: self.transport.abort}
+
+
+class Server(uvicorn.Server):
+    """Ends its streams itself: uvicorn would wait for them for ever, or cut each with an error."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the service that runs this server."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new connection, end the streams over a window, then the rest."""
+        for server in self.servers:
+            server.close()
+        streams = len(self._hub.clients)
+        await self._hub.drain(min(DRAIN_WINDOW_S, streams * DRAIN_S_PER_STREAM))
+        await super().shutdown(sockets)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a bound socket.
+
+    Raises:
+        SettingsError: the address can't be bound; names it and what to do.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise SettingsError(
+            f"MILLSTREAM_HOST={host} is no address of this machine ({error.strerror}); "
+            "use 127.0.0.1"
+        ) from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(
+                f"port {port} of {host} is in use; stop the program that holds it, or choose "
+                "another one with --port or MILLSTREAM_PORT"
+            ) from error
+        raise SettingsError(
+            f"{host}:{port} can't be bound ({error.strerror}); choose another MILLSTREAM_HOST or "
+            "MILLSTREAM_PORT"
+        ) from error
+    return listener
+
+
+async def serve(app: Any, hub: Hub, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serve ``app`` on ``listener`` until ``stop``, then end every stream and connection."""
+    config = uvicorn.Config(
+        app,
+        http=StreamProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = Server(config, hub)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve(sockets=[listener]))
+        await stop.wait()
+        server.should_exit = True

@@ -1,0 +1,117 @@
+"""The service: connect, follow the log, serve until stopped, close in reverse order."""
+
+import asyncio
+import gc
+from collections.abc import Callable
+
+import structlog
+
+from millstream.eventlog.buckets import Bucket
+from millstream.eventlog.connection import connected
+from millstream.eventlog.log import EventLog
+from millstream.eventlog.nodes import NodeBeat, Nodes, keep_beating
+from millstream.eventlog.topology import ensure_topology
+from millstream.models import ModelBook
+from millstream.recipes import RecipeBook, recipe_directories
+from millstream.runtime.clock import utc_now
+from millstream.runtime.settings import Settings
+from millstream_api.app import create_app
+from millstream_api.auth import Guard
+from millstream_api.background import Background
+from millstream_api.commands import Commands
+from millstream_api.context import Context
+from millstream_api.gateway import Gateway
+from millstream_api.idempotency import IdempotencyKeys
+from millstream_api.page import Page
+from millstream_api.queries import Queries
+from millstream_api.reads import Reads
+from millstream_api.relay.endpoint import Relay
+from millstream_api.relay.feed import feed_hub, watch_stream
+from millstream_api.relay.hub import Hub
+from millstream_api.server import bind, serve
+from millstream_schemas import subjects
+
+log = structlog.get_logger()
+
+
+async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = False) -> None:
+    """Serve until ``stop``; ``owns_process``: nothing else runs in this process.
+
+    Raises:
+        SettingsError: a setting can't be used, or the port is taken.
+        LogUnavailableError: no NATS server answers.
+        LogError: the stream was replaced by another; a restart begins anew with it.
+    """
+    guard = Guard.load(settings)
+    models = ModelBook.load(settings)
+    recipes = RecipeBook.load(recipe_directories(settings.recipes_dir))
+    listener = bind(settings.host, settings.port)
+    try:
+        async with connected(settings, "api") as connection, asyncio.TaskGroup() as tasks:
+            await ensure_topology(connection, settings)
+            event_log = EventLog(connection)
+            hub = Hub()
+            background = Background(tasks)
+            context = _context(
+                settings, event_log, hub, models=models, recipes=recipes, background=background
+            )
+            app = Gateway(api=create_app(context), relay=Relay(hub), page=Page(), guard=guard)
+            forever = [
+                tasks.create_task(feed_hub(event_log, hub)),
+                tasks.create_task(watch_stream(event_log, hub)),
+                tasks.create_task(hub.flush_changes()),
+                tasks.create_task(hub.beat()),
+                tasks.create_task(hub.cut_stuck()),
+            ]
+            tasks.create_task(keep_beating(context.nodes, stop, _beats(settings, hub)))
+            host, port = listener.getsockname()[:2]
+            log.info("api.listening", url=f"http://{host}:{port}")
+            if owns_process:
+                gc.collect()
+                gc.freeze()  # What lives now lives for ever: no collection looks at it again.
+            await serve(app, hub, listener, stop)
+            for task in forever:
+                task.cancel()
+            background.cancel()
+    finally:
+        listener.close()
+
+
+def _context(
+    settings: Settings,
+    event_log: EventLog,
+    hub: Hub,
+    *,
+    models: ModelBook,
+    recipes: RecipeBook,
+    background: Background,
+) -> Context:
+    commands = Commands(
+        event_log=event_log,
+        hub=hub,
+        keys=IdempotencyKeys(Bucket(event_log.answers, subjects.IDEMPOTENCY_BUCKET)),
+        models=models,
+        recipes=recipes,
+        settings=settings,
+        background=background,
+    )
+    return Context(
+        settings=settings,
+        hub=hub,
+        reads=Reads(hub, Queries(event_log.answers)),
+        commands=commands,
+        models=models,
+        recipes=recipes,
+        nodes=Nodes(event_log.answers),
+    )
+
+
+def _beats(settings: Settings, hub: Hub) -> Callable[[], NodeBeat]:
+    started_at = utc_now()
+
+    def beat() -> NodeBeat:
+        return NodeBeat(
+            node=settings.node, service="api", started_at=started_at, sequence=hub.sequence
+        )
+
+    return beat
