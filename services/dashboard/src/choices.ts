@@ -1,0 +1,42 @@
+/** What the start form offers, and what it sends: the other half of the contract. */
+
+export interface RecipeChoice {
+  name: string;
+  title: string;
+  description: string;
+  topics: string[];
+  difficulties: string[];
+  sample_types: { id: string; name: string }[];
+}
+
+export interface RecipeList {
+  recipes: RecipeChoice[];
+  default: string;
+}
+
+export interface ModelChoice {
+  id: string;
+  name: string;
+  kind: string;
+  provider: string;
+  available: boolean;
+  reason: string | null;
+}
+
+export interface ModelList {
+  models: ModelChoice[];
+  default: string;
+}
+
+/** The body of a start; `target` stays as typed when it is no number: the server words the error. */
+export interface StartBody {
+  target: number | string;
+  smart_mode: boolean;
+  recipe?: string;
+  model?: string;
+  topic?: string;
+  difficulty?: string;
+  sample_type?: string;
+  instruction?: string;
+  concurrency?: number | string;
+}

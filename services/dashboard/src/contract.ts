@@ -1,0 +1,231 @@
+/**
+ * What the server says and is told: the mirror of `schemas/millstream_schemas`.
+ *
+ * Times are ISO 8601 with an offset, money is in 1e-9 US dollars, null means unknown.
+ */
+
+export type State =
+  | "queued"
+  | "running"
+  | "paused"
+  | "stopping"
+  | "stopped"
+  | "completed"
+  | "failed";
+
+export const STATES: readonly State[] = [
+  "queued",
+  "running",
+  "paused",
+  "stopping",
+  "completed",
+  "stopped",
+  "failed",
+];
+
+export const LIVE_STATES: readonly State[] = ["queued", "running", "paused", "stopping"];
+
+/** Whether a batch in this state may still change. */
+export function isLive(state: State): boolean {
+  return LIVE_STATES.includes(state);
+}
+
+export interface Counts {
+  generated: number;
+  failed: number;
+  abandoned: number;
+  pending: number;
+  rejected: number;
+  attempts_failed: number;
+  tokens_in: number;
+  tokens_out: number;
+  cost_nano_usd: number | null;
+  wasted_nano_usd: number | null;
+}
+
+export interface ErrorInfo {
+  category: string;
+  message: string;
+  slot: number | null;
+}
+
+export interface StuckFinding {
+  rule: string;
+  since: string;
+  idle_s: number;
+  threshold_s: number;
+  cause: string;
+  suggestion: string;
+}
+
+export interface BatchView {
+  id: string;
+  dataset_id: string;
+  parent_id: string | null;
+  state: State;
+  model: string;
+  provider: string;
+  recipe: string;
+  recipe_hash: string;
+  target: number;
+  counts: Counts;
+  concurrency: number;
+  slice_size: number;
+  seed: number;
+  priority: string;
+  topic: string | null;
+  difficulty: string | null;
+  sample_type: string | null;
+  instruction: string | null;
+  smart_mode: boolean;
+  started_by: string;
+  started_at: string;
+  running_at: string | null;
+  last_progress_at: string | null;
+  finished_at: string | null;
+  stop_reason: string | null;
+  stopped_by: string | null;
+  error: ErrorInfo | null;
+  last_error: ErrorInfo | null;
+  errors: Record<string, number>;
+  stuck: StuckFinding | null;
+  anomalies: number;
+  version: number;
+  sequence: number;
+}
+
+export interface BatchPage {
+  batches: BatchView[];
+  next_cursor: string | null;
+  total: number;
+  states: Partial<Record<State, number>>;
+  as_of: number;
+}
+
+export interface BatchAnswer {
+  batch: BatchView;
+  as_of: number;
+}
+
+/** The answer to a start or a stop: the batch as it is once `sequence` is folded. */
+export interface CommandAnswer {
+  batch: BatchView;
+  sequence: number;
+}
+
+export interface BulkAnswer {
+  results: { id: string; status: number; detail?: string | null }[];
+}
+
+export interface Usage {
+  tokens_in: number | null;
+  tokens_out: number | null;
+  cost_nano_usd: number | null;
+  latency_ms: number | null;
+  first_token_ms: number | null;
+}
+
+export interface SampleView {
+  id: string;
+  batch_id: string;
+  slot: number;
+  attempt: number;
+  topic: string;
+  area: string;
+  difficulty: string;
+  sample_type: string;
+  model: string;
+  provider: string;
+  content: Record<string, unknown>;
+  usage: Usage;
+  created_at: string;
+  sequence: number;
+}
+
+export interface SamplePage {
+  samples: SampleView[];
+  next_cursor: string | null;
+  total: number;
+  as_of: number;
+}
+
+export interface EventView {
+  sequence: number;
+  stored_at: string;
+  subject: string;
+  event: Record<string, unknown>;
+}
+
+export interface EventPage {
+  events: EventView[];
+  next_cursor: string | null;
+  as_of: number;
+}
+
+export interface Tally {
+  name: string;
+  count: number;
+}
+
+export interface Statistics {
+  total: number;
+  batches: number;
+  states: Partial<Record<State, number>>;
+  difficulties: Tally[];
+  topics: Tally[];
+  sample_types: Tally[];
+  models: Tally[];
+  average_lengths: Record<string, number>;
+  unique_topics: number;
+  tokens_in: number;
+  tokens_out: number;
+  cost_nano_usd: number | null;
+  as_of: number;
+}
+
+export interface Quality {
+  batch_id: string;
+  total_samples: number;
+  total_tokens: number;
+  average_tokens: number;
+  average_lengths: Record<string, number>;
+  difficulties: Record<string, number>;
+  topics: Record<string, number>;
+  sample_types: Record<string, number>;
+  rejected: number;
+  failed: number;
+  as_of: number;
+}
+
+export interface FieldError {
+  field: string;
+  message: string;
+  value?: unknown;
+}
+
+/** application/problem+json, RFC 9457. */
+export interface ProblemBody {
+  type?: string;
+  title?: string;
+  status?: number;
+  detail?: string;
+  errors?: FieldError[];
+}
+
+/** The stream's `all_batches`: every live batch as of a sequence. */
+export interface AllBatches {
+  batches: Record<string, BatchView>;
+  as_of: number;
+  server_time: string;
+}
+
+/** The stream's `batch_update`: one batch after a change, its last one included. */
+export interface BatchUpdate {
+  batch: BatchView;
+  server_time: string;
+}
+
+export interface Heartbeat {
+  as_of: number;
+  server_time: string;
+}

@@ -1,0 +1,58 @@
+/** One clock for all ticking numbers, corrected by the server's time. */
+
+const SAMPLES = 16;
+
+export class ServerClock {
+  readonly #listeners = new Set<() => void>();
+  readonly #offsets: number[] = [];
+  #offset = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #second = Math.floor(Date.now() / 1000);
+  #frozen = false;
+
+  /** The server's time now, in milliseconds since 1970. */
+  now(): number {
+    return Date.now() + this.#offset;
+  }
+
+  /**
+   * Take a time that the server wrote into a message just received. The way here takes time, so
+   * each reading is late: the greatest of the last ones is nearest to the truth.
+   */
+  observe(serverTime: string): void {
+    const read = Date.parse(serverTime) - Date.now();
+    if (Number.isNaN(read)) return;
+    if (this.#offsets.push(read) > SAMPLES) this.#offsets.shift();
+    this.#offset = Math.max(...this.#offsets);
+  }
+
+  /** The whole second that the page shows as now. */
+  second = (): number => this.#second;
+
+  /** Hold the ticking still while nobody knows what the batches do. */
+  freeze(frozen: boolean): void {
+    this.#frozen = frozen;
+    if (!frozen) this.#tick();
+  }
+
+  /** Call `listener` at each new second; returns the way to stop that. */
+  onSecond = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    if (this.#listeners.size === 1) this.#tick();
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) clearTimeout(this.#timer);
+    };
+  };
+
+  #tick = (): void => {
+    clearTimeout(this.#timer);
+    if (this.#listeners.size === 0) return;
+    const now = this.now();
+    this.#timer = setTimeout(this.#tick, 1000 - (now % 1000) + 5);
+    const second = Math.floor(now / 1000);
+    if (this.#frozen || second === this.#second) return;
+    this.#second = second;
+    for (const listener of [...this.#listeners]) listener();
+  };
+}

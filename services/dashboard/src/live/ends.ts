@@ -1,0 +1,65 @@
+/** What follows from a change: toasts, sounds, and answers that must be asked for anew. */
+
+import type { QueryClient } from "@tanstack/react-query";
+
+import { isLive, type BatchView } from "../contract";
+import { notify } from "../notices";
+import { play } from "../sound";
+import { plural, shortId } from "../words";
+import type { ServerClock } from "./clock";
+import type { BatchStore } from "./store";
+
+/** At most one refetch of history and statistics in this time, however many batches change. */
+const REFETCH_MS = 500;
+
+/** Let each end of a batch, and each batch getting stuck, be seen and heard once. */
+export function watchEnds(store: BatchStore, clock: ServerClock, queries: QueryClient): void {
+  // Counted from the server's time, so that a wrong clock in this browser does no harm.
+  const openedAt = (): number => clock.now() - performance.now();
+  let refetch: ReturnType<typeof setTimeout> | undefined;
+
+  store.onChange((previous, next) => {
+    if (previous?.state !== next.state) {
+      refetch ??= setTimeout(() => {
+        refetch = undefined;
+        void queries.invalidateQueries({ queryKey: ["history"] });
+        void queries.invalidateQueries({ queryKey: ["statistics"] });
+      }, REFETCH_MS);
+    }
+    if (hasEnded(previous, next, openedAt())) {
+      announceEnd(next);
+    } else if (next.stuck && !previous?.stuck && previous && isLive(next.state)) {
+      notify({ kind: "warning", title: `${shortId(next.id)} is stuck`, text: next.stuck.cause });
+      play("warning");
+    }
+  });
+}
+
+// A batch that this page never saw alive counts if it ended since the page was opened: a short
+// one may start and end within one frame.
+function hasEnded(previous: BatchView | undefined, next: BatchView, openedAt: number): boolean {
+  if (isLive(next.state)) return false;
+  if (previous) return isLive(previous.state);
+  return next.finished_at !== null && Date.parse(next.finished_at) >= openedAt;
+}
+
+function announceEnd(batch: BatchView): void {
+  const made = `${batch.counts.generated.toLocaleString()} of ${plural(batch.target, "sample")}`;
+  const failed = batch.counts.failed ? `, ${batch.counts.failed.toLocaleString()} failed` : "";
+  const name = shortId(batch.id);
+  switch (batch.state) {
+    case "completed":
+      notify({ kind: "success", title: `${name} completed`, text: `${made}${failed}` });
+      return play("success");
+    case "stopped":
+      notify({ kind: "info", title: `${name} stopped`, text: `${made}${failed}` });
+      return play("stopped");
+    default:
+      notify({
+        kind: "error",
+        title: `${name} failed`,
+        text: batch.error?.message ?? `${made}${failed}`,
+      });
+      return play("failure");
+  }
+}

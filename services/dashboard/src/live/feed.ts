@@ -1,0 +1,200 @@
+/**
+ * The connection to the server: the stream first, polling while it is down, and a state that
+ * tells which of the two the page lives on.
+ */
+
+import type { AllBatches, BatchUpdate, BatchView, Heartbeat } from "../contract";
+import type { ServerClock } from "./clock";
+import type { BatchStore } from "./store";
+
+export type ConnectionState = "connecting" | "live" | "reconnecting" | "polling" | "offline";
+
+export interface Connection {
+  state: ConnectionState;
+  /** When this state began, in milliseconds since 1970 by this machine. */
+  since: number;
+}
+
+/** The parts of an EventSource that the feed uses. */
+export interface Stream {
+  readonly readyState: number;
+  addEventListener(name: string, listener: (event: Event) => void): void;
+  close(): void;
+}
+
+export interface FeedSources {
+  openStream(): Stream;
+  /** All live batches as of a sequence. */
+  fetchLive(): Promise<{ batches: BatchView[]; as_of: number }>;
+  /** One batch, folded at least up to `minSequence`; null when the server does not know it. */
+  fetchBatch(id: string, minSequence: number): Promise<BatchView | null>;
+}
+
+/** Heartbeats come at least every 30 s; a silence longer than this is a dead connection. */
+export const SILENCE_MS = 35_000;
+/** A short hiccup of the stream is not worth a poll. */
+export const GRACE_MS = 1_500;
+export const POLL_MS = 5_000;
+const BACKOFF_MS = [500, 1_000, 2_000, 4_000, 8_000];
+const CLOSED = 2;
+
+export class Feed {
+  readonly #store: BatchStore;
+  readonly #clock: ServerClock;
+  readonly #sources: FeedSources;
+  readonly #listeners = new Set<() => void>();
+  #connection: Connection = { state: "connecting", since: Date.now() };
+  #stream: Stream | undefined;
+  #epoch: string | undefined;
+  #failures = 0;
+  #round = 0;
+  #isUp = false;
+  #lastHeard = Date.now();
+  #watchdog: ReturnType<typeof setTimeout> | undefined;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #poll: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(store: BatchStore, clock: ServerClock, sources: FeedSources) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#sources = sources;
+  }
+
+  connection = (): Connection => this.#connection;
+
+  /** Call `listener` when the state changes; returns the way to stop that. */
+  onConnection = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** Connect anew, now: at the start, when the network is back, when the page wakes. */
+  connect = (): void => {
+    this.#close();
+    const stream = this.#sources.openStream();
+    this.#stream = stream;
+    this.#watch();
+    const on = (name: string, take: (data: string, epoch: string | undefined) => void): void => {
+      stream.addEventListener(name, (event) => {
+        if (stream !== this.#stream) return;
+        const { data, lastEventId } = event as MessageEvent<string>;
+        this.#heard();
+        take(data, lastEventId.split("-", 2)[1]);
+      });
+    };
+    on("all_batches", this.#takeAll);
+    on("batch_update", this.#takeUpdate);
+    on("heartbeat", (data) => this.#clock.observe((JSON.parse(data) as Heartbeat).server_time));
+    stream.addEventListener("open", () => stream === this.#stream && this.#heard());
+    stream.addEventListener("error", () => stream === this.#stream && this.#lost());
+    if (this.#connection.state === "connecting") this.#startPolling();
+  };
+
+  /** The machine says that it has no network; a server on this machine may answer all the same. */
+  doubt = async (): Promise<void> => {
+    const round = this.#round;
+    const answers = await this.#sources.fetchLive().then(
+      () => true,
+      () => false,
+    );
+    if (answers || round !== this.#round) return;
+    this.#lost();
+    this.#set("offline");
+  };
+
+  /** The page was asleep: trust the connection only if it spoke lately. */
+  wake = (): void => {
+    if (Date.now() - this.#lastHeard > SILENCE_MS) this.connect();
+  };
+
+  #heard(): void {
+    this.#lastHeard = Date.now();
+    this.#failures = 0;
+    this.#isUp = true;
+    this.#round += 1;
+    clearTimeout(this.#poll);
+    this.#poll = undefined;
+    this.#watch();
+    this.#set("live");
+  }
+
+  #lost(): void {
+    if (this.#isUp || this.#connection.state === "connecting") this.#set("reconnecting");
+    this.#isUp = false;
+    this.#startPolling();
+    if (this.#stream?.readyState !== CLOSED || this.#retry !== undefined) return;
+    // The browser has given up, as it does after an HTTP error: it is ours to go on.
+    const pause = BACKOFF_MS[Math.min(this.#failures, BACKOFF_MS.length - 1)] ?? 8_000;
+    this.#failures += 1;
+    this.#retry = setTimeout(this.connect, pause * (0.75 + Math.random() / 2));
+  }
+
+  #watch(): void {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = setTimeout(() => {
+      this.#lost();
+      this.connect();
+    }, SILENCE_MS);
+  }
+
+  #close(): void {
+    clearTimeout(this.#watchdog);
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    this.#stream?.close();
+    this.#stream = undefined;
+  }
+
+  #startPolling(): void {
+    this.#poll ??= setTimeout(() => void this.#pollOnce(), GRACE_MS);
+  }
+
+  async #pollOnce(): Promise<void> {
+    const round = this.#round;
+    const state = await this.#sources.fetchLive().then(
+      (page) => {
+        this.#reconcile(page.batches, page.as_of);
+        return "polling" as const;
+      },
+      () => "offline" as const,
+    );
+    // The stream came back while the poll was under way: it knows better.
+    if (round !== this.#round) return;
+    this.#set(state);
+    this.#poll = setTimeout(() => void this.#pollOnce(), POLL_MS);
+  }
+
+  #takeAll = (data: string, epoch: string | undefined): void => {
+    const { batches, as_of, server_time } = JSON.parse(data) as AllBatches;
+    this.#clock.observe(server_time);
+    if (this.#epoch !== undefined && epoch !== this.#epoch) this.#store.forgetSequences();
+    this.#epoch = epoch;
+    this.#reconcile(Object.values(batches), as_of);
+  };
+
+  #takeUpdate = (data: string): void => {
+    const { batch, server_time } = JSON.parse(data) as BatchUpdate;
+    this.#clock.observe(server_time);
+    this.#store.push(batch);
+  };
+
+  #reconcile(batches: BatchView[], asOf: number): void {
+    for (const gone of this.#store.snapshot(batches, asOf)) void this.#lookUp(gone);
+  }
+
+  // A failure leaves the batch as it was: the next snapshot or poll asks again.
+  async #lookUp(gone: BatchView): Promise<void> {
+    const found = await this.#sources
+      .fetchBatch(gone.id, Math.max(gone.sequence, 0))
+      .catch(() => undefined);
+    if (found) this.#store.push(found);
+    if (found === null) this.#store.drop(gone.id);
+  }
+
+  #set(state: ConnectionState): void {
+    if (state === this.#connection.state) return;
+    this.#connection = { state, since: Date.now() };
+    this.#clock.freeze(state === "offline");
+    for (const listener of [...this.#listeners]) listener();
+  }
+}

@@ -1,0 +1,22 @@
+/** Small choices kept in this browser; a browser that refuses storage only forgets them. */
+
+const PREFIX = "millstream.";
+
+/** Return the kept value, or `fallback` when there is none or `isValid` refuses it. */
+export function recall<T>(name: string, fallback: T, isValid: (value: unknown) => value is T): T {
+  try {
+    const value: unknown = JSON.parse(localStorage.getItem(PREFIX + name) ?? "null");
+    return isValid(value) ? value : fallback;
+  } catch (error) {
+    console.info(`Setting ${name} could not be read; its default is used.`, error);
+    return fallback;
+  }
+}
+
+export function remember(name: string, value: unknown): void {
+  try {
+    localStorage.setItem(PREFIX + name, JSON.stringify(value));
+  } catch (error) {
+    console.info(`Setting ${name} could not be kept.`, error);
+  }
+}

@@ -1,0 +1,123 @@
+/** The details tab: how the batch was asked for, how far it is, what went wrong. */
+
+import type { ReactNode } from "react";
+
+import { isLive, type BatchView } from "../contract";
+import { useNow } from "../live/hooks";
+import { batchDuration, localTime, money, plural, spaced, UNKNOWN } from "../words";
+import { Foreign, ModelName, ProgressBar } from "./parts";
+import { StopButton, StopError } from "./StopButton";
+
+type Fact = [name: string, value: ReactNode];
+
+export function BatchFacts({ batch }: { batch: BatchView }) {
+  return (
+    <>
+      <div className="progress-line">
+        <span data-testid="details-progress">
+          <b>{batch.counts.generated.toLocaleString()}</b> / {plural(batch.target, "sample")}
+        </span>
+        {isLive(batch.state) && <StopButton batch={batch} />}
+      </div>
+      <ProgressBar batch={batch} />
+      {isLive(batch.state) && <StopError id={batch.id} />}
+      <Errors batch={batch} />
+      <Facts title="Progress" facts={progressFacts(batch)} />
+      <Facts title="As asked for" facts={requestFacts(batch)} />
+    </>
+  );
+}
+
+function Facts({ title, facts }: { title: string; facts: readonly Fact[] }) {
+  return (
+    <section>
+      <h3>{title}</h3>
+      <dl className="fact-list">
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+    </section>
+  );
+}
+
+function Errors({ batch }: { batch: BatchView }) {
+  const tallies = Object.entries(batch.errors);
+  if (!batch.error && !batch.last_error && tallies.length === 0) return null;
+  return (
+    <section className="error-box" data-testid="details-errors">
+      <h3>Errors</h3>
+      {batch.error && (
+        <p>
+          The batch failed ({spaced(batch.error.category)}): <Foreign>{batch.error.message}</Foreign>
+        </p>
+      )}
+      {batch.last_error && (
+        <p>
+          Latest attempt that failed ({spaced(batch.last_error.category)}):{" "}
+          <Foreign>{batch.last_error.message}</Foreign>
+        </p>
+      )}
+      {tallies.length > 0 && (
+        <p>
+          {tallies.map(([name, count]) => `${spaced(name)}: ${count.toLocaleString()}`).join(" · ")}
+        </p>
+      )}
+    </section>
+  );
+}
+
+function progressFacts(batch: BatchView): Fact[] {
+  const { counts } = batch;
+  return [
+    ["Made", counts.generated.toLocaleString()],
+    ["Open", counts.pending.toLocaleString()],
+    ["Failed", counts.failed.toLocaleString()],
+    ["Abandoned by a stop", counts.abandoned.toLocaleString()],
+    ["Answers refused by validation", counts.rejected.toLocaleString()],
+    ["Calls lost to an error", counts.attempts_failed.toLocaleString()],
+    ["Tokens in", counts.tokens_in.toLocaleString()],
+    ["Tokens out", counts.tokens_out.toLocaleString()],
+    ["Cost", money(counts.cost_nano_usd)],
+    ["Of that without a sample", money(counts.wasted_nano_usd)],
+    ["Duration", <Duration key="duration" batch={batch} />],
+    ["Started", localTime(batch.started_at)],
+    ["Ended", batch.finished_at ? localTime(batch.finished_at) : "not yet"],
+    ...stopFacts(batch),
+  ];
+}
+
+function stopFacts(batch: BatchView): Fact[] {
+  if (!batch.stopped_by) return [];
+  const by = <Foreign>{batch.stopped_by}</Foreign>;
+  const why = batch.stop_reason ? <Foreign>{batch.stop_reason}</Foreign> : UNKNOWN;
+  return [
+    ["Stopped by", by],
+    ["Reason", why],
+  ];
+}
+
+function requestFacts(batch: BatchView): Fact[] {
+  const foreign = (text: string | null, otherwise: string): ReactNode =>
+    text ? <Foreign>{text}</Foreign> : otherwise;
+  return [
+    ["Model", <ModelName key="model" batch={batch} />],
+    ["Provider", foreign(batch.provider, UNKNOWN)],
+    ["Recipe", foreign(batch.recipe, UNKNOWN)],
+    ["Topic", foreign(batch.topic, "all, mixed")],
+    ["Difficulty", foreign(batch.difficulty, "balanced")],
+    ["Sample type", foreign(batch.sample_type, "balanced")],
+    ["Instruction", foreign(batch.instruction, "none")],
+    ["Smart mode", batch.smart_mode ? "on" : "off"],
+    ["Calls at the same time", `up to ${batch.concurrency.toLocaleString()}`],
+    ["Seed", String(batch.seed)],
+    ["Started by", foreign(batch.started_by, UNKNOWN)],
+  ];
+}
+
+function Duration({ batch }: { batch: BatchView }) {
+  return <>{batchDuration(batch, useNow())}</>;
+}

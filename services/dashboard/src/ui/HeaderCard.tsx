@@ -1,0 +1,77 @@
+/** What goes on in one line, the totals, and the button that starts a batch. */
+
+import { useQuery } from "@tanstack/react-query";
+
+import { getStatistics } from "../calls";
+import { useLiveIds } from "../live/hooks";
+import { store } from "../live/session";
+import { money, UNKNOWN, wordsOf } from "../words";
+import { Icon } from "./Icon";
+import { Later, StartDialog } from "./later";
+import { useStart } from "./useStart";
+
+/** While batches run the totals move; their ends refresh them at once. */
+const REFRESH_MS = 10_000;
+
+export function HeaderCard() {
+  const start = useStart();
+  const running = useLiveIds().length;
+  return (
+    <section className="card hero" aria-labelledby="hub-title">
+      <div className="hero-head">
+        <div>
+          <h1 id="hub-title">Generation hub</h1>
+          <p className="muted">
+            {running > 0
+              ? "Samples appear here as they are made."
+              : "Nothing is running. Add a batch to generate samples."}
+          </p>
+        </div>
+        <div className="hero-actions">
+          <span className="chip-slot" role="status">
+            {running > 0 && (
+              <span className="chip chip-generating" data-testid="chip">
+                <span className="pulse" aria-hidden="true" />
+                Generating…
+              </span>
+            )}
+            {running === 0 && start.isSending && <span className="chip">Starting…</span>}
+          </span>
+          <button type="button" className="primary" data-testid="start-open" onClick={start.open}>
+            <Icon name="plus" />
+            Add new batch
+          </button>
+        </div>
+      </div>
+      <StatisticsStrip isMoving={running > 0} />
+      <Later when={start.isOpen}>
+        <StartDialog start={start} />
+      </Later>
+    </section>
+  );
+}
+
+function StatisticsStrip({ isMoving }: { isMoving: boolean }) {
+  const { data, error } = useQuery({
+    queryKey: ["statistics"],
+    queryFn: ({ signal }) => getStatistics(store.movedAt(), signal),
+    refetchInterval: isMoving ? REFRESH_MS : false,
+  });
+  const facts: [name: string, testid: string, value: string][] = [
+    ["Samples", "total", data ? data.total.toLocaleString() : UNKNOWN],
+    ["Batches", "batches", data ? data.batches.toLocaleString() : UNKNOWN],
+    ["Topics", "topics", data ? data.unique_topics.toLocaleString() : UNKNOWN],
+    ["Tokens", "tokens", data ? (data.tokens_in + data.tokens_out).toLocaleString() : UNKNOWN],
+    ["Cost", "cost", data ? money(data.cost_nano_usd) : UNKNOWN],
+  ];
+  return (
+    <dl className="statistics" data-testid="statistics" title={error ? wordsOf(error) : undefined}>
+      {facts.map(([name, testid, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd data-testid={`statistics-${testid}`}>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

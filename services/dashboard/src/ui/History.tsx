@@ -1,0 +1,167 @@
+/** All batches, newest first: pages and filters from the server, live rows from the stream. */
+
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { listBatches } from "../calls";
+import { STATES, type BatchPage, type BatchView, type State } from "../contract";
+import { useConnection, useRecentIds } from "../live/hooks";
+import { store } from "../live/session";
+import { newestFirst } from "../live/store";
+import { useSettled } from "../settled";
+import { wordsOf } from "../words";
+import { HistoryRow } from "./HistoryRow";
+import { Empty, Pager, StateChip, Trouble } from "./parts";
+
+const PAGE = 25;
+const COLUMNS = ["State", "Batch", "Model", "Progress", "Failed", "Tokens", "Cost", "Duration"];
+
+export function History() {
+  const [state, setState] = useState<State | null>(null);
+  const [text, setText] = useState("");
+  const [cursors, setCursors] = useState<readonly string[]>([]);
+  const search = useSettled(text.trim());
+  const connection = useConnection().state;
+  const cursor = cursors.at(-1) ?? null;
+  const page = useQuery({
+    queryKey: ["history", state, search, cursor],
+    queryFn: ({ signal }) =>
+      listBatches(
+        {
+          states: state ? [state] : [],
+          text: search,
+          cursor,
+          limit: PAGE,
+          minSequence: store.movedAt(),
+        },
+        signal,
+      ),
+    placeholderData: keepPreviousData,
+    // The stream tells when to ask again; without it the clock does.
+    refetchInterval: connection === "polling" ? 5_000 : false,
+  });
+  useRecentIds();
+  const rows = page.data ? withNew(page.data, state, cursor === null && search === "") : [];
+  const first = (): void => setCursors([]);
+  return (
+    <section className="card history" id="history" aria-labelledby="history-title">
+      <header className="card-head">
+        <h2 id="history-title">History</h2>
+        <input
+          type="search"
+          data-testid="history-search"
+          aria-label="Search batches by id, model or text"
+          placeholder="Search"
+          value={text}
+          onChange={(event) => {
+            setText(event.target.value);
+            first();
+          }}
+        />
+      </header>
+      <StateFilter
+        counts={page.data?.states ?? {}}
+        chosen={state}
+        choose={(next) => {
+          setState(next);
+          first();
+        }}
+      />
+      {page.error && (
+        <Trouble
+          what="The history could not be read"
+          words={wordsOf(page.error)}
+          retry={() => void page.refetch()}
+        />
+      )}
+      {rows.length > 0 && <Rows rows={rows} />}
+      {page.data && rows.length === 0 && (
+        <Empty testid="history-empty">
+          {state || search
+            ? "No batch matches. Choose “All” or clear the search to see every batch."
+            : "No batches yet. Press “Add new batch” above to generate the first samples."}
+        </Empty>
+      )}
+      {page.isPending && <Empty>Reading the history…</Empty>}
+      <Pager
+        page={cursors.length}
+        label="Pages of the history"
+        hasNext={page.data?.next_cursor != null}
+        onPrevious={() => setCursors(cursors.slice(0, -1))}
+        onNext={() => page.data?.next_cursor && setCursors([...cursors, page.data.next_cursor])}
+      />
+    </section>
+  );
+}
+
+function Rows({ rows }: { rows: readonly BatchView[] }) {
+  return (
+    // The roles are said again since a narrow page lays the table out as cards.
+    <table role="table" className="history-table">
+      <thead role="rowgroup">
+        <tr role="row">
+          {COLUMNS.map((name) => (
+            <th key={name} role="columnheader" scope="col">
+              {name}
+            </th>
+          ))}
+          <th role="columnheader" scope="col">
+            <span className="for-readers">Actions</span>
+          </th>
+        </tr>
+      </thead>
+      <tbody role="rowgroup">
+        {rows.map((batch) => (
+          <HistoryRow key={batch.id} answered={batch} />
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** The page's rows, and on the first page those that began after it was made. */
+function withNew(page: BatchPage, state: State | null, isFirst: boolean): BatchView[] {
+  if (!isFirst) return page.batches;
+  const newest = page.batches[0];
+  const listed = new Set(page.batches.map(({ id }) => id));
+  const began = store
+    .recent()
+    .map((id) => store.get(id))
+    .filter((batch) => batch !== undefined)
+    .filter((batch) => batch.sequence > page.as_of && !listed.has(batch.id))
+    .filter((batch) => newest === undefined || newestFirst(batch, newest) < 0)
+    .filter((batch) => state === null || batch.state === state);
+  return [...began, ...page.batches];
+}
+
+function StateFilter(props: {
+  counts: Partial<Record<State, number>>;
+  chosen: State | null;
+  choose(state: State | null): void;
+}) {
+  const total = Object.values(props.counts).reduce((sum, count) => sum + count, 0);
+  const shown = STATES.filter((state) => props.counts[state] || state === props.chosen);
+  return (
+    <div className="filters" role="group" aria-label="Filter by state">
+      <button
+        type="button"
+        data-testid="filter-all"
+        aria-pressed={props.chosen === null}
+        onClick={() => props.choose(null)}
+      >
+        All {total.toLocaleString()}
+      </button>
+      {shown.map((state) => (
+        <button
+          key={state}
+          type="button"
+          data-testid={`filter-${state}`}
+          aria-pressed={props.chosen === state}
+          onClick={() => props.choose(state)}
+        >
+          <StateChip state={state} count={props.counts[state] ?? 0} />
+        </button>
+      ))}
+    </div>
+  );
+}

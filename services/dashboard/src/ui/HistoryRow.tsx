@@ -1,0 +1,70 @@
+/** One batch in the history; live batches move here as in the running panel. */
+
+import { memo, type MouseEvent } from "react";
+
+import { isLive, type BatchView } from "../contract";
+import { useNewest, useNow } from "../live/hooks";
+import { showBatch } from "../place";
+import { batchDuration, localTime, money, tokens } from "../words";
+import { ModelName, ProgressBar, StateChip } from "./parts";
+import { StopButton } from "./StopButton";
+
+export const HistoryRow = memo(function HistoryRow({ answered }: { answered: BatchView }) {
+  const batch = useNewest(answered);
+  const { id, counts, target } = batch;
+  const open = (event: MouseEvent<HTMLElement>): void => {
+    const isControl = event.target instanceof Element && event.target.closest("button, a");
+    const isSelecting = getSelection()?.type === "Range";
+    if (!isControl && !isSelecting) showBatch(id);
+  };
+  return (
+    <tr
+      role="row"
+      className="history-row"
+      data-testid="history-row"
+      data-batch={id}
+      data-state={batch.state}
+      onClick={open}
+    >
+      <td role="cell">
+        <StateChip state={batch.state} />
+      </td>
+      <td role="cell">
+        <button type="button" className="link mono" onClick={() => showBatch(id)}>
+          {id}
+        </button>
+        <time className="muted" dateTime={batch.started_at}>
+          {localTime(batch.started_at)}
+        </time>
+      </td>
+      <td role="cell" data-label="Model">
+        <ModelName batch={batch} />
+      </td>
+      <td role="cell" className="progress-cell">
+        <span data-testid="progress">
+          <b>{counts.generated.toLocaleString()}</b> / {target.toLocaleString()}
+        </span>
+        <ProgressBar batch={batch} />
+      </td>
+      <td role="cell" className={counts.failed ? "number is-bad" : "number"} data-label="failed">
+        {counts.failed.toLocaleString()}
+      </td>
+      <td role="cell" className="number" data-label="tokens" data-testid="tokens">
+        {tokens(counts).toLocaleString()}
+      </td>
+      <td role="cell" className="number" data-label="cost" data-testid="cost">
+        {money(counts.cost_nano_usd)}
+      </td>
+      <td role="cell" className="number" data-testid="duration">
+        {isLive(batch.state) ? <LiveDuration batch={batch} /> : batchDuration(batch, 0)}
+      </td>
+      <td role="cell" className="actions">
+        {isLive(batch.state) && <StopButton batch={batch} />}
+      </td>
+    </tr>
+  );
+});
+
+function LiveDuration({ batch }: { batch: BatchView }) {
+  return <>{batchDuration(batch, useNow())}</>;
+}

@@ -1,0 +1,116 @@
+/** Every live batch with its progress, and the way to stop it. */
+
+import { memo, useState } from "react";
+
+import type { BatchView } from "../contract";
+import { useBatch, useLiveIds, useNow } from "../live/hooks";
+import { store } from "../live/session";
+import { showBatch } from "../place";
+import { stopExactly } from "../stopping";
+import { batchDuration, duration, money, plural, tokens } from "../words";
+import { Confirm, Later } from "./later";
+import { ModelName, ProgressBar, StateChip } from "./parts";
+import { StopButton, StopError } from "./StopButton";
+
+/** From this many on, rows are one line each. */
+const DENSE_FROM = 13;
+
+export function RunningPanel() {
+  const ids = useLiveIds();
+  // The list as it was when asked, so that the answer stops exactly what was counted.
+  const [asked, setAsked] = useState<readonly string[] | null>(null);
+  if (ids.length === 0 && !asked) return null;
+  return (
+    <section className="card running" data-testid="running-panel" aria-labelledby="running-title">
+      <header className="card-head">
+        <h2 id="running-title">{plural(ids.length, "batch", "batches")} running</h2>
+        {ids.length > 1 && (
+          <button
+            type="button"
+            className="stop"
+            data-testid="stop-all"
+            onClick={() => setAsked(ids)}
+          >
+            Stop all
+          </button>
+        )}
+      </header>
+      <ul className={ids.length >= DENSE_FROM ? "rows dense" : "rows"}>
+        {ids.map((id) => (
+          <BatchRow key={id} id={id} />
+        ))}
+      </ul>
+      <Later when={asked !== null}>
+        <Confirm
+          isOpen={asked !== null}
+          title={`Stop ${plural(asked?.length ?? 0, "batch", "batches")}?`}
+          action={`Stop ${asked?.length ?? 0}`}
+          onClose={() => setAsked(null)}
+          onConfirm={() => asked && void stopExactly(asked)}
+        >
+          Calls in flight are cancelled. Samples made so far are kept.
+        </Confirm>
+      </Later>
+    </section>
+  );
+}
+
+const BatchRow = memo(function BatchRow({ id }: { id: string }) {
+  const batch = useBatch(id);
+  if (!batch) return null;
+  const { generated, failed } = batch.counts;
+  return (
+    <li
+      className={batch.stuck ? "batch-row is-stuck" : "batch-row"}
+      data-testid="batch-row"
+      data-batch={id}
+    >
+      <div className="batch-name">
+        <button type="button" className="link mono" onClick={() => showBatch(id)}>
+          {id}
+        </button>
+        <ModelName batch={batch} />
+        {batch.state !== "running" && <StateChip state={batch.state} />}
+        {batch.stuck && <span className="tag tag-stuck">stuck</span>}
+      </div>
+      <ProgressBar batch={batch} />
+      <div className="facts">
+        <span data-testid="progress">
+          <b>{generated.toLocaleString()}</b> / {plural(batch.target, "sample")}
+        </span>
+        <span data-testid="failed" className={failed ? "is-bad" : undefined}>
+          {failed.toLocaleString()} failed
+        </span>
+        <span data-testid="tokens">{plural(tokens(batch.counts), "token")}</span>
+        <span data-testid="cost" title="Cost of all attempts; — means that no price is known">
+          {money(batch.counts.cost_nano_usd)}
+        </span>
+        <Ticking batch={batch} />
+      </div>
+      <StopButton batch={batch} />
+      <StopError id={id} />
+    </li>
+  );
+});
+
+/** The facts that move with the clock alone. */
+function Ticking({ batch }: { batch: BatchView }) {
+  const now = useNow();
+  return (
+    <>
+      <span data-testid="duration">{batchDuration(batch, now)}</span>
+      <span data-testid="last-sample" className="last-sample">
+        {lastSample(batch, now)}
+      </span>
+    </>
+  );
+}
+
+function lastSample(batch: BatchView, now: number): string {
+  if (batch.state === "queued") return "waiting for a worker";
+  if (batch.counts.generated === 0) return "no sample yet";
+  const at = store.lastSampleAt(batch.id);
+  if (at) return `last sample ${duration(now - Date.parse(at))} ago`;
+  if (!batch.last_progress_at) return "";
+  return `last answer ${duration(now - Date.parse(batch.last_progress_at))} ago`;
+}

@@ -1,0 +1,112 @@
+/** Small parts that several places share: chips, bars, model names, text from models. */
+
+import type { ReactNode } from "react";
+
+import { isLive, type BatchView, type State } from "../contract";
+import { modelNote, percent } from "../words";
+import { Icon, type IconName } from "./Icon";
+
+const CHIPS: Record<State, { icon: IconName | null; word: string }> = {
+  queued: { icon: "clock", word: "Queued" },
+  running: { icon: null, word: "Running" },
+  paused: { icon: "pause", word: "Paused" },
+  stopping: { icon: null, word: "Stopping…" },
+  completed: { icon: "check", word: "Completed" },
+  stopped: { icon: "stop", word: "Stopped" },
+  failed: { icon: "cross", word: "Failed" },
+};
+
+export function StateChip({ state, count }: { state: State; count?: number }) {
+  const { icon, word } = CHIPS[state];
+  return (
+    <span className={`chip chip-${state}`} data-testid="state" data-state={state}>
+      {icon ? <Icon name={icon} /> : <span className="spinner" aria-hidden="true" />}
+      {word}
+      {count === undefined ? null : ` ${count.toLocaleString()}`}
+    </span>
+  );
+}
+
+/** Words that a model or a user wrote: shown as they are, and kept from turning their surroundings. */
+export function Foreign({ children }: { children: string }) {
+  return <bdi className="foreign">{children}</bdi>;
+}
+
+/** A batch's model, with a mark when its samples are no real ones. */
+export function ModelName({ batch }: { batch: Pick<BatchView, "model" | "provider"> }) {
+  const note = modelNote(batch.model, batch.provider);
+  return (
+    <span className="model">
+      <Foreign>{batch.model}</Foreign>
+      {note && (
+        <span className={`tag tag-${note === "simulated" ? "simulated" : "local"}`}>{note}</span>
+      )}
+    </span>
+  );
+}
+
+/** Made, failed and open samples as one bar. No transition: it would cost frames at each change. */
+export function ProgressBar({ batch }: { batch: BatchView }) {
+  const { generated, failed } = batch.counts;
+  return (
+    <div
+      className={`bar bar-of-${isLive(batch.state) ? "live" : batch.state}`}
+      data-testid="bar"
+      role="progressbar"
+      aria-label={`Progress of ${batch.id}`}
+      aria-valuemin={0}
+      aria-valuemax={batch.target}
+      aria-valuenow={Math.min(generated + failed, batch.target)}
+      aria-valuetext={`${generated} of ${batch.target} made, ${failed} failed`}
+    >
+      <span className="bar-made" style={{ width: `${percent(generated, batch.target)}%` }} />
+      <span className="bar-failed" style={{ width: `${percent(failed, batch.target)}%` }} />
+    </div>
+  );
+}
+
+/** What stands in place of content that is not there, and what to do about it. */
+export function Empty({ children, testid }: { children: ReactNode; testid?: string }) {
+  return (
+    <p className="empty" data-testid={testid}>
+      {children}
+    </p>
+  );
+}
+
+/** An answer that failed, in the server's words, with a way to ask again. */
+export function Trouble({ what, words, retry }: { what: string; words: string; retry(): void }) {
+  return (
+    <div className="trouble" role="alert" data-testid="trouble">
+      <Icon name="warning" />
+      <span>
+        {what}: <Foreign>{words}</Foreign>
+      </span>
+      <button type="button" onClick={retry}>
+        Try again
+      </button>
+    </div>
+  );
+}
+
+/** Pages by cursor: forth only where the answer says that there is more. */
+export function Pager(props: {
+  page: number;
+  label: string;
+  hasNext: boolean;
+  onPrevious(): void;
+  onNext(): void;
+}) {
+  if (props.page === 0 && !props.hasNext) return null;
+  return (
+    <nav className="pager" aria-label={props.label}>
+      <button type="button" disabled={props.page === 0} onClick={props.onPrevious}>
+        Previous
+      </button>
+      <span>Page {props.page + 1}</span>
+      <button type="button" data-testid="next-page" disabled={!props.hasNext} onClick={props.onNext}>
+        Next
+      </button>
+    </nav>
+  );
+}

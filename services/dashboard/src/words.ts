@@ -1,0 +1,78 @@
+/** Numbers and times in words; what is unknown is a dash, never a zero. */
+
+import type { BatchView, Counts } from "./contract";
+
+export const UNKNOWN = "—";
+
+/** "1 sample", "2 samples", with thousands marked. */
+export function plural(count: number, noun: string, many = `${noun}s`): string {
+  return `${count.toLocaleString()} ${count === 1 ? noun : many}`;
+}
+
+/** The part of a batch id that tells batches of one day apart. */
+export function shortId(id: string): string {
+  return id.replace(/^batch_\d+_/, "batch ");
+}
+
+/** Nano US dollars as dollars: cents for large sums, three digits that count for small ones. */
+export function money(nanoUsd: number | null): string {
+  if (nanoUsd === null) return UNKNOWN;
+  const usd = nanoUsd / 1e9;
+  if (usd === 0 || usd >= 1) return `$${usd.toFixed(2)}`;
+  const digits = Math.min(9, Math.max(2, 2 - Math.floor(Math.log10(usd))));
+  return `$${usd.toFixed(digits)}`;
+}
+
+/** Whole seconds as "45 s", "1 m 05 s" or "2 h 03 m". */
+export function duration(milliseconds: number): string {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  const minutes = Math.floor(seconds / 60);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  if (minutes === 0) return `${seconds} s`;
+  if (minutes < 60) return `${minutes} m ${two(seconds % 60)} s`;
+  return `${Math.floor(minutes / 60).toLocaleString()} h ${two(minutes % 60)} m`;
+}
+
+/** How long the batch has run at `now` (ms), or ran in all. */
+export function batchDuration(batch: BatchView, now: number): string {
+  const from = Date.parse(batch.running_at ?? batch.started_at);
+  return duration((batch.finished_at ? Date.parse(batch.finished_at) : now) - from);
+}
+
+export function tokens(counts: Counts): number {
+  return counts.tokens_in + counts.tokens_out;
+}
+
+/** The share `part` of `whole` in percent, 0 to 100. */
+export function percent(part: number, whole: number): number {
+  return whole > 0 ? Math.min(100, (100 * part) / whole) : 0;
+}
+
+const TODAY = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const OTHER_DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+/** A time of today without its date, another one with it; in the reader's zone. */
+export function localTime(iso: string, now: number = Date.now()): string {
+  const time = new Date(iso);
+  if (Number.isNaN(time.getTime())) return UNKNOWN;
+  const isToday = time.toDateString() === new Date(now).toDateString();
+  return (isToday ? TODAY : OTHER_DAY).format(time);
+}
+
+/** What kind of model made these samples, when it is not a real one at work; else null. */
+export function modelNote(model: string, provider: string): string | null {
+  if (provider === "simulated" || model.startsWith("simulated/")) return "simulated";
+  if (model.startsWith("local/smollm2-135m")) return "local 135M demo model";
+  if (provider === "local" || model.startsWith("local/")) return "local model";
+  return null;
+}
+
+/** "average_tokens" as "average tokens". */
+export function spaced(name: string): string {
+  return name.replaceAll("_", " ");
+}
+
+/** An error in words, whatever was thrown. */
+export function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

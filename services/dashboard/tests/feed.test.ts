@@ -1,0 +1,143 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+
+import type { BatchView } from "../src/contract";
+import { ServerClock } from "../src/live/clock";
+import { Feed, GRACE_MS, POLL_MS, SILENCE_MS, type Stream } from "../src/live/feed";
+import { BatchStore } from "../src/live/store";
+import { batch } from "./builders";
+
+const A = "batch_1790000000_0000000a";
+const CLOSED = 2;
+
+/** A stream whose far end the test plays. */
+class PlayedStream extends EventTarget implements Stream {
+  readyState = 0;
+
+  close(): void {
+    this.readyState = CLOSED;
+  }
+
+  say(name: string, data: object, id = "1-one"): void {
+    this.readyState = 1;
+    const text = JSON.stringify({ server_time: new Date().toISOString(), ...data });
+    this.dispatchEvent(new MessageEvent(name, { data: text, lastEventId: id }));
+  }
+
+  fail(readyState: 0 | 2): void {
+    this.readyState = readyState;
+    this.dispatchEvent(new Event("error"));
+  }
+}
+
+let streams: PlayedStream[];
+let live: BatchView[] | null;
+let known: Map<string, BatchView>;
+let store: BatchStore;
+let feed: Feed;
+
+const last = (): PlayedStream => streams.at(-1) as PlayedStream;
+const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  streams = [];
+  live = [];
+  known = new Map();
+  store = new BatchStore((flush) => queueMicrotask(flush));
+  feed = new Feed(store, new ServerClock(), {
+    openStream: () => {
+      streams.push(new PlayedStream());
+      return last();
+    },
+    fetchLive: () =>
+      live ? Promise.resolve({ batches: live, as_of: 100 }) : Promise.reject(new Error("away")),
+    fetchBatch: (id) => Promise.resolve(known.get(id) ?? null),
+  });
+  feed.connect();
+});
+
+afterEach(() => vi.useRealTimers());
+
+describe("the feed", () => {
+  test("is live from the first message on", () => {
+    expect(feed.connection().state).toBe("connecting");
+    last().say("all_batches", { batches: { [A]: batch({ id: A }) }, as_of: 1 });
+    expect(feed.connection().state).toBe("live");
+    expect(store.live()).toEqual([A]);
+  });
+
+  test("says reconnecting at once when the stream breaks, then polls", async () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    last().fail(0);
+    expect(feed.connection().state).toBe("reconnecting");
+    live = [batch({ id: A })];
+    await pass(GRACE_MS);
+    expect(feed.connection().state).toBe("polling");
+    expect(store.live()).toEqual([A]);
+    last().say("heartbeat", { as_of: 2 });
+    expect(feed.connection().state).toBe("live");
+  });
+
+  test("says offline when polls fail too, and polling once they are answered", async () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    live = null;
+    last().fail(0);
+    await pass(GRACE_MS);
+    expect(feed.connection().state).toBe("offline");
+    live = [];
+    await pass(POLL_MS);
+    expect(feed.connection().state).toBe("polling");
+  });
+
+  test("opens a new stream, ever later, when the browser gave up", async () => {
+    for (let attempt = 1; attempt <= 3; attempt += 1) {
+      last().fail(CLOSED);
+      expect(streams).toHaveLength(attempt);
+      await pass(10_000);
+      expect(streams).toHaveLength(attempt + 1);
+    }
+  });
+
+  test("leaves the retry to a browser that goes on by itself", async () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    last().fail(0);
+    await pass(10_000);
+    expect(streams).toHaveLength(1);
+  });
+
+  test("takes a silence longer than two heartbeats for a dead connection", async () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    await pass(SILENCE_MS);
+    expect(streams).toHaveLength(2);
+    expect(feed.connection().state).toBe("reconnecting");
+  });
+
+  test("asks how a batch ended that a snapshot no longer lists", async () => {
+    last().say("all_batches", { batches: { [A]: batch({ id: A }) }, as_of: 1 });
+    known.set(A, batch({ id: A, sequence: 7, state: "completed" }));
+    last().say("all_batches", { batches: {}, as_of: 9 }, "9-one");
+    await pass(0);
+    expect(store.get(A)?.state).toBe("completed");
+    expect(store.live()).toEqual([]);
+  });
+
+  test("follows a log that began anew, and lets go what it does not know", async () => {
+    const B = "batch_1790000000_0000000b";
+    const old = { [A]: batch({ id: A, sequence: 900 }), [B]: batch({ id: B, sequence: 900 }) };
+    last().say("all_batches", { batches: old, as_of: 900 }, "900-one");
+    const next = batch({ id: B, sequence: 4, target: 44 });
+    last().say("all_batches", { batches: { [B]: next }, as_of: 5 }, "5-two");
+    await pass(0);
+    expect(store.get(A)).toBeUndefined();
+    expect(store.get(B)?.target).toBe(44);
+  });
+
+  test("believes a network loss only if the server does not answer", async () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    await feed.doubt();
+    expect(feed.connection().state).toBe("live");
+    live = null;
+    await feed.doubt();
+    expect(feed.connection().state).toBe("offline");
+  });
+});

@@ -1,0 +1,122 @@
+import { beforeEach, describe, expect, test } from "vitest";
+
+import { BatchStore } from "../src/live/store";
+import { batch, counts } from "./builders";
+
+const A = "batch_1790000000_0000000a";
+const B = "batch_1790000000_0000000b";
+
+let frames: (() => void)[];
+let store: BatchStore;
+
+function drawFrame(): void {
+  for (const flush of frames.splice(0)) flush();
+}
+
+beforeEach(() => {
+  frames = [];
+  store = new BatchStore((flush) => frames.push(flush));
+});
+
+describe("the store", () => {
+  test("shows many changes of one frame once, as the newest", () => {
+    const seen: number[] = [];
+    store.onRow(A, () => seen.push(store.get(A)?.sequence ?? 0));
+    for (const sequence of [1, 2, 3]) store.push(batch({ id: A, sequence }));
+    expect(frames).toHaveLength(1);
+    drawFrame();
+    expect(seen).toEqual([3]);
+  });
+
+  test("drops what is not newer, before and after the frame", () => {
+    store.push(batch({ id: A, sequence: 5, target: 50 }));
+    store.push(batch({ id: A, sequence: 4, target: 40 }));
+    drawFrame();
+    store.push(batch({ id: A, sequence: 5, target: 99 }));
+    drawFrame();
+    expect(store.get(A)?.target).toBe(50);
+  });
+
+  test("wakes a row for its own changes only", () => {
+    let calls = 0;
+    store.onRow(A, () => (calls += 1));
+    store.push(batch({ id: B }));
+    drawFrame();
+    expect(calls).toBe(0);
+  });
+
+  test("keeps the same list while only counts move", () => {
+    store.push(batch({ id: A, sequence: 1 }));
+    drawFrame();
+    const before = store.live();
+    store.push(batch({ id: A, sequence: 2, counts: counts({ generated: 1 }) }));
+    drawFrame();
+    expect(store.live()).toBe(before);
+  });
+
+  test("lists live batches newest first, and stuck ones longest first", () => {
+    const stuck = (since: string) => ({
+      rule: "no_progress",
+      since,
+      idle_s: 1,
+      threshold_s: 1,
+      cause: "",
+      suggestion: "",
+    });
+    store.push(batch({ id: A, stuck: stuck("2026-09-21T12:05:00Z") }));
+    store.push(
+      batch({
+        id: B,
+        started_at: "2026-09-21T12:01:00Z",
+        stuck: stuck("2026-09-21T12:04:00Z"),
+      }),
+    );
+    drawFrame();
+    expect(store.live()).toEqual([B, A]);
+    expect(store.stuck()).toEqual([B, A]);
+    store.push(batch({ id: B, sequence: 2, state: "stopped" }));
+    drawFrame();
+    expect(store.live()).toEqual([A]);
+    expect(store.stuck()).toEqual([A]);
+  });
+
+  test("names the batches that a snapshot no longer lists, unless they are newer than it", () => {
+    store.push(batch({ id: A, sequence: 5 }));
+    store.push(batch({ id: B, sequence: 9 }));
+    expect(store.snapshot([], 7).map(({ id }) => id)).toEqual([A]);
+  });
+
+  test("takes lower sequences of another log after forgetting those of the old one", () => {
+    store.push(batch({ id: A, sequence: 500 }));
+    drawFrame();
+    store.forgetSequences();
+    store.push(batch({ id: A, sequence: 3, state: "completed" }));
+    drawFrame();
+    expect(store.get(A)?.state).toBe("completed");
+  });
+
+  test("takes the time of a failed attempt for no sample's", () => {
+    const at = (second: number) => `2026-09-21T12:00:0${second}Z`;
+    const made = counts({ generated: 1 });
+    const lost = counts({ generated: 1, attempts_failed: 1 });
+    store.push(batch({ id: A, sequence: 1, counts: made, last_progress_at: at(1) }));
+    drawFrame();
+    store.push(batch({ id: A, sequence: 2, counts: lost, last_progress_at: at(2) }));
+    drawFrame();
+    expect(store.lastSampleAt(A)).toBe(at(1));
+    expect(store.get(A)?.last_progress_at).toBe(at(2));
+  });
+
+  test("tells each change with what was before", () => {
+    const told: (string | undefined)[][] = [];
+    store.onChange((before, after) => told.push([before?.state, after.state]));
+    store.push(batch({ id: A, sequence: 1, state: "queued" }));
+    drawFrame();
+    store.push(batch({ id: A, sequence: 2 }));
+    drawFrame();
+    expect(told).toEqual([
+      [undefined, "queued"],
+      ["queued", "running"],
+    ]);
+  });
+});

@@ -1,0 +1,83 @@
+import { describe, expect, test } from "vitest";
+
+import { plus, sortErrors, toBody, type StartValues } from "../src/start";
+import { duration, modelNote, money } from "../src/words";
+
+const VALUES: StartValues = {
+  smart: true,
+  recipe: "",
+  model: "",
+  otherModel: "",
+  target: "20",
+  topic: "",
+  difficulty: "",
+  sampleType: "",
+  instruction: "",
+  concurrency: "",
+};
+
+describe("words", () => {
+  test.each([
+    [null, "—"],
+    [0, "$0.00"],
+    [184_300, "$0.000184"],
+    [64_000_000, "$0.0640"],
+    [1_234_567_890, "$1.23"],
+  ])("money of %s nano dollars is %s", (nano, words) => expect(money(nano)).toBe(words));
+
+  test.each([
+    [-5, "0 s"],
+    [59_999, "59 s"],
+    [65_000, "1 m 05 s"],
+    [7_380_000, "2 h 03 m"],
+  ])("%s ms are %s", (ms, words) => expect(duration(ms)).toBe(words));
+
+  test("a model that is no real one at work is marked", () => {
+    expect(modelNote("simulated/fast", "simulated")).toBe("simulated");
+    expect(modelNote("some-alias", "simulated")).toBe("simulated");
+    expect(modelNote("local/smollm2-135m", "local")).toBe("local 135M demo model");
+    expect(modelNote("gpt-oss-120b", "groq")).toBeNull();
+  });
+});
+
+describe("the start form", () => {
+  test("leaves out what the server may choose", () => {
+    expect(toBody(VALUES)).toEqual({ target: 20, smart_mode: true });
+    const chosen = { ...VALUES, model: "simulated/fast", topic: "Tort - Negligence" };
+    expect(toBody(chosen)).toEqual({ target: 20, smart_mode: true });
+    expect(toBody({ ...chosen, smart: false })).toEqual({
+      target: 20,
+      smart_mode: false,
+      model: "simulated/fast",
+      topic: "Tort - Negligence",
+    });
+  });
+
+  test("sends a wrong number as it was typed, for the server to name", () => {
+    expect(toBody({ ...VALUES, target: "many", concurrency: "1.5" })).toMatchObject({
+      target: "many",
+      concurrency: "1.5",
+    });
+  });
+
+  test("adds to the target, whatever stands there", () => {
+    expect(plus("20", 10)).toBe("30");
+    expect(plus("many", 50)).toBe("50");
+    expect(plus("-3", 10)).toBe("10");
+  });
+
+  test("puts errors to the fields on show and the rest above them", () => {
+    const errors = [
+      { field: "body.target", message: "too large" },
+      { field: "model", message: "unknown" },
+    ];
+    expect(sortErrors(errors, false)).toEqual({
+      byField: { target: "too large", model: "unknown" },
+      others: [],
+    });
+    expect(sortErrors(errors, true)).toEqual({
+      byField: { target: "too large" },
+      others: ["model: unknown"],
+    });
+  });
+});
