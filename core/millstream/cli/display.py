@@ -1,0 +1,189 @@
+"""How batches look on a terminal: bars, lines and tables."""
+
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+View = dict[str, Any]
+
+TEXT_LIMIT = 100
+
+
+class Silence:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
+
+    def show(self, view: View) -> None:
+        """Take a change and show nothing."""
+
+
+class Lines(Silence):
+    """Prints one line per change: for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
+
+    def show(self, view: View) -> None:
+        """Print the batch's line when it differs from its last one."""
+        line = state_line(view)
+        if self._last.get(view["id"]) != line:
+            self._last[view["id"]] = line
+            typer.echo(line)
+
+
+class ProgressBars:
+    """Draws a live bar per batch."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.fields[batch]}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[made]}"),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    @classmethod
+    def or_lines(cls) -> "ProgressBars | Lines":
+        """Return bars for a terminal, else lines."""
+        return cls() if sys.stdout.isatty() else Lines()
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Draw a last time and stop."""
+        self._progress.stop()
+
+    def show(self, view: View) -> None:
+        """Bring the batch's bar up to date."""
+        task = self._tasks.get(view["id"])
+        if task is None:
+            task = self._progress.add_task("", batch=view["id"], made="", state="")
+            self._tasks[view["id"]] = task
+        self._progress.update(
+            task,
+            total=view["target"],
+            completed=_resolved(view),
+            made=_made(view),
+            state=_state(view),
+        )
+        if view["finished_at"] is not None:
+            self._progress.stop_task(task)
+
+
+def state_line(view: View) -> str:
+    """Return a batch in one line."""
+    return f"{view['id']} {_state(view)} {_made(view)}"
+
+
+def batch_table(views: list[View], *, total: int) -> None:
+    """Print batches as a table, and how many more there are."""
+    if not views:
+        typer.echo("No batches.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("batch", "state", "samples", "failed", "model", "recipe", "started"):
+        right = name in {"samples", "failed"}
+        table.add_column(name, justify="right" if right else "left", no_wrap=name == "batch")
+    for view in views:
+        counts = view["counts"]
+        table.add_row(
+            view["id"],
+            _state(view),
+            f"{counts['generated']:,}/{view['target']:,}",
+            f"{counts['failed']:,}",
+            view["model"],
+            view["recipe"],
+            _moment(view["started_at"]),
+        )
+    width = None if sys.stdout.isatty() else 160  # a pipe has no width; names must stay whole
+    Console(width=width).print(table)
+    if total > len(views):
+        typer.echo(f"{len(views)} of {total:,}; see more with --limit")
+
+
+def batch_lines(view: View) -> list[str]:
+    """Return a batch as lines of name and value."""
+    counts = view["counts"]
+    cost = counts["cost_nano_usd"]
+    rows = {
+        "batch": view["id"],
+        "state": _state(view),
+        "samples": _made(view),
+        "attempts lost": f"{counts['attempts_failed']} to errors, {counts['rejected']} rejected",
+        "model": f"{view['model']} ({view['provider']})",
+        "recipe": f"{view['recipe']} ({view['recipe_hash'][:12]})",
+        "seed": view["seed"],
+        "concurrency": view["concurrency"],
+        "tokens": f"{counts['tokens_in']:,} in, {counts['tokens_out']:,} out",
+        "cost": "unknown" if cost is None else f"{cost / 1e9:.6f} USD",
+        "started": f"{_moment(view['started_at'])} by {view['started_by']}",
+        "finished": _moment(view["finished_at"]),
+        "stopped by": view["stopped_by"],
+        "error": _words(view["error"]),
+        "last error": _words(view["last_error"]),
+    }
+    return [f"{name:<14} {value}" for name, value in rows.items() if value not in {None, ""}]
+
+
+def sample_line(sample: View) -> str:
+    """Return a sample in one line: its slot, its cell and the start of its text."""
+    content = sample["content"]
+    text = next((str(content[key]) for key in ("question", "instruction") if key in content), "")
+    if not text:
+        text = str(next(iter(content.values()), ""))
+    text = " ".join(text.split())
+    short = text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
+    return f"{sample['slot']:>6}  {sample['topic']} / {sample['difficulty']}  {short}"
+
+
+def _resolved(view: View) -> int:
+    counts = view["counts"]
+    return int(counts["generated"] + counts["failed"] + counts["abandoned"])
+
+
+def _made(view: View) -> str:
+    counts = view["counts"]
+    text = f"{counts['generated']:,}/{view['target']:,}"
+    if counts["failed"]:
+        text += f", {counts['failed']:,} failed"
+    if counts["abandoned"]:
+        text += f", {counts['abandoned']:,} not made"
+    return text
+
+
+def _state(view: View) -> str:
+    words = str(view["state"])
+    if view.get("stuck") is not None and view["finished_at"] is None:
+        words += " (stuck)"
+    if view["state"] == "failed" and view.get("error"):
+        words += f" ({_words(view['error'])})"
+    return words
+
+
+def _words(error: View | None) -> str:
+    return str(error.get("message", error)) if error else ""
+
+
+def _moment(text: str | None) -> str:
+    return text[:19].replace("T", " ") + " UTC" if text else ""
