@@ -1,0 +1,199 @@
+"""Every bad request gets an answer that names field, value and remedy; none is a 5xx."""
+
+import json
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+START = "/v1/batches"
+SEED_START = "/api/generate/batch/start"
+SEED_STOP = "/api/generate/batch/stop"
+UNKNOWN = "batch_1111111111_00000000"
+
+STARTS: list[tuple[dict[str, Any], str, str]] = [
+    ({"target": 0}, "target", "target=0 is not valid: give a whole number from 1 to 1,000,000"),
+    ({"target": -5}, "target", "target=-5"),
+    ({"target": 1_000_001}, "target", "from 1 to 1,000,000"),
+    ({"target": "ten"}, "target", "target='ten'"),
+    ({"target": "10"}, "target", "give a whole number"),
+    ({"target": 1.5}, "target", "give a whole number"),
+    ({"target": True}, "target", "give a whole number"),
+    ({"target": None}, "target", "give a whole number"),
+    ({"target": [1]}, "target", "give a whole number"),
+    ({"target": 10**30}, "target", "give a whole number"),
+    ({}, "target", "target is missing"),
+    ({"target": 1, "tarrget": 2}, "tarrget", "no such field here"),
+    ({"target": 1, "model": "no-such-model"}, "model", "'no-such-model' is unknown"),
+    ({"target": 1, "model": "simulated/fsat"}, "model", "did you mean 'simulated/fast'"),
+    ({"target": 1, "model": "gpt-oss-120b"}, "model", "set GROQ_API_KEY or CEREBRAS_API_KEY"),
+    ({"target": 1, "model": "nobody/x"}, "model", "unknown provider 'nobody'"),
+    ({"target": 1, "model": "x" * 500}, "model", "at most 200"),
+    ({"target": 1, "provider": "nobody"}, "provider", "'nobody' is unknown"),
+    ({"target": 1, "recipe": "no-such"}, "recipe", "does not exist"),
+    ({"target": 1, "recipe": "../../etc/passwd"}, "recipe", "does not exist"),
+    ({"target": 1, "topic": "Cooking - Soup"}, "topic", "is not one of the recipe's"),
+    ({"target": 1, "difficulty": "impossible"}, "difficulty", "is not one of the recipe's"),
+    ({"target": 1, "sample_type": "poem"}, "sample_type", "is not one of the recipe's"),
+    ({"target": 1, "concurrency": 0}, "concurrency", "concurrency=0"),
+    ({"target": 1, "priority": "urgent"}, "priority", "'high', 'normal' or 'low'"),
+    ({"target": 1, "instruction": "a\x00b"}, "instruction", "NUL character"),
+    ({"target": 1, "instruction": "y" * 5000}, "instruction", "at most 4000"),
+    ({"target": 1, "topic": "\ud800"}, "topic", "topic"),
+]
+
+
+async def test_a_start_that_can_not_be_is_refused_in_words(lone_api: Any) -> None:
+    for body, field, words in STARTS:
+        answer = await lone_api.client.post(
+            START, content=json.dumps(body), headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 422, (body, answer.text)
+        problem = answer.json()
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert set(problem) >= {"type", "title", "status", "detail", "errors"}
+        assert problem["errors"][0]["field"] == field, problem
+        assert words in problem["detail"], problem
+        assert len(answer.text) < 8000
+    assert (await lone_api.log.event_log.head()).last == 0
+
+
+BODIES = [b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe", b"target=10", b"[" * 100_000, b"\x00"]
+
+
+async def test_a_body_that_is_no_json_object_is_refused_on_every_route(lone_api: Any) -> None:
+    for path in (START, "/v1/batches:bulk", SEED_START, SEED_STOP):
+        for content in BODIES:
+            for kind in ("application/json", "text/plain", "application/x-www-form-urlencoded"):
+                answer = await lone_api.client.post(
+                    path, content=content, headers={"Content-Type": kind}
+                )
+                assert answer.status_code == 400, (path, content[:20], kind, answer.text)
+                assert "JSON object" in answer.text
+                if path.startswith("/api/"):
+                    assert answer.json()["success"] is False
+
+
+SEED_STARTS: list[tuple[dict[str, Any], str]] = [
+    ({}, "target_count is missing"),
+    ({"target_count": "many"}, "target_count='many'"),
+    ({"target_count": 0}, "target_count=0"),
+    ({"target_count": -3}, "target_count=-3"),
+    ({"target_count": None}, "target_count"),
+    ({"target_count": 2_000_000}, "at most 1,000,000"),
+    ({"target_count": 10**40}, "target_count"),
+    ({"target_count": 5, "provider": "nobody"}, "provider 'nobody' is unknown"),
+    ({"target_count": 5, "model": "nothing"}, "model 'nothing' is unknown"),
+    ({"target_count": 5, "topic": "Nowhere - Nothing"}, "topic 'Nowhere - Nothing'"),
+    ({"target_count": 5, "difficulty": "absurd"}, "difficulty 'absurd'"),
+    ({"target_count": 5, "sample_type": "poem"}, "sample_type 'poem'"),
+    ({"target_count": 5, "recipe": "none"}, "recipe 'none' does not exist"),
+]
+
+
+async def test_the_seed_start_says_what_is_wrong_in_one_sentence(api: Any) -> None:
+    for body, words in SEED_STARTS:
+        answer = await api.client.post(SEED_START, json=body)
+        assert answer.status_code == 400, (body, answer.text)
+        assert set(answer.json()) == {"success", "error"}
+        assert words in answer.json()["error"], (body, answer.text)
+    assert (await api.log.event_log.head()).last == 0
+
+
+async def test_a_stop_of_nothing_is_refused_and_never_stops_all(lone_api: Any) -> None:
+    batch_id = await lone_api.start()
+    for body in (
+        {"batch_id": None},
+        {"batch_id": ""},
+        {"batch_id": 5},
+        {"batch_id": "*"},
+        {"batch_id": UNKNOWN},
+        {"batch_id": ">"},
+    ):
+        answer = await lone_api.client.post(SEED_STOP, json=body)
+        assert 400 <= answer.status_code < 500, (body, answer.text)
+        assert answer.json()["success"] is False
+    state = (await lone_api.client.get(f"/v1/batches/{batch_id}")).json()["batch"]["state"]
+    assert state == "queued"
+
+
+@pytest.mark.parametrize(
+    "batch_id", [UNKNOWN, "x", "*", ">", "mill.events", "batch_1_2", "%2e%2e", "a" * 3000, "%00"]
+)
+async def test_an_unknown_batch_is_a_404_everywhere(lone_api: Any, batch_id: str) -> None:
+    for method, path in (
+        ("GET", f"/v1/batches/{batch_id}"),
+        ("POST", f"/v1/batches/{batch_id}/stop"),
+        ("POST", f"/v1/batches/{batch_id}/pause"),
+        ("GET", f"/api/generate/batch/status?batch_id={batch_id}"),
+    ):
+        if batch_id == UNKNOWN and method == "GET":
+            continue  # only a projector knows that there is none
+        answer = await lone_api.client.request(method, path)
+        assert answer.status_code == 404, (method, path, answer.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/v1/batches?limit=0", "limit"),
+        ("/v1/batches?limit=x", "limit"),
+        ("/v1/batches?limit=100000", "limit"),
+        ("/v1/batches?state=walking", "state.0"),
+        ("/v1/batches?min_sequence=-1", "min_sequence"),
+        ("/v1/batches?min_sequence=99999999999999999999999", "min_sequence"),
+        (f"/v1/batches/{UNKNOWN}/events?after=-1", "after"),
+    ],
+)
+async def test_a_query_that_can_not_be_is_refused_by_its_field(
+    lone_api: Any, path: str, field: str
+) -> None:
+    answer = await lone_api.client.get(path)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == field
+
+
+async def test_methods_sizes_and_origins_are_checked(lone_api: Any) -> None:
+    client = lone_api.client
+    wrong = await client.delete(START)
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, POST")
+    assert (await client.post("/")).status_code == 405
+    assert (await client.get("/v1/nothing")).status_code == 404
+    assert (await client.get("/../../etc/passwd")).status_code == 404
+    large = await client.post(START, content=b" " * 1_000_001)
+    assert large.status_code == 413
+    assert "1,000,000 bytes" in large.json()["detail"]
+
+    async def endless() -> Any:
+        for _ in range(200):
+            yield b" " * 10_000
+
+    assert (await client.post(START, content=endless())).status_code == 413
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "evil.example"},
+    ):
+        refused = await client.post(START, json={"target": 1}, headers=headers)
+        assert refused.status_code == 403, headers
+    own = {"Origin": lone_api.url, "Sec-Fetch-Site": "same-origin"}
+    assert (await client.post(START, json={"target": 1}, headers=own)).status_code == 201
+    assert (await client.get("/v1/stuck", headers={"Origin": "http://a"})).status_code == 200
+
+
+async def test_every_answer_carries_the_security_headers(lone_api: Any) -> None:
+    for path in ("/", "/v1/models", "/api/health", "/v1/nothing", "/healthz"):
+        answer = await lone_api.client.get(path)
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "access-control-allow-origin" not in answer.headers
+        assert "server" not in answer.headers
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "tab\there"])
+async def test_a_malformed_idempotency_key_is_refused(lone_api: Any, key: str) -> None:
+    answer = await lone_api.client.post(START, json={"target": 1}, headers={"Idempotency-Key": key})
+    assert answer.status_code == 400
+    assert "Idempotency-Key" in answer.json()["detail"]

@@ -1,0 +1,418 @@
+"""The read model's file: always exactly the fold of the log up to its checkpoint."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from millstream.domain.batch import BatchState, apply
+from millstream.domain.view import batch_view
+from millstream.eventlog.stored import Decoder, Stored
+from millstream.testing.events import Script
+from millstream.testing.examples import example_spec
+from millstream.testing.tape import Tape
+from millstream_projector.changes import Changes
+from millstream_projector.heads import Known
+from millstream_projector.opening import FILE, StoreLockedError, open_store
+from millstream_projector.projection import Projection
+from millstream_projector.store import Store, StoreError
+from millstream_schemas import slices
+from millstream_schemas.notes import StuckFinding
+from millstream_schemas.views import FINAL_STATES, BatchView
+
+STREAM = "2026-01-01T00:00:00Z"
+FAR = 10**9
+FINDING = StuckFinding(
+    rule="no_progress", since=Tape().now, idle_s=31, threshold_s=30, cause="nothing came"
+)
+
+
+def opened(path: Path, **fields: Any) -> Store:
+    return open_store(path, **{"stream": STREAM, "last_sequence": FAR, **fields})
+
+
+def rows(store: Store, sql: str) -> list[Any]:
+    reader = store.reader()
+    try:
+        return reader.execute(sql).fetchall()
+    finally:
+        reader.close()
+
+
+def plain_fold(stored: list[Stored]) -> dict[str, BatchState]:
+    """The fold of everything, kept in memory: what the tables have to equal."""
+    decode, states = Decoder(), dict[str, BatchState]()
+    for item in stored:
+        recorded = decode(item)
+        if recorded is not None:
+            batch_id = recorded.event.batch_id
+            states[batch_id] = apply(states.get(batch_id) or BatchState(batch_id), recorded)
+    return states
+
+
+def plain_dataset(stored: list[Stored]) -> list[int]:
+    """Sequences of the samples that count, told with plain sets instead of the fold."""
+    decode, done, counted = Decoder(), set[tuple[str, int]](), []
+    ended, started = set[str](), set[str]()
+    for item in stored:
+        recorded = decode(item)
+        if recorded is None:
+            continue
+        event = recorded.event
+        kind = type(event).__name__
+        if kind == "BatchStarted":
+            started.add(event.batch_id)
+        if kind in {"BatchStopped", "BatchCompleted", "BatchFailed"}:
+            ended.add(event.batch_id)
+        if not isinstance(event, slices.SampleGenerated | slices.SampleFailed):
+            continue
+        place = (event.batch_id, event.slot)
+        is_first = place not in done and event.batch_id in started - ended
+        if is_first and kind == "SampleGenerated":
+            counted.append(item.sequence)
+        if is_first:
+            done.add(place)
+    return counted
+
+
+def assert_equals_the_fold(store: Store, stored: list[Stored]) -> None:
+    prefix = [item for item in stored if item.sequence <= store.checkpoint]
+    states = plain_fold(prefix)
+    for batch_id, state in states.items():
+        loaded = store.load(batch_id)
+        assert loaded is not None
+        assert loaded.state == state
+    views = rows(store, "SELECT view, batch_id FROM batches ORDER BY batch_id")
+    assert [batch_id for _, batch_id in views] == sorted(states)
+    for view, batch_id in views:
+        state = states[batch_id]
+        if state.started is None:
+            assert view is None
+        else:
+            assert BatchView.model_validate_json(view) == batch_view(state)
+    counted = [seq for (seq,) in rows(store, "SELECT seq FROM samples ORDER BY seq")]
+    assert counted == plain_dataset(prefix)
+    assert {found.state.batch_id: found.state for found in store.load_live()} == {
+        batch_id: state for batch_id, state in states.items() if state.is_live
+    }
+
+
+def legal_steps(script: Script) -> list[Callable[[], object]]:
+    """Everything that a sound system might append to the batch next."""
+    phase = script.state.phase
+    if phase == "unknown":
+        return [script.start]
+    if script.state.is_final:
+        return []
+    claimed = [index for index in range(script.spec.slices) if index in script.slices]
+    unclosed = [index for index in range(script.spec.slices) if not _is_done(script, index)]
+    if phase == "stopping":
+        if not unclosed:
+            return [script.end_stop]
+        return [lambda: script.close(unclosed[0]), lambda: script.close(unclosed[-1])]
+    steps: list[Callable[[], object]] = [
+        script.resume if phase == "paused" else script.pause,
+        script.request_stop,
+        lambda: script.throttle(5),
+        lambda: script.detect_stuck(FINDING),
+        lambda: script.clear_stuck("no_progress"),
+    ]
+    if not script.open_slots():
+        return [script.complete, *steps]
+    steps += [partial(script.claim, index) for index in range(script.spec.slices)]
+    for slot in script.open_slots():
+        if script.place(slot)[0] in claimed:
+            steps += [
+                partial(script.generate, slot),
+                partial(script.generate, slot, latency_ms=None, cost_nano_usd=None),
+                partial(script.fail_attempt, slot, "timeout"),
+                partial(script.reject, slot),
+                partial(script.fail, slot),
+            ]
+    return steps
+
+
+def _is_done(script: Script, index: int) -> bool:
+    state = script.slices.get(index)
+    return state is not None and state.closed
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Appends, projects in any chunks, redelivers, and crashes between and in transactions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.homes = 0
+        self.tape = Tape()
+        self.scripts = [
+            Script(
+                self.tape,
+                batch_id=f"batch_1767225600_{number:08x}",
+                spec=example_spec(5, slice_size=2),
+            )
+            for number in range(3)
+        ]
+        self.stored: list[Stored] = []
+        self.checked = -1
+
+    @initialize()
+    def open(self) -> None:
+        self.store = opened(self.directory / "0")
+        self.projection = Projection(self.store)
+
+    def _append_new(self) -> None:
+        # Foreign messages stand between, so sequences are the stream's, not the tape's.
+        for entry in self.tape.entries[len([s for s in self.stored if s.subject != "foreign"]) :]:
+            self._store_as_next(entry.stored.subject, entry.stored.payload)
+
+    def _store_as_next(self, subject: str, payload: bytes) -> None:
+        sequence = len(self.stored) + 1
+        self.stored.append(Stored(sequence, self.tape.now, subject, payload))
+
+    @rule(number=st.integers(0, 2), seed=st.integers(0, 2**32), steps=st.integers(1, 12))
+    def append(self, number: int, seed: int, steps: int) -> None:
+        rng = Random(seed)
+        for _ in range(steps):
+            choices = legal_steps(self.scripts[number])
+            if choices:
+                rng.choice(choices)()
+        self._append_new()
+
+    @rule(choice=st.integers(0, 2**16))
+    @precondition(lambda self: self.stored)
+    def append_an_old_event_again(self, choice: int) -> None:
+        old = self.stored[choice % len(self.stored)]
+        self._store_as_next("foreign", old.payload)
+
+    @rule(payload=st.sampled_from([b"", b"{", b"[]", b'{"type": "batch.dreamt.v9"}', b"\xff"]))
+    def append_what_nobody_can_read(self, payload: bytes) -> None:
+        self._store_as_next("foreign", payload)
+
+    @rule(back=st.integers(0, 5), size=st.integers(1, 60))
+    def project(self, back: int, size: int) -> None:
+        start = max(0, self.store.checkpoint - back)
+        self.projection.advance(self.stored[start : self.store.checkpoint + size])
+
+    @rule()
+    def fail_in_a_transaction(self) -> None:
+        broken = Changes(self.store.checkpoint + 1)
+        state = BatchState("batch_1767225600_0000000a", sequence=self.store.checkpoint + 1)
+        broken.settle(Known(state), set())
+        broken.events.append({"seq": None})
+        with pytest.raises(StoreError, match="takes no rows"):
+            self.store.write(broken)
+
+    @rule()
+    def crash(self) -> None:
+        """Go on with a copy of the files as they are on disk, as after a kill."""
+        self.homes += 1
+        home = self.directory / str(self.homes)
+        shutil.copytree(self.store.path.parent, home)
+        self.store.close()
+        self._reopen(home)
+
+    @rule()
+    def restart(self) -> None:
+        self.store.close()
+        self._reopen(self.store.path.parent)
+
+    def _reopen(self, home: Path) -> None:
+        checkpoint = self.store.checkpoint
+        self.store = opened(home)
+        assert self.store.checkpoint == checkpoint
+        self.projection = Projection(self.store)
+        self.checked = -1
+
+    @invariant()
+    def tables_equal_the_fold_of_the_checkpointed_prefix(self) -> None:
+        if self.store.checkpoint == self.checked:
+            return
+        assert_equals_the_fold(self.store, self.stored)
+        live = self.projection.snapshot.live
+        assert {found.state.batch_id for found in live.values()} == {
+            batch_id
+            for batch_id, state in plain_fold(self.stored[: self.store.checkpoint]).items()
+            if state.is_live
+        }
+        self.checked = self.store.checkpoint
+
+    def teardown(self) -> None:
+        self.store.close()
+        shutil.rmtree(self.directory)
+
+
+def test_rows_and_checkpoint_are_the_fold_through_any_crash() -> None:
+    run_state_machine_as_test(
+        StoreMachine,
+        settings=settings(
+            max_examples=12,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script(spec=example_spec(6, slice_size=4)).run(failed=[2])
+
+
+def test_any_chunking_gives_the_same_tables(tmp_path: Path, script: Script) -> None:
+    stored = script.tape.stored
+    tables: list[list[Any]] = []
+    for size in (1, 3, len(stored)):
+        store = opened(tmp_path / str(size))
+        projection = Projection(store)
+        for start in range(0, len(stored), size):
+            projection.advance(stored[start : start + size])
+        tables.append(
+            [
+                rows(store, f"SELECT * FROM {table} ORDER BY seq")  # noqa: S608  # names of ours
+                for table in ("batches", "samples", "attempts", "events")
+            ]
+        )
+        store.close()
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_an_ended_batch_leaves_the_memory_and_late_outcomes_stay_out_of_the_dataset(
+    tmp_path: Path, script: Script
+) -> None:
+    store = opened(tmp_path)
+    projection = Projection(store)
+    projection.advance(script.tape.stored)
+    assert script.state.state in FINAL_STATES
+    assert not projection.snapshot.live
+    before = rows(store, "SELECT count(*) FROM samples")
+    late = script.generate(2)
+    projection.advance(script.tape.stored)
+    loaded = store.load(script.batch_id)
+    assert loaded is not None
+    assert loaded.state == script.state
+    assert rows(store, "SELECT count(*) FROM samples") == before
+    assert (late.sequence, "uncounted") in rows(store, "SELECT seq, kind FROM attempts")
+    store.close()
+
+
+def test_unreadable_events_are_counted_and_passed_over(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    projection = Projection(store)
+    payloads = [b"{", b'{"type": "batch.dreamt.v9"}']
+    at = Tape().now
+    projection.advance([Stored(n, at, "x", payload) for n, payload in enumerate(payloads, 1)])
+    assert store.checkpoint == 2
+    assert (projection.decode.malformed, projection.decode.unknown) == (1, 1)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["NUL \x00 in it", 'quotes " and \\ and \n', "\U0001f600", "lone \ud83d surrogate"]
+)
+def test_whatever_a_model_answers_is_stored(tmp_path: Path, text: str) -> None:
+    script = Script()
+    script.start()
+    script.claim(0)
+    script.generate(0)
+    script.tape.entries.pop()
+    wanted = script.tape.stored
+    document = Script(spec=script.spec)
+    document.start()
+    document.claim(0)
+    document.generate(0, {"question": "placeholder", "number": 2**70})
+    last = document.tape.stored[-1]
+    escaped = "".join(f"\\u{ord(sign):04x}" if ord(sign) < 2**16 else sign for sign in text)
+    payload = last.payload.replace(b"placeholder", escaped.encode())
+    store = opened(tmp_path)
+    Projection(store).advance(
+        [*wanted, Stored(last.sequence, last.stored_at, last.subject, payload)]
+    )
+    ((content,),) = rows(store, "SELECT json_extract_string(content, '$.question') FROM samples")
+    assert content == text.replace("\ud83d", "?")
+    store.close()
+
+
+def test_a_second_process_is_refused_in_words(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from millstream_projector.opening import *\n"
+        "try: open_store(Path(sys.argv[1]), stream='s', last_sequence=0)\n"
+        "except StoreLockedError as error: print(error)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert f"another process has {tmp_path / FILE} open (PID " in ran.stdout
+    assert "MILLSTREAM_DATA_DIR" in ran.stdout
+    store.close()
+
+
+def test_the_same_file_twice_in_one_process_is_refused(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    with pytest.raises(StoreLockedError):
+        opened(tmp_path)
+    store.close()
+
+
+@pytest.mark.parametrize("damage", ["other stream", "behind", "version", "garbage", "cut"])
+def test_a_file_that_does_not_fit_is_put_aside_and_rebuilt(
+    tmp_path: Path, script: Script, damage: str
+) -> None:
+    store = opened(tmp_path)
+    Projection(store).advance(script.tape.stored)
+    if damage == "version":
+        writer = store.reader()
+        writer.execute("UPDATE checkpoint SET schema_version = schema_version + 1")
+        writer.close()
+    store.close()
+    path = tmp_path / FILE
+    if damage == "garbage":
+        path.write_bytes(b"no database" * 1000)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:5000])
+    stream = "another" if damage == "other stream" else STREAM
+    last_sequence = 3 if damage == "behind" else FAR
+    again = opened(tmp_path, stream=stream, last_sequence=last_sequence)
+    assert again.checkpoint == 0
+    assert (tmp_path / f"{FILE}.bad").exists()
+    Projection(again).advance(script.tape.stored)
+    assert_equals_the_fold(again, script.tape.stored)
+    again.close()
+    assert opened(tmp_path, stream=stream).checkpoint == len(script.tape.stored)
+
+
+def test_a_reader_sees_no_half_transaction_and_files_stay_out_of_reach(
+    tmp_path: Path, script: Script
+) -> None:
+    store = opened(tmp_path)
+    projection = Projection(store)
+    projection.advance(script.tape.stored[:3])
+    reader = store.reader()
+    reader.begin()
+    assert reader.execute("SELECT seq FROM checkpoint").fetchone() == (3,)
+    projection.advance(script.tape.stored)
+    assert reader.execute("SELECT max(seq) FROM batches").fetchone() == (3,)
+    reader.rollback()
+    assert reader.execute("SELECT seq FROM checkpoint").fetchone() == (store.checkpoint,)
+    with pytest.raises(Exception, match="disabled by configuration"):
+        reader.execute("SELECT * FROM read_text('/etc/hostname')")
+    reader.close()
+    store.close()

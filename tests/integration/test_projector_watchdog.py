@@ -1,0 +1,179 @@
+"""The watchdog on a real log with a clock of the test's own."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from millstream.errors import LogError
+from millstream.eventlog.nodes import NodeBeat, Nodes
+from millstream.runtime.clock import utc_now
+from millstream.testing.events import Script
+from millstream.testing.nats import RunningLog, everything
+from millstream_projector.opening import open_store
+from millstream_projector.progress import Progress
+from millstream_projector.projection import Projection
+from millstream_projector.store import Store
+from millstream_projector.watchdog import Watchdog
+from millstream_schemas.envelope import BatchEvent
+from millstream_schemas.notes import StuckCleared, StuckDetected
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(tmp_path / "views", stream="s", last_sequence=10**9)
+    yield store
+    store.close()
+
+
+class Scene:
+    """A batch on a real log, its projection, and a watchdog whose clocks the test turns."""
+
+    def __init__(self, running: RunningLog, store: Store) -> None:
+        self.log = running.event_log
+        self.nodes = Nodes(self.log.answers)
+        self.script = Script()
+        self.projection = Projection(store)
+        self.progress = Progress(0, now_s=0.0)
+        self.ahead_s = 0.0
+        self.steady_s = 0.0
+        self.dog = self.another_dog()
+
+    def another_dog(self) -> Watchdog:
+        return Watchdog(
+            self.projection,
+            self.progress,
+            self.log,
+            self.nodes,
+            node="test",
+            floor_s=30.0,
+            clock=self.now,
+            steady=lambda: self.steady_s,
+        )
+
+    def now(self) -> datetime:
+        return utc_now() + timedelta(seconds=self.ahead_s)
+
+    async def beat(self) -> None:
+        await self.nodes.beat(NodeBeat(node="n", service="generator", started_at=utc_now()))
+
+    async def publish(self) -> None:
+        """Append what the script has written since the last time."""
+        done = len([s for s in await everything(self.log) if ".note" not in s.subject])
+        for entry in self.script.tape.entries[done:]:
+            last = await self.log.last(entry.recorded.event.subject)
+            expected = last.sequence if last else 0
+            await self.log.append(entry.recorded.event, expected=expected)
+
+    async def fold(self) -> None:
+        """Bring the projection to the end of the log."""
+        await self.progress.reach(self.projection.advance(await everything(self.log)))
+        self.progress.saw_head(self.progress.checkpoint, self.steady_s)
+
+    async def look(self, ahead_s: float) -> list[BatchEvent]:
+        self.ahead_s = ahead_s
+        return await self.dog.look()
+
+
+@pytest.fixture
+async def scene(running: RunningLog, store: Store) -> Scene:
+    scene = Scene(running, store)
+    scene.script.start()
+    scene.script.claim(0)
+    await scene.publish()
+    await scene.fold()
+    await scene.beat()
+    return scene
+
+
+async def test_a_stuck_batch_is_noted_once_and_cleared_when_it_moves(scene: Scene) -> None:
+    assert await scene.look(0) == []
+    (note,) = await scene.look(40)
+    assert isinstance(note, StuckDetected)
+    assert (note.finding.rule, note.actor.kind) == ("no_progress", "system")
+    rival = scene.another_dog()
+    assert await rival.look() == []  # it has not watched long enough
+    await scene.fold()
+    assert await scene.look(41) == []
+    scene.script.generate(0)
+    await scene.publish()
+    await scene.fold()
+    (cleared,) = await scene.look(0)
+    assert isinstance(cleared, StuckCleared)
+    await scene.fold()
+    assert await scene.look(1) == []
+
+
+async def test_two_watchdogs_write_one_note(scene: Scene) -> None:
+    rival = scene.another_dog()
+    assert await scene.look(0) == []
+    assert await rival.look() == []
+    assert len(await scene.look(40)) == 1
+    assert await rival.look() == []  # its fold is old, so the fence refuses it
+    notes = [stored for stored in await everything(scene.log) if ".note" in stored.subject]
+    assert len(notes) == 1
+
+
+async def test_nothing_is_judged_while_the_projection_lags(scene: Scene) -> None:
+    assert await scene.look(0) == []
+    scene.progress.saw_head(scene.progress.checkpoint + 1, 1.0)
+    scene.steady_s = 5.0
+    assert len(await scene.look(40)) == 1  # five seconds behind is near enough
+    await scene.fold()
+    scene.progress.saw_head(scene.progress.checkpoint + 1, 6.0)
+    scene.script.generate(0)
+    await scene.publish()
+    scene.steady_s = 11.1
+    assert await scene.look(0) == []
+    scene.steady_s = 12.0
+    await scene.fold()
+    assert [type(note) for note in await scene.look(0)] == [StuckCleared]
+
+
+async def test_a_generator_that_comes_back_gets_its_time(scene: Scene) -> None:
+    await scene.nodes.leave("generator", "n")
+    assert await scene.look(0) == []
+    (note,) = await scene.look(20)
+    assert isinstance(note, StuckDetected)
+    assert note.finding.rule == "no_worker"
+    await scene.fold()
+    await scene.beat()
+    assert [type(note) for note in await scene.look(100)] == [StuckCleared]
+    await scene.fold()
+    assert await scene.look(120) == []
+    (again,) = await scene.look(131)
+    assert isinstance(again, StuckDetected)
+    assert again.finding.rule == "no_progress"
+
+
+async def test_a_paused_batch_is_left_alone(scene: Scene) -> None:
+    scene.script.pause()
+    await scene.publish()
+    await scene.fold()
+    assert await scene.look(0) == []
+    assert await scene.look(100_000) == []
+
+
+async def test_a_new_watchdog_neither_accuses_nor_acquits_at_once(
+    running: RunningLog, scene: Scene
+) -> None:
+    await scene.look(0)
+    assert len(await scene.look(40)) == 1
+    await scene.fold()
+    scene.dog = scene.another_dog()
+    assert await scene.look(50) == []
+    stuck = scene.projection.snapshot.live[scene.script.batch_id].state.stuck
+    assert stuck is not None
+
+
+async def test_an_absent_log_suspends_the_watch(running: RunningLog, scene: Scene) -> None:
+    await scene.look(0)
+    running.server.kill()
+    await running.server.wait()
+    with pytest.raises(LogError):
+        await scene.log.head()
+    assert await scene.look(40) == []
+    await running.server.start()

@@ -1,0 +1,286 @@
+"""Validation: which answers count as samples, and that no answer can do harm."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from millstream.recipes import RecipeBook, builtin_recipes_dir, pin
+from millstream_generator.duplicates import DuplicateIndex, fingerprint
+from millstream_generator.validation import Accepted, Rejection, validate
+from millstream_schemas.recipes import Cell, PinnedRecipe, Recipe
+
+LEGAL = RecipeBook.load([builtin_recipes_dir()]).pin("legal-qa")
+CELL = Cell(area="Tort Law", topic="Negligence", difficulty="basic", sample_type="educational")
+GOOD = {
+    "topic": "Negligence",
+    "difficulty": "basic",
+    "question": "When does a driver owe a duty of care to people on foot?",
+    "answer": "A driver owes that duty to everybody who could foreseeably be hurt by the driving.",
+    "reasoning": "Harm to people near the road is foreseeable, and so the law asks for care.",
+}
+WORDS = (
+    "the court held that a neighbour who keeps a dangerous dog near an open gate must pay for the"
+    " wounds of a child who walked past on the way to school because the harm was easy to foresee"
+    " and a simple lock would have been enough to prevent it from ever taking place at all"
+)
+
+VOCABULARY = ["ab", "cd", "ef", "gh", "ij", "kl", "mn", "op"]
+
+
+def judge(text: str, finish: str | None = "stop", recipe: PinnedRecipe = LEGAL) -> Any:
+    return validate(recipe, CELL, text, finish, DuplicateIndex())
+
+
+def good(**fields: Any) -> str:
+    return json.dumps({**GOOD, **fields})
+
+
+def rule_of(text: str, finish: str | None = "stop") -> str:
+    verdict = judge(text, finish)
+    assert isinstance(verdict, Rejection), verdict
+    return verdict.rule
+
+
+def test_a_good_answer_is_accepted_in_the_recipes_order_with_its_citation() -> None:
+    turned = json.dumps(dict(reversed(GOOD.items())))
+    verdict = judge(turned)
+    assert isinstance(verdict, Accepted)
+    assert verdict.content == {**GOOD, "case_citation": "Donoghue v Stevenson [1932] AC 562"}
+    assert list(verdict.content) == list(LEGAL.recipe.output["properties"])
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "```json\n{}\n```",
+        "```\n{}\n```",
+        "\n  {}  \n",
+        "\ufeff{}",
+        "<think>\nA question about care {{.\n</think>\n{}",
+        "```json\n{}```",
+    ],
+)
+def test_fences_thoughts_and_white_space_around_the_json_are_stripped(wrapped: str) -> None:
+    text = wrapped.replace("{{", "\x01").replace("{}", good()).replace("\x01", "{")
+    assert isinstance(judge(text), Accepted)
+
+
+def test_line_breaks_inside_strings_are_let_pass() -> None:
+    answer = "First, care is owed to those nearby.\nSecond, it is owed in advance of harm."
+    assert isinstance(judge(good(answer=answer)), Accepted)
+    assert isinstance(judge(good(answer=answer).replace("\\n", "\n")), Accepted)
+
+
+def test_what_the_cell_says_is_filled_in() -> None:
+    bare = {key: value for key, value in GOOD.items() if key not in {"topic", "difficulty"}}
+    verdict = judge(json.dumps({**bare, "difficulty": " BASIC ", "topic": None}))
+    assert isinstance(verdict, Accepted)
+    assert (verdict.content["topic"], verdict.content["difficulty"]) == ("Negligence", "basic")
+    invented = judge(good(case_citation="Nobody v Nothing"))
+    assert isinstance(invented, Accepted)
+    assert invented.content["case_citation"] == "Donoghue v Stevenson [1932] AC 562"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        ("```json\n```", "empty"),
+        ("<think>hm</think>", "empty"),
+        ("I like law.", "not_json"),
+        ("Here it is: " + good(), "not_json"),
+        (good() + " Enjoy!", "not_json"),
+        ('{"question": NaN}', "not_json"),
+        ('{"question": ' + "1" * 5000 + "}", "not_json"),
+        (good()[:-1], "truncated_json"),
+        (good()[:70], "truncated_json"),
+        ('{"a": tru', "truncated_json"),
+        ("[" * 100_000, "truncated_json"),
+        ('{"a": "\\', "truncated_json"),
+        ("```" + "\n" * 100_000 + "```", "empty"),
+        ("x" * 200_001, "too_long"),
+        ("[1]", "schema"),
+        ('"text"', "schema"),
+        ("null", "schema"),
+        (good(question=["a", "list"]), "schema"),
+        (good(question=None), "schema"),
+        (good(answer="short"), "schema"),
+        (good(answer="word " * 100), "schema"),
+        (good(verdict="guilty"), "schema"),
+        (good(topic=["Negligence"]), "schema"),
+        (good(answer={"a": [[1]]}), "schema"),
+        (good(topic="Theft"), "cell"),
+        (good(difficulty="expert"), "cell"),
+        (good(answer="A driver owes that duty to all.\x00 It is owed to those nearby."), "\0"),
+        (good().replace("A driver", "A \x00driver"), "control_characters"),
+        (good().replace("A driver", "A \x1b[31mdriver"), "control_characters"),
+        (good(answer="A driver owes \ud800 that duty to everybody who could be hurt by it."), "\0"),
+        (good().replace("A driver", "A \ufffd driver"), "control_characters"),
+        (good()[:-1] + ', "topic": "Negligence"}', "duplicate_key"),
+        (good(reasoning="As an AI language model, I know that care is owed to people."), "refusal"),
+        (
+            good(answer="I'm sorry, but I can't help with a question about negligence, dear."),
+            "refusal",
+        ),
+        (good(answer="The court, [insert name], held that the driver owed a duty of care."), "\1"),
+        (good(reasoning="Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do."), "\1"),
+        (good(answer="This answer is not legal advice, but the driver owes a duty of care."), "\2"),
+        (good(question="?!... --- ..., !!! ???? ----"), "empty_text"),
+        (good(question="What does a shop owe me when my bike is taken from it in a repair?"), ""),
+    ],
+)
+def test_a_bad_answer_is_refused_by_the_rule_that_fits(text: str, rule: str) -> None:
+    named = {"\0": "control_characters", "\1": "placeholder", "\2": "pattern"}.get(rule, rule)
+    if named:
+        assert rule_of(text) == named
+    else:
+        assert isinstance(judge(text), Accepted)
+
+
+def test_the_providers_ending_goes_before_the_text() -> None:
+    assert rule_of(good(), "length") == "length"
+    assert rule_of("", "content_filter") == "content_filter"
+    assert isinstance(judge(good(), None), Accepted)
+
+
+def test_a_schema_rejection_names_the_field() -> None:
+    verdict = judge(good(question=["a", "list"]))
+    assert verdict.message == "question: ['a', 'list'] is not of type 'string'"
+
+
+def test_a_copied_example_is_refused() -> None:
+    document = LEGAL.recipe.model_dump()
+    document["refuse_patterns"] = []
+    own = pin(Recipe.model_validate(document))
+    question = own.recipe.examples[0].answer["question"].upper()
+    assert judge(good(question=question), recipe=own).rule == "copied_example"
+
+
+def test_the_same_text_counts_once() -> None:
+    seen = DuplicateIndex()
+
+    def rule(question: str) -> str:
+        text = good(question=question)
+        verdict = validate(LEGAL, CELL, text, "stop", seen)
+        return "" if isinstance(verdict, Accepted) else verdict.rule
+
+    first = "When does a driver of a heavy lorry owe a duty of care to people who walk on the road?"
+    assert rule(first) == ""
+    assert rule(first) == "duplicate"
+    assert rule(f"  {first.upper().replace(' ', '   ')}") == "duplicate"
+    assert rule(first.replace("?", "...")) == "near_duplicate"
+    assert rule(first.replace("heavy lorry", "small tram")) == ""
+
+
+def test_a_near_duplicate_is_one_of_similarity_085_and_up() -> None:
+    seen = DuplicateIndex()
+    seen.add(fingerprint(WORDS))
+    words = WORDS.split()
+    for changed in range(1, 6):
+        # Each changed word, five apart, takes its own five 5-grams along.
+        for place in range(changed):
+            words[3 + 5 * place] = f"other{place}"
+        new = fingerprint(" ".join(words))
+        similarity = new.similarity(fingerprint(WORDS))
+        match = seen.match(new)
+        assert (match is not None) == (similarity >= 0.85)
+        assert match is None or (match.kind, match.similarity) == ("near", similarity)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(VOCABULARY), max_size=40).map(" ".join),
+        max_size=15,
+    )
+)
+def test_the_index_finds_just_what_a_comparison_with_all_texts_finds(texts: list[str]) -> None:
+    seen = DuplicateIndex()
+    kept: list[str] = []
+    for text in texts:
+        new = fingerprint(text)
+        repeats = any(
+            fingerprint(old).digest == new.digest or new.similarity(fingerprint(old)) >= 0.85
+            for old in kept
+        )
+        assert (seen.match(new) is not None) == repeats
+        if not repeats:
+            seen.add(new)
+            kept.append(text)
+
+
+def test_the_index_forgets_the_oldest_and_keeps_its_bound() -> None:
+    seen = DuplicateIndex(capacity=3)
+    texts = [f"{number} {WORDS}" * (number + 1) for number in range(10)]
+    for text in texts:
+        seen.add(fingerprint(text))
+    assert len(seen) == 3
+    assert [seen.match(fingerprint(text)) is not None for text in texts[-3:]] == [True] * 3
+    first = DuplicateIndex(capacity=1)
+    for text in ("one two three four five six", "seven eight nine ten eleven twelve"):
+        first.add(fingerprint(text))
+    assert first.match(fingerprint("one two three four five six")) is None
+
+
+def test_long_texts_are_compared_by_their_sketches() -> None:
+    base = [f"word{number}" for number in range(2000)]
+    near = base.copy()
+    near[1000] = "changed"
+    seen = DuplicateIndex()
+    seen.add(fingerprint(" ".join(base)))
+    assert seen.match(fingerprint(" ".join(near))) is not None
+    assert seen.match(fingerprint(" ".join(base[:1200]))) is None
+
+
+def test_fingerprints_are_the_same_in_every_process() -> None:
+    """Two nodes must agree: never edit these values."""
+    print_ = fingerprint("The quick brown fox jumps over the lazy dog")
+    assert list(print_.sketch) == SKETCH
+    assert print_.digest.hex() == DIGEST
+
+
+SKETCH = [328056710, 504815743, 1113615516, 2623655542, 3857319700]
+DIGEST = "05c6e08f1d9fdafa03147fcb8f82f124"
+
+
+def safe(verdict: Accepted | Rejection) -> None:
+    if isinstance(verdict, Rejection):
+        assert len(verdict.message) <= 2000
+        verdict.message.encode()
+        assert "\x00" not in verdict.message
+    else:
+        json.dumps(verdict.content, allow_nan=False, ensure_ascii=False).encode()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@example("[" * 900 + "]" * 900, "stop")
+@example('{"answer": ' + "[" * 900 + "]" * 900 + "}", None)
+@example('{"\\ud800": 1, "\\ud800": 2}', None)
+@example('{"\\u0000": 1}', None)
+@given(st.text(), st.none() | st.text())
+def test_no_text_raises(text: str, finish: str | None) -> None:
+    safe(judge(text, finish))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from([*LEGAL.recipe.output["properties"], "x"]), JSON))
+def test_no_json_raises(fields: dict[str, Any]) -> None:
+    safe(judge(json.dumps({**GOOD, **fields})))
+    safe(judge(json.dumps(fields, ensure_ascii=False)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, len(good()) - 1))
+def test_half_of_a_good_answer_is_truncated_json(length: int) -> None:
+    assert rule_of(good()[:length]) == "truncated_json"
