@@ -2,12 +2,8 @@
 
 import asyncio
 import json
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,76 +11,32 @@ import pytest
 from millstream.domain.batch import BatchState, apply
 from millstream.domain.view import batch_view
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.nodes import NodeBeat, Nodes
 from millstream.eventlog.stored import decode
-from millstream.runtime.clock import utc_now
+from millstream.testing.asking import ask, is_answered, publish, refused
 from millstream.testing.events import Script
 from millstream.testing.examples import example_recipe, example_spec
 from millstream.testing.nats import RunningLog, everything
 from millstream.testing.tape import Tape
 from millstream_projector.__main__ import main
-from millstream_schemas import subjects, views
+from millstream_schemas import views
 
 pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def projecting(running: RunningLog, **settings: Any) -> AsyncIterator[asyncio.Event]:
-    """Run a projector in this process; the event ends it, as the end of the block does."""
+async def projecting(running: RunningLog, **settings: Any) -> AsyncIterator[EventLog]:
+    """Run a projector in this process; the end of the block ends it."""
     stop = asyncio.Event()
     chosen = running.settings.model_copy(update=settings)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(main(chosen, stop))
         try:
-            await until_answered(running)
-            yield stop
+            async with asyncio.timeout(20):
+                while not await is_answered(running.event_log):
+                    await asyncio.sleep(0.02)
+            yield running.event_log
         finally:
             stop.set()
-
-
-async def until_answered(running: RunningLog) -> None:
-    """Return once a projector answers."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                await ask(running, "stuck")
-            except (AssertionError, TimeoutError):
-                await asyncio.sleep(0.02)
-            else:
-                return
-
-
-async def request(running: RunningLog, name: str, body: bytes) -> tuple[bytes, str]:
-    """Return an answer and its error header ("" when it is none)."""
-    answer = await running.event_log.answers.ask(subjects.query(name), body, timeout_s=5)
-    return answer.data, (answer.headers or {}).get("Millstream-Error", "")
-
-
-async def ask(running: RunningLog, name: str, **fields: Any) -> Any:
-    """Return the answer to a query, checked against the contract."""
-    kind, answer_kind = views.QUERIES[name]
-    try:
-        data, error = await request(running, name, kind(**fields).model_dump_json().encode())
-    except Exception as failure:
-        raise AssertionError(str(failure)) from failure
-    assert not error, data
-    return answer_kind.model_validate_json(data)
-
-
-async def refused(running: RunningLog, name: str, body: bytes) -> views.QueryError:
-    data, error = await request(running, name, body)
-    answer = views.QueryError.model_validate_json(data)
-    assert error == answer.code
-    return answer
-
-
-async def publish(log: EventLog, tape: Tape) -> int:
-    """Append everything on the tape to a stream that holds nothing else; return its end."""
-    last = 0
-    for entry in tape.entries:
-        last = await log.append(entry.recorded.event, expected=entry.expected)
-        assert last == entry.recorded.sequence
-    return last
 
 
 def three_batches() -> tuple[Tape, list[Script]]:
@@ -115,33 +67,33 @@ def three_batches() -> tuple[Tape, list[Script]]:
 
 
 async def test_a_projector_that_has_folded_nothing_answers_empty(running: RunningLog) -> None:
-    async with projecting(running):
-        history = await ask(running, "history")
+    async with projecting(running) as log:
+        history = await ask(log, "history")
         assert (history.batches, history.total, history.as_of) == ((), 0, 0)
-        statistics = await ask(running, "statistics")
+        statistics = await ask(log, "statistics")
         assert (statistics.total, statistics.cost_nano_usd, statistics.as_of) == (0, None, 0)
-        samples = await ask(running, "samples")
+        samples = await ask(log, "samples")
         assert (samples.samples, samples.total) == ((), 0)
-        error = await refused(running, "batch", b'{"batch_id": "batch_1767225600_0000000a"}')
+        error = await refused(log, "batch", b'{"batch_id": "batch_1767225600_0000000a"}')
         assert error.code == "not_found"
 
 
 async def test_every_query_answers_from_the_fold(running: RunningLog) -> None:
     tape, scripts = three_batches()
-    async with projecting(running):
-        last = await publish(running.event_log, tape)
+    async with projecting(running) as log:
+        last = await publish(log, tape)
         folded = await folds(running)
 
-        history = await ask(running, "history", min_sequence=last)
+        history = await ask(log, "history", min_sequence=last)
         expected = tuple(batch_view(folded[script.batch_id]) for script in reversed(scripts))
         assert history.batches == expected
         assert history.states == {"completed": 1, "running": 1, "stopped": 1}
         assert (history.total, history.next_cursor, history.as_of) == (3, None, last)
 
-        one = await ask(running, "batch", batch_id=scripts[1].batch_id)
+        one = await ask(log, "batch", batch_id=scripts[1].batch_id)
         assert (one.batch, one.as_of) == (expected[1], last)
 
-        samples = await ask(running, "samples")
+        samples = await ask(log, "samples")
         assert [(sample.batch_id, sample.slot) for sample in samples.samples] == [
             *((scripts[0].batch_id, slot) for slot in (0, 1, 3, 4)),
             (scripts[1].batch_id, 0),
@@ -157,17 +109,17 @@ async def test_every_query_answers_from_the_fold(running: RunningLog) -> None:
             "Law",
         )
 
-        quality = await ask(running, "quality", batch_id=scripts[0].batch_id)
+        quality = await ask(log, "quality", batch_id=scripts[0].batch_id)
         assert (quality.total_samples, quality.failed, quality.rejected) == (4, 1, 0)
         assert quality.average_lengths == {"answer": 8.0, "question": 10.0}
         assert quality.topics == {"Law - Contracts": 2, "Law - Torts": 2}
         assert (quality.total_tokens, quality.average_tokens) == (120, 30.0)
 
-        statistics = await ask(running, "statistics")
+        statistics = await ask(log, "statistics")
         assert (statistics.total, statistics.batches, statistics.unique_topics) == (6, 3, 2)
         assert statistics.models[0] == views.Tally(name="simulated/fast", count=5)
         assert statistics.tokens_in == sum(s.state.counts.tokens_in for s in scripts)
-        assert (await ask(running, "stuck")).batches == ()
+        assert (await ask(log, "stuck")).batches == ()
 
 
 async def folds(running: RunningLog) -> dict[str, BatchState]:
@@ -184,11 +136,11 @@ async def folds(running: RunningLog) -> dict[str, BatchState]:
 async def test_history_is_filtered_counted_and_paged(running: RunningLog) -> None:
     tape, scripts = three_batches()
     ids = [script.batch_id for script in scripts]
-    async with projecting(running):
-        last = await publish(running.event_log, tape)
+    async with projecting(running) as log:
+        last = await publish(log, tape)
 
         async def found(**fields: Any) -> list[str]:
-            page = await ask(running, "history", min_sequence=last, **fields)
+            page = await ask(log, "history", min_sequence=last, **fields)
             return [batch.id for batch in page.batches]
 
         assert await found(model="simulated/slow") == [ids[1]]
@@ -197,12 +149,12 @@ async def test_history_is_filtered_counted_and_paged(running: RunningLog) -> Non
         assert await found(text="TORTS") == [ids[1]]
         assert await found(text="0000000A") == [ids[0]]
         assert await found(text="nothing like it") == []
-        page = await ask(running, "history", states=("stopped",), limit=1)
+        page = await ask(log, "history", states=("stopped",), limit=1)
         assert (page.total, page.states) == (1, {"completed": 1, "running": 1, "stopped": 1})
 
         walked, cursor = [], None
         while True:
-            page = await ask(running, "history", limit=2, cursor=cursor)
+            page = await ask(log, "history", limit=2, cursor=cursor)
             walked += [batch.id for batch in page.batches]
             cursor = page.next_cursor
             if cursor is None:
@@ -212,22 +164,22 @@ async def test_history_is_filtered_counted_and_paged(running: RunningLog) -> Non
 
 async def test_samples_are_searched_in_their_values_alone(running: RunningLog) -> None:
     tape, scripts = three_batches()
-    async with projecting(running):
-        last = await publish(running.event_log, tape)
+    async with projecting(running) as log:
+        last = await publish(log, tape)
 
         async def found(**fields: Any) -> int:
-            return int((await ask(running, "samples", min_sequence=last, **fields)).total)
+            return int((await ask(log, "samples", min_sequence=last, **fields)).total)
 
         assert await found(text="BREAKS a contract") == 1
         assert await found(text="question") == 0  # the name of a field stands in every sample
         assert await found(text="what is") == 5
         assert await found(text="what is", batch_id=scripts[0].batch_id) == 4
         assert await found(text='"') == 0
-        page = await ask(running, "samples", text="what is", limit=2)
+        page = await ask(log, "samples", text="what is", limit=2)
         assert (len(page.samples), page.total) == (2, 5)
-        rest = await ask(running, "samples", text="what is", cursor=page.next_cursor)
+        rest = await ask(log, "samples", text="what is", cursor=page.next_cursor)
         assert [s.sequence for s in rest.samples] == sorted(
-            {s.sequence for s in (await ask(running, "samples", text="what is")).samples}
+            {s.sequence for s in (await ask(log, "samples", text="what is")).samples}
             - {s.sequence for s in page.samples}
         )
 
@@ -235,14 +187,19 @@ async def test_samples_are_searched_in_their_values_alone(running: RunningLog) -
 async def test_events_of_a_batch_come_as_they_were_stored(running: RunningLog) -> None:
     tape, scripts = three_batches()
     batch_id = scripts[0].batch_id
-    async with projecting(running):
-        last = await publish(running.event_log, tape)
+    async with projecting(running) as log:
+        last = await publish(log, tape)
         stored = [item for item in tape.stored if batch_id in item.subject]
         walked: list[views.EventView] = []
         after = 0
         while True:
             page = await ask(
-                running, "events", batch_id=batch_id, after=after, limit=4, min_sequence=last
+                log,
+                "events",
+                batch_id=batch_id,
+                after=after,
+                limit=4,
+                min_sequence=last,
             )
             walked += page.events
             if page.next_cursor is None:
@@ -252,7 +209,7 @@ async def test_events_of_a_batch_come_as_they_were_stored(running: RunningLog) -
         assert [event.sequence for event in walked] == [item.sequence for item in stored]
         for wrong in ("batch_1767225600_ffffffff", "*", "a.b"):
             body = json.dumps({"batch_id": wrong}).encode()
-            assert (await refused(running, "events", body)).code == "not_found"
+            assert (await refused(log, "events", body)).code == "not_found"
 
 
 async def test_bad_queries_are_refused_in_words(running: RunningLog) -> None:
@@ -266,11 +223,11 @@ async def test_bad_queries_are_refused_in_words(running: RunningLog) -> None:
         ("fortune", b"{}", "invalid", "query='fortune'"),
         ("batch", b"{}", "invalid", "batch_id="),
     ]
-    async with projecting(running):
+    async with projecting(running) as log:
         for name, body, code, words in cases:
-            error = await refused(running, name, body)
+            error = await refused(log, name, body)
             assert (error.code, words in error.message) == (code, True), (name, error)
-        error = await refused(running, "stuck", b'{"min_sequence": 5}')
+        error = await refused(log, "stuck", b'{"min_sequence": 5}')
         assert error.code == "behind"
         assert "min_sequence=5 is not folded yet: this projector is at 0" in error.message
 
@@ -279,108 +236,10 @@ async def test_a_query_waits_until_its_sequence_is_folded(running: RunningLog) -
     script = Script()
     script.start()
     script.claim(0)
-    async with projecting(running):
-        last = await publish(running.event_log, script.tape)
+    async with projecting(running) as log:
+        last = await publish(log, script.tape)
         for slot in range(3):
-            last = await running.event_log.append(
-                script.generate(slot).event, expected=last if slot else 2
-            )
-            answer = await ask(running, "batch", batch_id=script.batch_id, min_sequence=last)
+            last = await log.append(script.generate(slot).event, expected=last if slot else 2)
+            answer = await ask(log, "batch", batch_id=script.batch_id, min_sequence=last)
             assert answer.batch.counts.generated == slot + 1
             assert answer.as_of >= last
-
-
-async def test_too_many_queries_at_once_are_told_to_come_again(running: RunningLog) -> None:
-    async with projecting(running):
-        waiting = b'{"min_sequence": 1}'
-        async with asyncio.TaskGroup() as tasks:
-            asked = [tasks.create_task(request(running, "stuck", waiting)) for _ in range(80)]
-        codes = sorted(task.result()[1] for task in asked)
-        assert codes == ["behind"] * 64 + ["busy"] * 16
-        assert (await ask(running, "stuck")).batches == ()
-
-
-async def test_answers_larger_than_a_message_are_cut_into_pages(running: RunningLog) -> None:
-    script = Script(spec=example_spec(40, slice_size=40))
-    script.start()
-    script.claim(0)
-    for slot in range(40):
-        script.generate(slot, {"question": f"{slot} " + "x" * 600_000})
-    async with projecting(running):
-        last = await publish(running.event_log, script.tape)
-        slots, pages, cursor = [], 0, None
-        while True:
-            page = await ask(running, "samples", limit=1000, cursor=cursor, min_sequence=last)
-            slots += [sample.slot for sample in page.samples]
-            pages += 1
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-        assert slots == list(range(40))
-        assert pages > 1
-        events = await ask(running, "events", batch_id=script.batch_id, limit=1000)
-        assert 0 < len(events.events) < 42
-        assert events.next_cursor == str(events.events[-1].sequence)
-
-
-async def test_a_silent_batch_shows_as_stuck_until_it_moves(running: RunningLog) -> None:
-    script = Script()
-    script.start()
-    script.claim(0)
-    async with projecting(running, stuck_after_s=1.0):
-        last = await publish(running.event_log, script.tape)
-        async with asyncio.timeout(20):
-            while not (stuck := await ask(running, "stuck", min_sequence=last)).batches:
-                await asyncio.sleep(0.05)
-        finding = stuck.batches[0].stuck
-        assert finding is not None
-        assert (finding.rule, finding.threshold_s) == ("no_progress", 1.0)
-        assert finding.cause.startswith("never produced a sample")
-        expected = 2
-        nodes = Nodes(running.event_log.answers)
-        beat = NodeBeat(node="n", service="generator", started_at=utc_now())
-        async with asyncio.timeout(20):
-            while (await ask(running, "stuck", min_sequence=last)).batches:
-                await nodes.beat(beat)
-                event = script.fail_attempt(0).event
-                last = expected = await running.event_log.append(event, expected=expected)
-                await asyncio.sleep(0.05)
-
-
-async def test_the_projector_beats_and_ends_on_sigterm(running: RunningLog, tmp_path: Path) -> None:
-    script = Script().run()
-    last = await publish(running.event_log, script.tape)
-    process = await start_process(running, tmp_path / "views")
-    try:
-        answer = await ask_patiently(running, "batch", batch_id=script.batch_id, min_sequence=last)
-        assert answer.batch.state == "completed"
-        beats = await Nodes(running.event_log.answers).live()
-        assert [(beat.service, beat.node) for beat in beats] == [("projector", "child")]
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
-            assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def start_process(running: RunningLog, data_dir: Path) -> asyncio.subprocess.Process:
-    environment = {
-        **os.environ,
-        "MILLSTREAM_NATS_URL": running.server.url,
-        "MILLSTREAM_DATA_DIR": str(data_dir),
-        "MILLSTREAM_NODE": "child",
-    }
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "millstream_projector", env=environment
-    )
-
-
-async def ask_patiently(running: RunningLog, name: str, **fields: Any) -> Any:
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                return await ask(running, name, **fields)
-            except AssertionError:
-                await asyncio.sleep(0.05)

@@ -1,6 +1,6 @@
 """The watchdog on a real log with a clock of the test's own."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,13 +20,6 @@ from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.notes import StuckCleared, StuckDetected
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = open_store(tmp_path / "views", stream="s", last_sequence=10**9)
-    yield store
-    store.close()
 
 
 class Scene:
@@ -79,14 +72,16 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(running: RunningLog, store: Store) -> Scene:
+async def scene(running: RunningLog, tmp_path: Path) -> AsyncIterator[Scene]:
+    store = open_store(tmp_path / "views", stream="s", last_sequence=10**9)
     scene = Scene(running, store)
     scene.script.start()
     scene.script.claim(0)
     await scene.publish()
     await scene.fold()
     await scene.beat()
-    return scene
+    yield scene
+    store.close()
 
 
 async def test_a_stuck_batch_is_noted_once_and_cleared_when_it_moves(scene: Scene) -> None:

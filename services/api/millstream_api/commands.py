@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from millstream.domain.batch import BatchState, apply
-from millstream.domain.decide import Refusal, Stamp
+from millstream.domain.decide import DRAIN_BOUND, Refusal, Stamp
 from millstream.domain.recorded import Recorded
 from millstream.domain.view import batch_view
 from millstream.errors import ConflictError, MillstreamError
@@ -123,11 +123,13 @@ class Commands:
             LogError: the stop is not known to be stored.
         """
         known = self._hub.versions.get(batch_id)
-        if known is not None and known.state.is_live and if_match is None:
+        cancels = command.mode == "cancel"  # a signal ends the calls that a drain lets finish
+        if cancels and known is not None and known.state.is_live and if_match is None:
             await signal_stop(self._log, batch_id)  # a hint, ahead of the fact by a few ms
         done = await self._execute(batch_id, command, if_match, actor)
         if done.view.state == "stopping":
-            await signal_stop(self._log, batch_id)
+            if cancels:
+                await signal_stop(self._log, batch_id)
             work = self._end_stop(batch_id, command, actor)
             self._background.start(f"stop {batch_id}", work)
         return done
@@ -191,10 +193,8 @@ class Commands:
     async def _end_stop(self, batch_id: str, command: commands.StopBatch, actor: Actor) -> None:
         """Run the stop fence from here when nobody else ends the batch in time."""
         wait_s = FENCE_AFTER_S
-        version = self._hub.versions.get(batch_id)
-        if command.mode == "drain" and version is not None:
-            routes = version.state.spec.routes
-            wait_s = max(route.timeout_s for route in routes) + DRAIN_EXTRA_S
+        if command.mode == "drain":
+            wait_s = DRAIN_BOUND.total_seconds() + DRAIN_EXTRA_S
         if not await self._hub.ended(batch_id, wait_s):
             state = await run_stop_fence(self._log, batch_id, self._stamp(actor))
             log.info("batch.stop_fenced", batch_id=batch_id, state=state.state)

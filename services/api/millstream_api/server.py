@@ -70,7 +70,7 @@ class Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket.
+    """Return a listening socket; who connects now is served once `serve` runs.
 
     Raises:
         SettingsError: the address can't be bound; names it and what to do.
@@ -89,6 +89,7 @@ def bind(host: str, port: int) -> socket.socket:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(BACKLOG)  # Bound alone, another process could still take the port.
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

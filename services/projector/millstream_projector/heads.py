@@ -16,7 +16,6 @@ from millstream_schemas.errors import ErrorCategory, ErrorInfo
 from millstream_schemas.notes import StuckFinding
 from millstream_schemas.slices import SliceState
 
-
 Lengths = Mapping[str, tuple[int, int]]
 """Text field -> how many samples of a batch have it, and their characters in all."""
 

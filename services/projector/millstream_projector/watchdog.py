@@ -13,9 +13,9 @@ from millstream.errors import ConflictError, LogError
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import NodeBeat, Nodes
 from millstream.runtime.clock import boot_seconds, new_id, utc_now
+from millstream_projector.heads import Known
 from millstream_projector.progress import Progress
 from millstream_projector.projection import Projection
-from millstream_projector.heads import Known
 from millstream_schemas import notes, subjects
 from millstream_schemas.envelope import Actor, BatchEvent
 
@@ -75,19 +75,19 @@ class Watchdog:
         While the projection lags or the log is away nothing is judged, and what happened
         meanwhile is not held against a batch afterwards.
         """
-        lag_s = self._progress.lag_s(self._steady())
         try:
             beats = await self._nodes.live()
         except LogError as error:
-            log.warning("watchdog.suspended", reason=str(error))
-            self._observed_since = None
-            return []
-        if lag_s is None or lag_s > LAG_MOST_S:
-            log.warning("watchdog.suspended", reason="the projection lags", lag_s=lag_s)
-            self._observed_since = None
-            return []
+            return self._suspend(str(error))
+        lag_s = self._progress.lag_s(self._steady())
+        if lag_s is None:
+            return self._suspend("the end of the log is not known yet")
+        if lag_s > LAG_MOST_S:
+            return self._suspend(f"the projection lags {lag_s:.0f} s")
         now = self._clock()
-        self._observed_since = self._observed_since or now
+        if self._observed_since is None:
+            log.info("watchdog.watching")
+            self._observed_since = now
         written: list[BatchEvent] = []
         for found in self._projection.snapshot.live.values():
             working = _working(beats, found.state.spec.pool)
@@ -96,6 +96,12 @@ class Watchdog:
             if note is not None and await self._append(note, found.state):
                 written.append(note)
         return written
+
+    def _suspend(self, reason: str) -> list[BatchEvent]:
+        if self._observed_since is not None:  # said once, not every second
+            log.warning("watchdog.suspended", reason=reason)
+        self._observed_since = None
+        return []
 
     def _note_pool(self, pool: str, working: list[NodeBeat], now: datetime) -> None:
         if not working:

@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 
+from millstream.eventlog.buckets import Bucket
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.histories import FINDING
 from millstream.testing.nats import everything
+from millstream_api.idempotency import IdempotencyKeys
+from millstream_schemas import subjects
+from millstream_schemas.commands import StartBatch
 
 pytestmark = pytest.mark.anyio
 
@@ -276,3 +280,15 @@ async def test_the_openapi_document_tells_of_every_route(lone_api: Any) -> None:
         assert path in document["paths"]
     assert "text/event-stream" in str(document["paths"]["/v1/stream"])
     assert "HTTPValidationError" not in str(document["paths"])
+
+
+async def test_a_retry_completes_a_start_that_was_cut_off_after_its_key(lone_api: Any) -> None:
+    keys = IdempotencyKeys(Bucket(lone_api.log.event_log.answers, subjects.IDEMPOTENCY_BUCKET))
+    batch_id = "batch_1767225600_0000abcd"
+    await keys.claim("cut off", StartBatch(target=5), batch_id)
+    for status in (201, 200):
+        answer = await lone_api.client.post(
+            "/v1/batches", json={"target": 5}, headers={"Idempotency-Key": "cut off"}
+        )
+        assert (answer.status_code, answer.json()["batch"]["id"]) == (status, batch_id)
+    assert len(await everything(lone_api.log.event_log)) == 1

@@ -1,0 +1,85 @@
+"""Batches of a running server, over HTTP: what tests start, read and stop beside the page."""
+
+from typing import Any
+
+import httpx
+
+from millstream.testing.stack import wait_until
+
+REQUEST_LIMIT_S = 15.0
+LIVE = ("queued", "running", "paused", "stopping")
+ENDED = ("completed", "stopped", "failed")
+
+
+class Batches:
+    """Talks to the API at ``url``."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def start(self, target: int, model: str = "simulated/fast", **fields: object) -> str:
+        """Start a batch of ``target`` samples and return its id.
+
+        Raises:
+            httpx.HTTPStatusError: the server refused.
+        """
+        body = {"target": target, "model": model, **fields}
+        return str(self._post("/v1/batches", body)["batch"]["id"])
+
+    def view(self, batch_id: str) -> dict[str, Any]:
+        """Return the batch as the API shows it now."""
+        return dict(self._get(f"/v1/batches/{batch_id}")["batch"])
+
+    def wait(self, batch_id: str, *states: str, limit_s: float = 60.0) -> dict[str, Any]:
+        """Return the view once the batch is in one of ``states``; any that is final by default.
+
+        Raises:
+            TimeoutError: it is in none of them after ``limit_s``.
+        """
+        wanted = states or ENDED
+        wait_until(lambda: self.view(batch_id)["state"] in wanted, limit_s, f"{batch_id} {wanted}")
+        return self.view(batch_id)
+
+    def wait_samples(self, batch_id: str, count: int, limit_s: float = 60.0) -> None:
+        """Return once the batch has ``count`` samples.
+
+        Raises:
+            TimeoutError: it has fewer after ``limit_s``.
+        """
+        wait_until(
+            lambda: self.view(batch_id)["counts"]["generated"] >= count,
+            limit_s,
+            f"{count} samples of {batch_id}",
+        )
+
+    def stop(self, batch_id: str) -> None:
+        """Ask for the end of a batch."""
+        self._post(f"/v1/batches/{batch_id}/stop", {})
+
+    def live(self) -> list[str]:
+        """Return the ids of all batches that have not ended."""
+        page = self._get("/v1/batches", params={"state": list(LIVE), "limit": 1000})
+        return [str(batch["id"]) for batch in page["batches"]]
+
+    def total(self) -> int:
+        """Return how many batches there are."""
+        return int(self._get("/v1/batches", params={"limit": 1})["total"])
+
+    def stop_all(self, limit_s: float = 60.0) -> None:
+        """Stop every live batch and return once all have ended.
+
+        Raises:
+            TimeoutError: one is still live after ``limit_s``.
+        """
+        ids = self.live()
+        if ids:
+            self._post("/v1/batches:bulk", {"action": "stop", "ids": ids})
+            wait_until(lambda: not self.live(), limit_s, "the end of all batches")
+
+    def _get(self, path: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        answer = httpx.get(self.url + path, params=params, timeout=REQUEST_LIMIT_S)
+        return dict(answer.raise_for_status().json())
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = httpx.post(self.url + path, json=body, timeout=REQUEST_LIMIT_S)
+        return dict(answer.raise_for_status().json())

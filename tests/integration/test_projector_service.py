@@ -1,0 +1,129 @@
+"""The projector as a service: bounds, pages, stuck notes, its beat and its end."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millstream.eventlog.log import EventLog
+from millstream.eventlog.nodes import NodeBeat, Nodes
+from millstream.runtime.clock import utc_now
+from millstream.testing.asking import ask, is_answered, publish, request
+from millstream.testing.events import Script
+from millstream.testing.examples import example_spec
+from millstream.testing.nats import RunningLog
+from millstream_projector.__main__ import main
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def projecting(running: RunningLog, **settings: Any) -> AsyncIterator[EventLog]:
+    """Run a projector in this process; the end of the block ends it."""
+    stop = asyncio.Event()
+    chosen = running.settings.model_copy(update=settings)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(main(chosen, stop))
+        try:
+            async with asyncio.timeout(20):
+                while not await is_answered(running.event_log):
+                    await asyncio.sleep(0.02)
+            yield running.event_log
+        finally:
+            stop.set()
+
+
+async def test_too_many_queries_at_once_are_told_to_come_again(running: RunningLog) -> None:
+    async with projecting(running) as log:
+        waiting = b'{"min_sequence": 1}'
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(request(log, "stuck", waiting)) for _ in range(80)]
+        codes = sorted(task.result()[1] for task in asked)
+        assert codes == ["behind"] * 64 + ["busy"] * 16
+        assert (await ask(log, "stuck")).batches == ()
+
+
+async def test_answers_larger_than_a_message_are_cut_into_pages(running: RunningLog) -> None:
+    script = Script(spec=example_spec(40, slice_size=40))
+    script.start()
+    script.claim(0)
+    for slot in range(40):
+        script.generate(slot, {"question": f"{slot} " + "x" * 600_000})
+    async with projecting(running) as log:
+        last = await publish(log, script.tape)
+        slots, pages, cursor = [], 0, None
+        while True:
+            page = await ask(log, "samples", limit=1000, cursor=cursor, min_sequence=last)
+            slots += [sample.slot for sample in page.samples]
+            pages += 1
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert slots == list(range(40))
+        assert pages > 1
+        events = await ask(log, "events", batch_id=script.batch_id, limit=1000)
+        assert 0 < len(events.events) < 42
+        assert events.next_cursor == str(events.events[-1].sequence)
+
+
+async def test_a_silent_batch_shows_as_stuck_until_it_moves(running: RunningLog) -> None:
+    script = Script()
+    script.start()
+    script.claim(0)
+    async with projecting(running, stuck_after_s=1.0) as log:
+        last = await publish(log, script.tape)
+        async with asyncio.timeout(20):
+            while not (stuck := await ask(log, "stuck", min_sequence=last)).batches:
+                await asyncio.sleep(0.05)
+        finding = stuck.batches[0].stuck
+        assert finding is not None
+        assert (finding.rule, finding.threshold_s) == ("no_progress", 1.0)
+        assert finding.cause.startswith("never produced a sample")
+        expected = 2
+        nodes = Nodes(log.answers)
+        beat = NodeBeat(node="n", service="generator", started_at=utc_now())
+        async with asyncio.timeout(20):
+            while (await ask(log, "stuck", min_sequence=last)).batches:
+                await nodes.beat(beat)
+                event = script.fail_attempt(0).event
+                last = expected = await log.append(event, expected=expected)
+                await asyncio.sleep(0.05)
+
+
+async def test_the_projector_beats_and_ends_on_sigterm(running: RunningLog, tmp_path: Path) -> None:
+    script = Script().run()
+    last = await publish(running.event_log, script.tape)
+    process = await start_process(running, tmp_path / "views")
+    try:
+        async with asyncio.timeout(20):
+            while not await is_answered(running.event_log):
+                await asyncio.sleep(0.05)
+        answer = await ask(running.event_log, "batch", batch_id=script.batch_id, min_sequence=last)
+        assert answer.batch.state == "completed"
+        beats = await Nodes(running.event_log.answers).live()
+        assert [(beat.service, beat.node) for beat in beats] == [("projector", "child")]
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def start_process(running: RunningLog, data_dir: Path) -> asyncio.subprocess.Process:
+    environment = {
+        **os.environ,
+        "MILLSTREAM_NATS_URL": running.server.url,
+        "MILLSTREAM_DATA_DIR": str(data_dir),
+        "MILLSTREAM_NODE": "child",
+    }
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "millstream_projector", env=environment
+    )
