@@ -36,7 +36,7 @@ imports:
 
 # Make sure that a Chromium is here for the tests of the page.
 browser:
-    ./.ci/browser
+    bash .ci/browser
 
 # Run a benchmark and write bench/results/NAME.json.
 bench name *options:

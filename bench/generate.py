@@ -16,7 +16,7 @@ from millstream.runtime.settings import load_settings
 from millstream.testing.stack import Stack
 from millstream_schemas import subjects
 
-SAMPLES = 1500
+SAMPLES = 600
 IN_FLIGHT = 64
 ROUNDS = 3
 BATCH_BOUND_S = 180

@@ -66,9 +66,10 @@ def watch(page: Page, stack: Stack) -> tuple[str, list[tuple[int, float]]]:
     body = {"target": SAMPLES, "model": "simulated/fast", "concurrency": IN_FLIGHT}
     batch_id = httpx.post(f"{stack.url}/v1/batches", json=body, timeout=10).json()["batch"]["id"]
     stack.wait_until(
-        lambda: httpx.get(f"{stack.url}/v1/batches/{batch_id}", timeout=10)
-        .json()["batch"]["state"]
-        == "completed",
+        lambda: (
+            httpx.get(f"{stack.url}/v1/batches/{batch_id}", timeout=10).json()["batch"]["state"]
+            == "completed"
+        ),
         120,
     )
     seen: list[tuple[int, float]] = page.evaluate("() => window.seen")
@@ -81,9 +82,7 @@ def main() -> None:
     if chromium is None:
         sys.exit("bench latency needs a browser: apt-get install chromium")
     with Stack.start() as stack, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=chromium_arguments()
-        )
+        browser = playwright.chromium.launch(executable_path=chromium, args=chromium_arguments())
         batch_id, seen = watch(browser.new_page(), stack)
         stored_ms, waited_ms = asyncio.run(stored_times(stack.nats_url, batch_id))
         browser.close()

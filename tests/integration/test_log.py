@@ -153,7 +153,7 @@ async def test_cancelling_one_append_costs_no_other_one(running: RunningLog, tur
     async def append(index: int) -> None:
         sequences[index] = await log.append(claim(index), expected=0)
 
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         tasks = [group.create_task(append(index)) for index in range(30)]
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -184,6 +184,25 @@ async def test_an_append_cancelled_before_its_write_is_not_stored(running: Runni
         subjects.slice_(BATCH_ID, 0),
         subjects.slice_(BATCH_ID, 2),
     ]
+
+
+async def test_a_turn_to_write_that_comes_with_a_cancellation_is_passed_on(
+    running: RunningLog,
+) -> None:
+    log = running.event_log
+
+    async def first() -> None:
+        await log.append(claim(0), expected=0)
+        cancelled.cancel()  # it was just told that it is its turn
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(first())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        cancelled = group.create_task(log.append(claim(1), expected=0))
+        waiting = [group.create_task(log.append(claim(n), expected=0)) for n in (2, 3)]
+    assert cancelled.cancelled()
+    assert [task.result() for task in waiting] == [2, 3]
 
 
 async def test_history_ends_at_the_given_sequence_and_keeps_to_its_filter(

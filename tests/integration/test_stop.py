@@ -169,7 +169,7 @@ async def test_deaf_workers_are_fenced_out_in_mid_write(running: RunningLog) -> 
         nonlocal refused
         held = await claim_slice(log, index)
         for slot in spec.slots(index):
-            await asyncio.sleep(rng.random() * 0.04)  # the model answers
+            await asyncio.sleep(rng.random() * 0.1)  # the model answers
             try:
                 held = await generate(log, spec, slot, held)
             except ConflictError:
@@ -191,6 +191,8 @@ async def test_deaf_workers_are_fenced_out_in_mid_write(running: RunningLog) -> 
     assert len(ends) == 1
     assert whole.counts.generated == len(generated) == state.counts.generated
     assert whole.counts.generated + whole.counts.abandoned == spec.target
+    # It did not just wait for the workers to end.
+    assert whole.counts.abandoned > spec.target / 2, whole.counts
 
 
 async def test_a_claim_that_races_the_end_changes_no_count(running: RunningLog) -> None:

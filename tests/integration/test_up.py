@@ -35,6 +35,16 @@ def millstream(*words: str, url: str = "") -> "subprocess.CompletedProcess[str]"
     )
 
 
+def start_batch(stack: Stack, count: int, *options: str) -> str:
+    """Start a batch as soon as the server takes one; it may be on its way back."""
+    words = ("batch", "start", "--count", str(count), *options)
+
+    def batch_id() -> str:
+        return millstream(*words, url=stack.url).stdout.strip()
+
+    return stack.wait_until(batch_id, 60, "a server that takes batches")
+
+
 def test_everything_that_is_named_in_the_state_file_runs(stack: Stack) -> None:
     assert stack.pids().keys() == CHILDREN | {"up"}
     assert all(is_alive(pid) for pid in stack.pids().values())
@@ -118,18 +128,31 @@ def test_a_killed_child_comes_back_and_batches_are_made_again(stack: Stack, name
     old = stack.kill(name)
     new = stack.wait_back(name, old)
     assert new != old
-    words = ("batch", "start", "--count", "3")
-    started = stack.wait_until(
-        lambda: millstream(*words, url=stack.url).stdout.strip(), 30, "a server that takes batches"
-    )
+    started = start_batch(stack, 3)
     watched = millstream("batch", "watch", started, url=stack.url)
     assert watched.stdout.splitlines()[-1] == f"{started} completed 3/3", watched.stderr
 
 
 @pytest.mark.fault
+def test_a_watch_goes_on_after_the_api_was_killed(stack: Stack) -> None:
+    batch_id = start_batch(stack, 8, "--model", "simulated/slow", "--concurrency", "2")
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "millstream.cli", "batch", "watch", batch_id],
+        env={**os.environ, "MILLSTREAM_URL": stack.url},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as watch:
+        assert watch.stdout is not None
+        lines = [watch.stdout.readline()]
+        stack.wait_back("api", stack.kill("api"))
+        lines += watch.stdout.readlines()
+    assert watch.returncode == 0
+    assert lines[-1] == f"{batch_id} completed 8/8\n"
+
+
+@pytest.mark.fault
 def test_after_a_kill_no_orphan_is_left_and_the_next_up_goes_on(stack: Stack) -> None:
-    words = ("batch", "start", "--count", "4", "--json")
-    batch_id = json.loads(millstream(*words, url=stack.url).stdout)["batch"]["id"]
+    batch_id = start_batch(stack, 4)
     pids = stack.pids()
     stack.freeze("generator-1")  # a process that can do nothing for its own end
     os.kill(pids["up"], 9)

@@ -37,14 +37,15 @@ class ChildSpec:
     probe: Callable[[], Awaitable[bool]]
     environment: Mapping[str, str] = field(default_factory=dict)
     url: str | None = None
-    ready_limit_s: float = 60.0
+    ready_limit_s: float = 100.0
     stop_bound_s: float = 2.0
 
 
 class Child:
     """Runs a `ChildSpec` until told to stop.
 
-    ``said`` gets one line about each death; ``changed`` is called when the process id changes.
+    ``said`` gets one line about each death; ``changed`` is called when the process id changes;
+    ``last_lines`` holds the end of its output.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Child:
         self._settled = asyncio.Event()
         self._stopping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
-        self._last_lines: deque[str] = deque(maxlen=3)
+        self.last_lines: deque[str] = deque(maxlen=3)
 
     async def supervise(self) -> None:
         """Keep the child running until `stop`; returns once it has ended.
@@ -162,7 +163,7 @@ class Child:
             os.close(write_end)
         self._process, self.pid = process, process.pid
         self._changed()
-        output = _Output(self.spec.name, read_end, self._last_lines)
+        output = _Output(self.spec.name, read_end, self.last_lines)
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             probe = tasks.create_task(self._probe(), name=f"probe-{self.spec.name}")
@@ -182,7 +183,7 @@ class Child:
         self._settled.set()
 
     def _last_words(self) -> str:
-        return f": {self._last_lines[-1]}" if self._last_lines else ""
+        return f": {self.last_lines[-1]}" if self.last_lines else ""
 
 
 class _Output:

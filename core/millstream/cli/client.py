@@ -34,6 +34,7 @@ class Server:
                 f"--url {url!r} is not an address such as http://127.0.0.1:5001"
             )
         self.url = url.rstrip("/")
+        self.answered_at: float | None = None  # on the monotonic clock
         self._client = httpx.Client(
             base_url=self.url,
             timeout=TIMEOUT,
@@ -82,7 +83,9 @@ class Server:
             if answer.status_code != httpx.codes.OK:
                 answer.read()
                 raise ServerRequestError(problem_line(answer))
-            yield from answer.iter_raw()
+            for chunk in answer.iter_raw():
+                self.answered_at = time.monotonic()
+                yield chunk
 
     def unreachable(self, error: Exception) -> str:
         """Return the line that says why the server can't be reached, and what to do."""
@@ -97,10 +100,11 @@ class Server:
             try:
                 answer = self._client.request(method, path, **more)
             except httpx.TransportError as error:
-                nobody_there = attempt == 1 and isinstance(error, httpx.ConnectError)
+                nobody_there = self.answered_at is None and isinstance(error, httpx.ConnectError)
                 if nobody_there or attempt == ATTEMPTS:
                     raise ServerRequestError(self.unreachable(error)) from error
             else:
+                self.answered_at = time.monotonic()
                 busy = answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
                 if not busy or attempt == ATTEMPTS:
                     return _document(answer)
@@ -109,7 +113,13 @@ class Server:
 
 
 def batch_path(batch_id: str) -> str:
-    """Return the path of a batch; what a user typed can't lead elsewhere."""
+    """Return the path of a batch; what a user typed can't lead elsewhere.
+
+    Raises:
+        ServerRequestError: the id is empty.
+    """
+    if not batch_id.strip():
+        raise ServerRequestError("ID is empty; `millstream batch list` shows the ids")
     return f"{BATCHES}/{quote(batch_id, safe='')}"
 
 

@@ -132,7 +132,7 @@ def batch_lines(view: View) -> list[str]:
         "samples": _made(view),
         "attempts lost": f"{counts['attempts_failed']} to errors, {counts['rejected']} rejected",
         "model": f"{view['model']} ({view['provider']})",
-        "recipe": f"{view['recipe']} ({view['recipe_hash'][:12]})",
+        "recipe": f"{view['recipe']} ({view['recipe_hash'].removeprefix('sha256:')[:12]})",
         "seed": view["seed"],
         "concurrency": view["concurrency"],
         "tokens": f"{counts['tokens_in']:,} in, {counts['tokens_out']:,} out",

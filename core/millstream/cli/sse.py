@@ -90,14 +90,13 @@ def follow(server: Server) -> Generator[ServerEvent]:
             `AWAY_LIMIT_S`.
     """
     last_id = ""
-    heard_at: float | None = None
     while True:
         parser = Parser(last_id)
         try:
             for chunk in server.stream(STREAM_PATH, last_id=last_id, silence_s=SILENCE_LIMIT_S):
-                heard_at = time.monotonic()
                 yield from parser.feed(chunk)
         except httpx.TransportError as error:
+            heard_at = server.answered_at
             if heard_at is None or time.monotonic() - heard_at > AWAY_LIMIT_S:
                 raise ServerRequestError(server.unreachable(error)) from error
         last_id = parser.last_id

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 STATE_FILE = "up.json"
-_LEFTOVER_LIMIT_S = 5.0
+LEFTOVER_LIMIT_S = 5.0
 
 
 def write_state(directory: Path, document: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ def is_running(state: dict[str, Any] | None) -> bool:
     return state is not None and _living(state) is not None
 
 
-def await_leftovers(directory: Path) -> None:
+def await_leftovers(directory: Path, *, limit_s: float = LEFTOVER_LIMIT_S) -> None:
     """Wait until no process of an earlier `up` lives, and kill what outlasts the limit.
 
     The guard has killed them already; but a store must not be opened while its last owner is
@@ -55,11 +55,11 @@ def await_leftovers(directory: Path) -> None:
     """
     entries = ((read_state(directory) or {}).get("processes") or {}).values()
     left = [process for entry in entries if (process := _living(entry)) is not None]
-    _, alive = psutil.wait_procs(left, timeout=_LEFTOVER_LIMIT_S)
+    _, alive = psutil.wait_procs(left, timeout=limit_s)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=_LEFTOVER_LIMIT_S)
+    psutil.wait_procs(alive, timeout=LEFTOVER_LIMIT_S)
 
 
 def _living(entry: dict[str, Any]) -> psutil.Process | None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from millstream.domain.batch import LEGAL, BatchState, Phase
 from millstream_schemas import commands, control, subjects
 from millstream_schemas.envelope import Actor, BatchEvent, Counts
 from millstream_schemas.errors import ErrorInfo
+
+DRAIN_BOUND = timedelta(seconds=30)
+"""How long a draining stop lets calls in flight finish before it cancels them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,10 @@ def _stop(state: BatchState, command: commands.StopBatch, stamp: Stamp) -> Decis
     if state.phase not in LEGAL[control.BatchStopRequested]:
         return _refuse(state, "stopped")
     return control.BatchStopRequested(
-        **stamp.control(state.batch_id), mode=command.mode, reason=command.reason
+        **stamp.control(state.batch_id),
+        mode=command.mode,
+        reason=command.reason,
+        bound_at=stamp.time + DRAIN_BOUND if command.mode == "drain" else None,
     )
 
 

@@ -80,6 +80,7 @@ async def connected(
     try:
         yield client
     finally:
-        with contextlib.suppress(TimeoutError, NatsError, OSError):
+        # uvloop raises RuntimeError where nats-py flushes to a server that has gone.
+        with contextlib.suppress(TimeoutError, NatsError, OSError, RuntimeError):
             async with asyncio.timeout(DRAIN_BOUND_S):
                 await client.close()

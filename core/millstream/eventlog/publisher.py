@@ -23,7 +23,9 @@ log = structlog.get_logger()
 BATCH_LEAST = 4
 """An atomic batch costs about four fsyncs: fewer messages are cheaper alone."""
 BATCH_MOST = 500
-BATCH_BYTES = 4_000_000
+BATCH_BYTES = 1_000_000
+"""Half of what the client buffers: beyond that it waits for the socket, and while it does so it
+swallows a cancellation."""
 ATTEMPT_S = 1.0
 RETRY_S = 0.05
 

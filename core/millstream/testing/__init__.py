@@ -1,0 +1,1 @@
+"""What tests of Millstream share: builders of histories, servers, processes and faults."""

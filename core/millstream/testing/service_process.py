@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Self
+
+import httpx
 
 from millstream.errors import ServerError
 from millstream.eventlog.server import free_port
@@ -139,7 +139,6 @@ class ApiProcess(ServiceProcess):
         if self.exit_code is not None:
             raise ServerError(f"the API ended with code {self.exit_code}")
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx.TransportError:
             return False

@@ -16,7 +16,7 @@ import psutil
 from millstream.cli.statefile import read_state
 from millstream.errors import ServerError
 
-START_LIMIT_S = 60.0
+START_LIMIT_S = 110.0
 STOP_LIMIT_S = 10.0
 POLL_S = 0.02
 LOG_TAIL = 4000

@@ -99,7 +99,7 @@ class Watchdog:
 
     def _suspend(self, reason: str) -> list[BatchEvent]:
         if self._observed_since is not None:  # said once, not every second
-            log.warning("watchdog.suspended", reason=reason)
+            log.info("watchdog.suspended", reason=reason)
         self._observed_since = None
         return []
 

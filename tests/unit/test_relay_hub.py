@@ -1,0 +1,200 @@
+"""Waking, waiting and ending of clients; the clocks themselves are not timed."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from millstream.testing.events import Script
+from millstream.testing.examples import example_spec
+from millstream.testing.waiting import until
+from millstream_api.relay.client import Client
+from millstream_api.relay.endpoint import Relay, read_query
+from millstream_api.relay.frames import NamedFrames
+from millstream_api.relay.hub import Hub
+
+pytestmark = pytest.mark.anyio
+
+EPOCH = "0a1b2c3d"
+
+
+def script(number: int = 1) -> Script:
+    made = Script(batch_id=f"batch_1767225600_{number:08x}", spec=example_spec(4, slice_size=2))
+    made.start()
+    return made
+
+
+def client() -> Client:
+    return Client(NamedFrames(EPOCH), None, None, lambda: None)
+
+
+async def test_a_wake_during_a_write_is_not_lost() -> None:
+    one = client()
+    one.wake()
+    one.wake()
+    async with asyncio.timeout(5):
+        await one.woken()
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(one.woken())  # both wakes were one: nothing is left of them
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        one.wake()
+
+
+async def test_a_change_wakes_every_client() -> None:
+    hub = Hub()
+    clients = [client() for _ in range(600)]
+    for one in clients:
+        hub.join(one)
+    async with asyncio.TaskGroup() as tasks:
+        flushing = tasks.create_task(hub.flush_changes())
+        waiting = [tasks.create_task(one.woken()) for one in clients]
+        hub.put(script().state, 1)
+        await until(lambda: all(task.done() for task in waiting))
+        flushing.cancel()
+
+
+async def test_waiting_for_a_sequence_or_an_end_is_bounded() -> None:
+    hub = Hub()
+    made = script()
+    hub.put(made.state, 1)
+    assert await hub.reach(1, 0.0)
+    assert not await hub.reach(2, 0.01)
+    assert not await hub.ended(made.batch_id, 0.01)
+    async with asyncio.TaskGroup() as tasks:
+        reaching = tasks.create_task(hub.reach(5, 20))
+        ending = tasks.create_task(hub.ended(made.batch_id, 20))
+        await asyncio.sleep(0)
+        made.stop()
+        hub.put(made.state, 4)
+        hub.advance(5)
+    assert reaching.result()
+    assert ending.result()
+    assert await hub.ended(made.batch_id, 0.0)
+
+
+async def test_a_stuck_write_is_cut_off_and_others_are_not() -> None:
+    hub = Hub(stuck_s=0.01)
+    cut: list[str] = []
+    stuck = Client(NamedFrames(EPOCH), None, None, lambda: cut.append("stuck"))
+    quick = Client(NamedFrames(EPOCH), None, None, lambda: cut.append("quick"))
+    stuck.sending_since = asyncio.get_running_loop().time() - 1
+    for one in (stuck, quick):
+        hub.join(one)
+    async with asyncio.TaskGroup() as tasks:
+        cutting = tasks.create_task(hub.cut_stuck())
+        await until(lambda: bool(cut))
+        cutting.cancel()
+    assert set(cut) == {"stuck"}
+
+
+class Peer:
+    """The other end of an ASGI request."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.gone = asyncio.Event()
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    async def receive(self) -> Any:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.sent) and self.sent[-1].get("more_body") is False
+
+
+def scope(path: str = "/v1/stream", query: bytes = b"", **headers: str) -> dict[str, Any]:
+    pairs = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+    return {"path": path, "method": "GET", "query_string": query, "headers": pairs}
+
+
+async def serve(relay: Relay, peer: Peer, asked: dict[str, Any]) -> None:
+    await relay(asked, read_query(asked), peer.receive, peer.send)
+
+
+async def test_a_stream_begun_before_the_cold_fold_waits_for_it() -> None:
+    hub, peer = Hub(), Peer()
+    async with asyncio.TaskGroup() as tasks:
+        flushing = tasks.create_task(hub.flush_changes())
+        tasks.create_task(serve(Relay(hub), peer, scope()))
+        await until(lambda: b"retry" in peer.body)
+        assert b"all_batches" not in peer.body
+        hub.restore([script().state], 7, EPOCH)
+        hub.ready.set()
+        hub.advance(7)
+        await until(lambda: f"id: 7-{EPOCH}\nevent: all_batches".encode() in peer.body)
+        peer.gone.set()
+        await until(lambda: not hub.clients)
+        flushing.cancel()
+
+
+async def test_a_full_or_ending_server_says_so_in_the_stream() -> None:
+    hub, peer = Hub(clients_most=0), Peer()
+    await serve(Relay(hub), peer, scope())
+    assert peer.sent[0]["status"] == 200
+    assert b"retry: 30000" in peer.body
+    assert b"event: busy" in peer.body
+    assert peer.is_complete
+    hub, peer = Hub(), Peer()
+    await hub.drain(0)
+    await serve(Relay(hub), peer, scope("/api/generate/batch/stream"))
+    assert b": busy" in peer.body
+    assert peer.is_complete
+
+
+async def test_a_drain_sends_what_is_new_and_ends_each_stream() -> None:
+    hub = Hub()
+    made = script()
+    hub.restore([made.state], 1, EPOCH)
+    hub.ready.set()
+    peers = [Peer() for _ in range(5)]
+    async with asyncio.TaskGroup() as tasks:
+        for peer in peers:
+            tasks.create_task(serve(Relay(hub), peer, scope()))
+        await until(lambda: all(b"all_batches" in peer.body for peer in peers))
+        made.pause()
+        hub.put(made.state, 2)
+        await hub.drain(0.01)
+    for peer in peers:
+        assert peer.is_complete
+        assert f"id: 2-{EPOCH}\nevent: batch_update".encode() in peer.body
+        assert peer.sent[-1]["body"].startswith(b"id: 2") or b"retry" in peer.sent[-1]["body"]
+    assert not hub.clients
+
+
+async def test_a_replica_that_is_behind_waits_for_what_the_client_has_seen() -> None:
+    hub, peer = Hub(), Peer()
+    made = script()
+    hub.restore([made.state], 5, EPOCH)
+    hub.ready.set()
+    async with asyncio.TaskGroup() as tasks:
+        flushing = tasks.create_task(hub.flush_changes())
+        tasks.create_task(serve(Relay(hub), peer, scope(last_event_id=f"8-{EPOCH}")))
+        await until(lambda: bool(hub.clients))
+        hub.advance(8)
+        made.pause()
+        hub.put(made.state, 9)
+        await until(lambda: b"id: 9-" in peer.body)
+        assert b"all_batches" not in peer.body
+        peer.gone.set()
+        await until(lambda: not hub.clients)
+        flushing.cancel()
+
+
+async def test_the_header_beats_the_query() -> None:
+    asked = read_query(scope(query=b"last_event_id=3", last_event_id=f"9-{EPOCH}"))
+    assert asked.position is not None
+    assert asked.position.sequence == 9
+    other = read_query(scope(query=b"last_event_id=3&batch_id=batch_1767225600_00000001"))
+    assert other.position is not None
+    assert other.position.sequence == 3
+    assert other.batch_ids == frozenset({"batch_1767225600_00000001"})
