@@ -15,13 +15,14 @@ from millstream.runtime.settings import load_settings
 from millstream_generator import prompts
 from millstream_generator.completion import Progress, Prompt
 from millstream_generator.litellm_lane import LitellmLane
+from millstream_generator.targets import Targets
 from millstream_schemas.control import BatchSpec
 from millstream_schemas.routes import Route
 
 
 async def run(url: str, samples: int, in_flight: int) -> dict[str, float]:
     """Make ``samples`` calls, ``in_flight`` at a time, and read every chunk of each."""
-    lane = LitellmLane(load_settings(simulated_url=url))
+    lane = LitellmLane(Targets(load_settings(simulated_url=url)))
     await lane.warm_up()
     route = Route(model="simulated/fast", provider="simulated", litellm_model="openai/fast")
     spec = BatchSpec(

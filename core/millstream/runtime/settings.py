@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     )
     default_model: str = Field("auto", description="Model of a batch that names none.")
     default_recipe: str = Field("legal-qa", description="Recipe of a batch that names none.")
+    lane: Literal["auto", "litellm"] = Field(
+        "auto",
+        description="`auto`: OpenAI-compatible endpoints are called directly, others by litellm.",
+    )
     simulated_url: str | None = Field(None, description="Base URL of the simulated models.")
     local_url: str | None = Field(None, description="Base URL of the local model.")
     stuck_after_s: Annotated[float, Field(ge=1, le=86_400)] = Field(

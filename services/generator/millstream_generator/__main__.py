@@ -1,19 +1,26 @@
 """Run the generator: ``python -m millstream_generator``."""
 
 import asyncio
+import os
 import sys
 
 from millstream.runtime.lifecycle import run_service
 from millstream.runtime.settings import Settings, load_settings
-from millstream_generator.litellm_lane import LitellmLane
+from millstream_generator.lanes import Lanes
 from millstream_generator.service import SERVICE, main
 
 
 async def _main(settings: Settings, stop: asyncio.Event) -> None:
-    lane = LitellmLane(settings)
-    await lane.warm_up()
-    await main(settings, lane, stop)
+    lanes = Lanes(settings)
+    await lanes.warm_up()
+    try:
+        await main(settings, lanes, stop)
+    finally:
+        await lanes.close()
 
 
 if __name__ == "__main__":
-    sys.exit(run_service(SERVICE, _main, load_settings()))
+    code = run_service(SERVICE, _main, load_settings())
+    sys.stderr.flush()
+    # Nothing is left to do, and litellm's modules take seconds to be torn down.
+    os._exit(code)

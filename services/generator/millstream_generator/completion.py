@@ -40,6 +40,11 @@ class Progress:
     first_token_at: float | None = None
 
 
+def storable(text: str) -> str:
+    """Return ``text`` with NUL and halves of surrogate pairs replaced: no event can hold them."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\\0")
+
+
 class CallFailedError(Exception):
     """A call that gave no answer; ``message`` is safe to show."""
 
@@ -53,7 +58,7 @@ class CallFailedError(Exception):
     ) -> None:
         super().__init__(message)
         self.category = category
-        self.message = message[:2000]
+        self.message = storable(message)[:2000]
         self.status_code = status_code
         self.retry_after_s = retry_after_s
 

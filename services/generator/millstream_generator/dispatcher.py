@@ -13,7 +13,7 @@ import structlog
 from millstream.domain import slice as slices
 from millstream.domain.batch import BatchState
 from millstream.domain.decide import complete
-from millstream.errors import ConflictError, LogError, LogUnavailableError
+from millstream.errors import ConflictError, LogError
 from millstream.eventlog.buckets import Bucket
 from millstream.eventlog.follow import follow
 from millstream.eventlog.live import LiveBatches
@@ -47,9 +47,7 @@ class Leadership:
         if entry is not None and entry.value != self._name:
             return False
         try:
-            await self._bucket.put(
-                LEADER_KEY, self._name, expected=entry.revision if entry else None
-            )
+            await self._bucket.put(LEADER_KEY, self._name, expected=entry.revision if entry else 0)
         except ConflictError:
             return False
         return True
@@ -72,7 +70,8 @@ class Dispatcher:
         self._live = LiveBatches({}, 0)
         self._queued: dict[str, set[int]] = {}
         self._first_open: dict[str, int] = {}
-        self._fences: set[str] = set()
+        self._fences: dict[str, asyncio.Task[None]] = {}
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         """Lead whenever nobody else does, until the node stops."""
@@ -81,7 +80,7 @@ class Dispatcher:
                 if await self._leadership.hold():
                     log.info("dispatcher.leading")
                     await self._lead()
-            except* LogUnavailableError as group:
+            except* LogError as group:
                 log.warning("dispatcher.interrupted", reason=repr(group.exceptions))
             await self._pause(RETRY_S)
         with contextlib.suppress(LogError):  # it ages out by itself
@@ -90,9 +89,12 @@ class Dispatcher:
     async def _lead(self) -> None:
         """Follow the log and tend every batch that moves; returns when the lead is lost."""
         self._live = await LiveBatches.load(self._log)
-        self._queued = {}
+        self._queued, self._fences = {}, {}
         async with asyncio.TaskGroup() as tasks:
-            feed = tasks.create_task(self._follow(tasks))
+            rounds = [
+                tasks.create_task(self._follow(tasks)),
+                tasks.create_task(self._reconcile(tasks)),
+            ]
             try:
                 while not self._node.stop.is_set():
                     await self._pause(RENEW_S)
@@ -100,38 +102,41 @@ class Dispatcher:
                         log.warning("dispatcher.lead_lost")
                         return
             finally:
-                feed.cancel()
+                # A fence that is cut off is run again by whoever leads next.
+                for task in (*rounds, *self._fences.values()):
+                    task.cancel()
 
     async def _follow(self, tasks: asyncio.TaskGroup) -> None:
         for batch_id in list(self._live.batches):
             await self._tend(batch_id, tasks)
-        reconciled_at = asyncio.get_running_loop().time()
         async with contextlib.aclosing(follow(self._log, after=self._live.sequence)) as feed:
             async for chunk in feed:
                 moved = [self._live.apply(stored) for stored in chunk]
                 for batch_id in {state.batch_id: None for state in moved if state}:
                     await self._tend(batch_id, tasks)
-                now = asyncio.get_running_loop().time()
-                if now - reconciled_at > RECONCILE_S:
-                    reconciled_at = now
-                    await self._reconcile(tasks)
 
     async def _tend(self, batch_id: str, tasks: asyncio.TaskGroup) -> None:
-        """Do what the batch's state asks for; an outage leaves it for the next round."""
-        state = self._live.batches.get(batch_id)
-        if state is None:
-            self._queued.pop(batch_id, None)
-            self._first_open.pop(batch_id, None)
-            return
+        """Advance a batch; what the log refuses is left for the next round."""
         try:
-            if state.phase == "stopping":
-                self._begin_fence(state, tasks)
+            await self._advance(batch_id, tasks)
+        except LogError as error:
+            log.warning("dispatcher.postponed", batch_id=batch_id, reason=str(error))
+
+    async def _advance(self, batch_id: str, tasks: asyncio.TaskGroup) -> None:
+        """Do what the batch's state asks for."""
+        async with self._turn:
+            state = self._live.batches.get(batch_id)
+            if state is None or state.phase != "active":
+                # Workers give the slices of a paused batch up: a resumed one is looked at anew.
+                self._queued.pop(batch_id, None)
+            if state is None:
+                self._first_open.pop(batch_id, None)
+            elif state.phase == "stopping":
+                await self._begin_fence(state, tasks)
             elif state.counts.pending == 0:
                 await self._complete(state)
             elif state.phase == "active":
                 await self._queue(state)
-        except LogUnavailableError as error:
-            log.warning("dispatcher.postponed", batch_id=batch_id, reason=str(error))
 
     async def _complete(self, state: BatchState) -> None:
         fault_point(self._node.settings, "before-completed")
@@ -146,33 +151,31 @@ class Dispatcher:
         counts = event.counts
         log.info("batch.completed", batch_id=state.batch_id, **counts.model_dump())
 
-    def _begin_fence(self, state: BatchState, tasks: asyncio.TaskGroup) -> None:
+    async def _begin_fence(self, state: BatchState, tasks: asyncio.TaskGroup) -> None:
         stop = state.stop
         if state.batch_id in self._fences or stop is None:
             return
-        if stop.event.mode == "drain" and not self._is_drained(state):
+        if stop.event.mode == "drain" and not await self._is_drained(state):
             return
-        self._fences.add(state.batch_id)
-        tasks.create_task(self._fence(state.batch_id, stop.event.id))
+        fence = self._fence(state.batch_id, stop.event.id)
+        self._fences[state.batch_id] = tasks.create_task(fence)
 
     async def _fence(self, batch_id: str, cause: str) -> None:
         try:
             final = await run_stop_fence(self._log, batch_id, self._node.stamper(cause))
             log.info("batch.ended", batch_id=batch_id, state=final.state)
-        except LogUnavailableError as error:
+        except LogError as error:
             log.warning("dispatcher.fence_postponed", batch_id=batch_id, reason=str(error))
         finally:
-            self._fences.discard(batch_id)
+            self._fences.pop(batch_id, None)
 
-    def _is_drained(self, state: BatchState) -> bool:
-        """Tell whether no call can be in flight: all claimed slices closed, or the bound passed."""
+    async def _is_drained(self, state: BatchState) -> bool:
+        """Tell whether no call is in flight: no open slice is leased, or the bound passed."""
         bound_at = state.stop.event.bound_at if state.stop else None
         if bound_at is not None and utc_now() >= bound_at:
             return True
-        return all(
-            slices.is_done(tail.state, state.slice_size(index))
-            for index, tail in state.slices.items()
-        )
+        claimed = {index for index in state.slices if not self._is_slice_done(state, index)}
+        return not claimed or not claimed & await self._work.queued(state.batch_id)
 
     async def _queue(self, state: BatchState) -> None:
         """Keep the batch's window of slices in the work queue full."""
@@ -191,7 +194,7 @@ class Dispatcher:
             for index in range(first, spec.slices)
             if index not in queued and not self._is_slice_done(state, index)
         )
-        wanted = list(islice(left, max(0, window(spec.concurrency) - len(queued))))
+        wanted = list(islice(left, max(0, window(spec) - len(queued))))
         if wanted:
             await self._work.enqueue(spec.pool, spec.priority, state.batch_id, wanted)
             queued |= set(wanted)
@@ -202,17 +205,21 @@ class Dispatcher:
         return tail is not None and slices.is_done(tail.state, state.slice_size(index))
 
     async def _reconcile(self, tasks: asyncio.TaskGroup) -> None:
-        """Queue again what the queue has lost: it is a cache, the log knows what is left."""
-        for batch_id in list(self._live.batches):
+        """Look at every live batch once in a while, also when no event comes.
+
+        Slices that the queue has lost are queued again (it is a cache, the log knows what is
+        left), and what was postponed gets its next round.
+        """
+        while True:
+            await asyncio.sleep(RECONCILE_S)
             try:
-                self._queued[batch_id] = await self._work.queued(batch_id)
-            except LogUnavailableError as error:
-                log.warning("work.lost", reason=str(error))
-                self._queued.clear()
+                for batch_id in list(self._live.batches):
+                    self._queued.pop(batch_id, None)
+                    await self._advance(batch_id, tasks)
+            except LogError as error:
+                log.warning("dispatcher.round_cut_short", reason=str(error))
                 with contextlib.suppress(LogError):
                     await ensure_topology(self._log.connection, self._node.settings)
-                return
-            await self._tend(batch_id, tasks)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

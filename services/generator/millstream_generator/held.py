@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 
 from millstream.domain.plan import Plan
 from millstream.errors import LogError
+from millstream.eventlog.answers import subscribed
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import Stored, decode, from_headers
 from millstream_generator.completion import CallFailedError, Completion
@@ -33,10 +34,11 @@ Standing = Literal["active", "paused", "draining", "over"]
 class HeldBatch:
     """One batch of which this node holds slices."""
 
-    def __init__(self, batch_id: str, spec: control.BatchSpec) -> None:
+    def __init__(self, batch_id: str, started: control.BatchStarted) -> None:
         self.batch_id = batch_id
-        self.spec = spec
-        self.plan = Plan(spec)
+        self.started_id = started.id
+        self.spec = started.spec
+        self.plan = Plan(started.spec)
         self.seen = DuplicateIndex()
         self.verdict = Verdict()
         self.standing: Standing = "active"
@@ -128,7 +130,7 @@ class HeldBatches:
         recorded = decode(stored) if stored else None
         if recorded is None or not isinstance(recorded.event, control.BatchStarted):
             return None
-        return HeldBatch(batch_id, recorded.event.spec)
+        return HeldBatch(batch_id, recorded.event)
 
     def cancel_all_calls(self) -> None:
         """Cancel the calls of all batches: the node leaves."""
@@ -147,8 +149,8 @@ class HeldBatches:
         if batch is not None and recorded is not None:
             await batch.take(recorded.sequence, recorded.event)
 
-    async def listen(self, stop: asyncio.Event) -> None:
-        """Keep all held batches up to date until ``stop``."""
+    async def listen(self) -> None:
+        """Keep all held batches up to date; never ends."""
 
         async def on_signal(message: Msg) -> None:
             batch = self._held.get(message.subject.rpartition(".")[2])
@@ -161,17 +163,13 @@ class HeldBatches:
                 await self._take(from_headers(message.headers or {}, message.data))
 
         connection = self._log.connection
-        signals = await connection.subscribe(subjects.ALL_STOPS, cb=on_signal)
-        controls = await connection.subscribe(subjects.LIVE_CONTROL, cb=on_control)
-        try:
-            while not stop.is_set():
+        async with (
+            subscribed(connection, subjects.ALL_STOPS, on_signal),
+            subscribed(connection, subjects.LIVE_CONTROL, on_control),
+        ):
+            while True:
                 await self._reread()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(REREAD_S):
-                        await stop.wait()
-        finally:
-            await signals.unsubscribe()
-            await controls.unsubscribe()
+                await asyncio.sleep(REREAD_S)
 
     async def _reread(self) -> None:
         for batch in list(self._held.values()):
@@ -179,5 +177,5 @@ class HeldBatches:
                 await self.refresh(batch)
             except LogError as error:
                 log.warning("control.reread_failed", batch_id=batch.batch_id, reason=str(error))
-            if batch.holders == 0 and batch.standing != "active":
+            if batch.holders == 0 and batch.standing == "over":
                 self._held.pop(batch.batch_id, None)

@@ -1,4 +1,4 @@
-"""The lane through litellm: the only module that imports it.
+"""The lane through litellm, for every provider that it knows.
 
 Always streamed: a cancelled non-streaming call runs on at the server for its full length
 [research: embedded §A2]. litellm's own retries are off; the one retry layer is ours.
@@ -6,50 +6,30 @@ Always streamed: a cancelled non-streaming call runs on at the server for its fu
 
 import asyncio
 import contextlib
-import os
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
-from millstream.runtime.settings import Settings
 from millstream_generator.completion import (
     CallFailedError,
     Completion,
     Progress,
     Prompt,
     priced,
+    storable,
 )
 from millstream_generator.failures import classify
+from millstream_generator.litellm_setup import litellm
+from millstream_generator.targets import Targets
 from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
-
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-os.environ["LITELLM_MODE"] = "PRODUCTION"
-os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "4096")
-
-import litellm  # the environment above must be set first
-
-litellm.suppress_debug_info = True
-litellm.drop_params = True
-litellm.telemetry = False
-litellm.turn_off_message_logging = True
-litellm.disable_streaming_logging = True
-
-NO_KEY = "none"
-"""Endpoints without a key still need a non-empty one in the OpenAI client."""
 
 
 class LitellmLane:
     """Calls any provider that litellm knows."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._bases = {
-            provider: f"{url.rstrip('/')}/v1"
-            for provider, url in (
-                ("simulated", settings.simulated_url),
-                ("local", settings.local_url),
-            )
-            if url is not None
-        }
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
 
     async def warm_up(self) -> None:
         """Make litellm load what it loads lazily: over a second in which nothing else would run.
@@ -95,16 +75,25 @@ class LitellmLane:
         except CallFailedError:
             raise
         except Exception as error:  # litellm raises classes of its own, openai's and aiohttp's
-            raise classify(error) from error
+            raise classify(error, arguments["api_key"]) from error
 
     async def _stream(
         self, route: Route, arguments: dict[str, Any], progress: Progress
     ) -> Completion:
-        stream = await litellm.acompletion(**arguments)
-        chunks = aiter(stream)
+        opened = await litellm.acompletion(**arguments)
+        if opened is None:  # what litellm gives after it has dropped parameters on a 422 in vain
+            message = "the endpoint refuses the request's parameters (422)"
+            raise CallFailedError("invalid_request", message, status_code=422)
+        # Closed in any case: a stream that is only dropped keeps its server busy.
+        async with contextlib.aclosing(opened) as stream:
+            return await self._collect(route, aiter(stream), progress)
+
+    async def _collect(
+        self, route: Route, chunks: AsyncIterator[Any], progress: Progress
+    ) -> Completion:
         parts: list[str] = []
-        finish_reason: str | None = None
-        request_id: str | None = None
+        finish_reason: object = None
+        request_id: object = None
         usage: Any = None
         while True:
             try:
@@ -125,17 +114,11 @@ class LitellmLane:
                     progress.characters += len(text)
                     parts.append(text)
                 finish_reason = choice.finish_reason or finish_reason
-        return Completion("".join(parts), finish_reason, _usage(route, usage, progress), request_id)
+        used = _usage(route, usage, progress)
+        return Completion("".join(parts), _text(finish_reason), used, _text(request_id))
 
     def _arguments(self, route: Route, prompt: Prompt) -> dict[str, Any]:
-        base = self._bases.get(route.provider, route.api_base)
-        if route.provider in {"simulated", "local"} and base is None:
-            raise CallFailedError(
-                "invalid_request",
-                f"model {route.model} has no server on this node: set "
-                f"MILLSTREAM_{route.provider.upper()}_URL, or start it with `millstream up`",
-                status_code=404,
-            )
+        base = self._targets.base(route)
         arguments: dict[str, Any] = {
             "model": route.litellm_model,
             "messages": prompt.messages,
@@ -147,7 +130,7 @@ class LitellmLane:
             "timeout": route.timeout_s,
             "num_retries": 0,
             "max_retries": 0,
-            "api_key": _key(route),
+            "api_key": self._targets.key(route),
             **route.parameters,
         }
         if base is not None:
@@ -164,22 +147,8 @@ class LitellmLane:
         return arguments
 
 
-def _key(route: Route) -> str:
-    """Return the API key of a route.
-
-    Raises:
-        CallFailedError: the variable that should hold it is not set on this node.
-    """
-    if route.api_key_env is None:
-        return NO_KEY
-    key = os.environ.get(route.api_key_env, "").strip()
-    if not key:
-        raise CallFailedError(
-            "auth",
-            f"no API key for {route.model}: set {route.api_key_env} where the generator runs",
-            status_code=401,
-        )
-    return key
+def _text(value: object) -> str | None:
+    return None if value is None else storable(str(value))[:200]
 
 
 def _usage(route: Route, usage: Any, progress: Progress) -> Usage:

@@ -55,9 +55,12 @@ def after_failure(
         chance: The source of jitter (full jitter: any delay up to the back-off).
     """
     if error.category == "rate_limit":
-        if throttled_s >= THROTTLE_MOST_S:
+        left_s = THROTTLE_MOST_S - throttled_s
+        if left_s <= 0:
             return None
-        return Retry((error.retry_after_s or BACKOFF_LEAST_S) + chance.random())
+        # Without a Retry-After each wait is as long as all before it, so it doubles.
+        own_s = min(BACKOFF_MOST_S, max(BACKOFF_LEAST_S, throttled_s))
+        return Retry(min((error.retry_after_s or own_s) + chance.random(), left_s))
     if attempts_used >= min(max_attempts, ATTEMPTS_MOST[error.category]):
         return None
     if error.category in {"validation", "content_filter"}:
@@ -72,18 +75,19 @@ class Verdict:
     def __init__(self) -> None:
         self._succeeded = False
         self._alike = 0
+        self._category: ErrorCategory | None = None
 
     def note_success(self) -> None:
         """A call was answered: the key and the model are right."""
         self._succeeded = True
-        self._alike = 0
+        self._category = None
 
     def is_fatal(self, error: CallFailedError) -> bool:
         """Tell whether ``error`` ends the batch: nothing worked yet and nothing will."""
+        self._alike = self._alike + 1 if error.category == self._category else 1
+        self._category = error.category
         if error.category not in {"auth", "invalid_request"}:
-            self._alike = 0
             return False
-        self._alike += 1
         if not self._succeeded and error.status_code in FATAL_STATUS:
             return True
         needed = 3 if error.category == "auth" else SAME_ERRORS_FATAL

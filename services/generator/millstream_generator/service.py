@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 
 import structlog
 
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 SERVICE = "generator"
 FINISH_S = 1.5
 """How long calls in flight may finish after SIGTERM before they are cancelled."""
+GIVE_UP_S = 1.5
+"""How long the last answers and leases may take to be stored and given back after that."""
 AWAY_S = 0.5
 
 
@@ -35,16 +38,22 @@ async def main(settings: Settings, provider: Provider, stop: asyncio.Event) -> N
         node = Node(settings, event_log, provider, stop)
         held = HeldBatches(event_log)
         nodes = Nodes(event_log.answers)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(held.listen(stop))
-            tasks.create_task(keep_beating(nodes, stop, lambda: _beat(node)))
-            tasks.create_task(Dispatcher(node).run())
-            tasks.create_task(_finish_in_time(held, stop))
-            for priority in subjects.PRIORITIES:
-                tasks.create_task(_Intake(node, held, priority).run())
-            log.info("generator.ready", concurrency=settings.node_concurrency)
-        with contextlib.suppress(LogError):  # the beat ages out by itself
-            await nodes.leave(SERVICE, settings.node)
+        async with asyncio.TaskGroup() as background:
+            watches = [
+                background.create_task(held.listen()),
+                background.create_task(keep_beating(nodes, stop, lambda: _beat(node))),
+            ]
+            async with asyncio.TaskGroup() as tasks:
+                intakes = (_Intake(node, held, priority) for priority in subjects.PRIORITIES)
+                work = [tasks.create_task(intake.run()) for intake in intakes]
+                work.append(tasks.create_task(Dispatcher(node).run()))
+                watches.append(background.create_task(_end_in_time(held, stop, work)))
+                log.info("generator.ready", concurrency=settings.node_concurrency)
+            for watch in watches:
+                watch.cancel()
+        if connection.is_connected:
+            with contextlib.suppress(LogError):  # the beat ages out by itself
+                await nodes.leave(SERVICE, settings.node)
 
 
 def _beat(node: Node) -> NodeBeat:
@@ -57,10 +66,17 @@ def _beat(node: Node) -> NodeBeat:
     )
 
 
-async def _finish_in_time(held: HeldBatches, stop: asyncio.Event) -> None:
+async def _end_in_time(
+    held: HeldBatches, stop: asyncio.Event, work: Iterable[asyncio.Task[None]]
+) -> None:
+    """Cancel calls some time after ``stop``, and what still waits for the log some time later."""
     await stop.wait()
     await asyncio.sleep(FINISH_S)
     held.cancel_all_calls()
+    await asyncio.sleep(GIVE_UP_S)
+    log.warning("generator.gave_up", seconds=FINISH_S + GIVE_UP_S)
+    for task in work:
+        task.cancel()
 
 
 class _Intake:
@@ -84,7 +100,8 @@ class _Intake:
                 if lease is None:
                     self._room.release()
                 elif stop.is_set():
-                    await lease.give_back()
+                    with contextlib.suppress(LogUnavailableError):  # it runs out by itself
+                        await lease.give_back()
                 else:
                     tasks.create_task(self._work_on(lease))
 

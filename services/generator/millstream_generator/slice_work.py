@@ -11,7 +11,7 @@ import structlog
 
 from millstream.domain import slice as slices
 from millstream.domain.decide import fail
-from millstream.errors import LogUnavailableError
+from millstream.errors import LogError, LogUnavailableError
 from millstream.eventlog.aggregate import append_decision
 from millstream.eventlog.stop import run_stop_fence
 from millstream.eventlog.work import Lease
@@ -21,26 +21,31 @@ from millstream_generator.held import HeldBatch, HeldBatches
 from millstream_generator.node import Node
 from millstream_generator.slot_work import FatalError, SlotWork
 from millstream_generator.writer import LeaseLostError, SliceWriter
+from millstream_schemas.control import BatchSpec
 from millstream_schemas.errors import ErrorInfo
 
 log = structlog.get_logger()
 
 CLAIMS_MOST = 5
 SLICES_AT_ONCE = 16
+AWAY_S = 0.25
 
 
-def parallel_calls(concurrency: int) -> int:
-    """Return the calls in flight per slice, so that the batch's window of slices keeps its bound.
+def parallel_calls(spec: BatchSpec) -> int:
+    """Return the calls in flight per slice: about 16 slices at once share the concurrency.
 
-    The dispatcher keeps ``min(concurrency, 16)`` slices of a batch queued or leased, so the
-    product never exceeds the batch's concurrency, on any number of nodes.
+    Slices with fewer slots than that are more at once instead, so that small batches use their
+    whole concurrency too.
     """
-    return max(1, concurrency // window(concurrency))
+    return min(spec.slice_size, -(-spec.concurrency // SLICES_AT_ONCE))
 
 
-def window(concurrency: int) -> int:
-    """Return how many slices of a batch may be queued or leased at once."""
-    return min(concurrency, SLICES_AT_ONCE)
+def window(spec: BatchSpec) -> int:
+    """Return how many slices of a batch may be queued or leased at once.
+
+    Times ``parallel_calls`` that never exceeds the batch's concurrency, on any number of nodes.
+    """
+    return spec.concurrency // parallel_calls(spec)
 
 
 async def work_on(node: Node, held: HeldBatches, lease: Lease) -> None:
@@ -53,7 +58,7 @@ async def work_on(node: Node, held: HeldBatches, lease: Lease) -> None:
                 await lease.done()
                 return
             await _SliceWork(node, held, batch, lease).run()
-    except* LogUnavailableError as group:
+    except* (LogError, LeaseLostError) as group:
         # The lease runs out and the slice comes back: to us or to a node that can reach the log.
         log.warning("slice.dropped", batch_id=batch_id, slice=index, reason=repr(group.exceptions))
     except* Exception:
@@ -69,13 +74,19 @@ class _SliceWork:
         self._lease = lease
         self._index = lease.work.slice_index
         self._slots = batch.spec.slots(self._index)
-        self._claim_id = ""
+        self._cause = batch.started_id
         self._writer = SliceWriter(
-            node.event_log, batch.batch_id, self._index, lambda: node.stamp(self._claim_id or None)
+            node.event_log, batch.batch_id, self._index, lambda: node.stamp(self._cause)
         )
 
     async def run(self) -> None:
-        """Claim, fill, finish."""
+        """Claim, fill, finish; the lease is kept until then."""
+        async with asyncio.TaskGroup() as tasks:
+            beats = tasks.create_task(self._keep_lease())
+            await self._work()
+            beats.cancel()
+
+    async def _work(self) -> None:
         if not await self._claim():
             await self._lease.done()
             return
@@ -106,22 +117,22 @@ class _SliceWork:
             )
             try:
                 await self._writer.record(steps.claimed(self._node.settings.node, rescue_of))
-            except LeaseLostError:
-                # The holder before appended meanwhile; its lease ran out, so claim again.
-                self._writer.is_lost = False
+            except LeaseLostError as error:
+                # Most likely the holder before, whose lease ran out, appended once more.
+                if not self._lease.is_held(self._node.settings.lease_s):
+                    raise LogUnavailableError(
+                        f"the lease ran out before its claim: {error}"
+                    ) from error
                 continue
+            self._cause = self._writer.last_id
             return True
         raise LogUnavailableError(f"slice {self._index} is being written by another node")
 
     async def _fill(self) -> None:
         offsets = iter(slices.open_offsets(self._writer.state, len(self._slots)))
-        workers = min(parallel_calls(self._batch.spec.concurrency), len(self._slots))
         async with asyncio.TaskGroup() as tasks:
-            beats = tasks.create_task(self._keep_lease())
-            async with asyncio.TaskGroup() as work:
-                for _ in range(workers):
-                    work.create_task(self._fill_slots(offsets, work))
-            beats.cancel()
+            for _ in range(parallel_calls(self._batch.spec)):
+                tasks.create_task(self._fill_slots(offsets, tasks))
 
     async def _fill_slots(self, offsets: Iterator[int], tasks: asyncio.TaskGroup) -> None:
         for offset in offsets:
@@ -130,17 +141,26 @@ class _SliceWork:
                 return
 
     async def _still_held(self) -> None:
-        """Return when the lease is ours; raises LeaseLostError when it is not.
+        """Return when the lease is ours, or when no call may start anyway.
 
         After a freeze longer than the lease another node may hold the slice: its claim is in the
-        tail, and a beat alone would not tell.
+        tail, and a beat alone would not tell. An outage of the log is waited out here, since
+        answers of the same slice may wait for it too.
+
+        Raises:
+            LeaseLostError: another node claimed the slice.
         """
-        if self._lease.is_held(self._node.settings.lease_s):
-            return
-        await self._lease.beat()
-        stored = await self._node.event_log.last(self._writer.subject)
-        if stored is None or stored.sequence > self._writer.sequence:
-            raise LeaseLostError(f"{self._writer.subject} was written while the lease was out")
+        while not self._lease.is_held(self._node.settings.lease_s) and self._may_go_on:
+            try:
+                await self._lease.beat()
+                await self._writer.confirm()
+            except LogUnavailableError as error:
+                log.warning("lease.in_doubt", slice=self._index, reason=str(error))
+                await asyncio.sleep(AWAY_S)
+
+    @property
+    def _may_go_on(self) -> bool:
+        return self._batch.may_call and not self._node.stop.is_set()
 
     async def _keep_lease(self) -> None:
         while True:
@@ -156,7 +176,8 @@ class _SliceWork:
             with contextlib.suppress(LeaseLostError):  # the stop fence was there first
                 await self._writer.record(steps.closed(len(self._slots)))
         is_done = slices.is_done(self._writer.state, len(self._slots))
-        if not is_done and self._node.stop.is_set() and self._batch.standing == "active":
+        if not is_done and self._batch.standing == "active":
+            # The node leaves, or the batch was resumed while the last calls before it finished.
             await self._lease.give_back()
             return
         await self._lease.done()
@@ -169,7 +190,7 @@ class _SliceWork:
         error = ErrorInfo(category=first.category, message=first.message)  # type: ignore[attr-defined]
         node, batch_id = self._node, self._batch.batch_id
         log.error("batch.failing", batch_id=batch_id, category=error.category, reason=error.message)
-        stamper = node.stamper(self._claim_id or batch_id)
+        stamper = node.stamper(self._cause)
         await append_decision(
             node.event_log, batch_id, lambda state, stamp: fail(state, error, stamp), stamper
         )

@@ -59,9 +59,9 @@ class SlotWork:
         """
         while await self._may_call():
             async with self._node.slots:
-                if not await self._may_call():
-                    return False
                 await still_held()
+                if self._node.stop.is_set() or not self._batch.may_call:
+                    continue  # no wait stands between this look and the start of the call
                 delay_s = await self._try_once(tasks)
             if delay_s is None:
                 return True
@@ -165,17 +165,15 @@ class SlotWork:
     async def _record_failure(
         self, attempt: Attempt, failure: CallFailedError, progress: Progress
     ) -> float | None:
-        is_fatal = self._batch.verdict.is_fatal(failure)
+        usage = Usage(latency_ms=_elapsed_ms(progress))
         if failure.category in FAILOVER and self._route + 1 < len(self._batch.spec.routes):
             self._route += 1
             retry: Retry | None = Retry(0.0)
-            is_fatal = False
-        else:
-            retry = self._retry(attempt, failure)
-        usage = Usage(latency_ms=_elapsed_ms(progress))
-        if is_fatal:
+        elif self._batch.verdict.is_fatal(failure):
             await self._writer.record(steps.attempt_failed(attempt, failure, usage, None))
             raise FatalError(failure.category, failure.message, status_code=failure.status_code)
+        else:
+            retry = self._retry(attempt, failure)
         delay_s = retry.delay_s if retry else None
         step = steps.attempt_failed(attempt, failure, usage, delay_s)
         return await self._record(attempt, failure, step, retry)
@@ -219,11 +217,10 @@ class SlotWork:
     async def _wait(self, delay_s: float) -> None:
         """Wait before the next attempt; a stop or a pause ends the wait."""
         deadline = time.monotonic() + delay_s
-        while (left := deadline - time.monotonic()) > 0 and self._batch.may_call:
+        while (left := deadline - time.monotonic()) > 0 and await self._may_call():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, LOOK_S)):
                     await self._node.stop.wait()
-                    return
 
 
 def _elapsed_ms(progress: Progress) -> float:

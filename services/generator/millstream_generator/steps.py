@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from millstream.domain import slice as slices
-from millstream_generator.completion import CallFailedError, Completion
+from millstream_generator.completion import CallFailedError, Completion, storable
 from millstream_generator.policy import uses_attempt
 from millstream_schemas import slices as events
 from millstream_schemas.errors import ErrorInfo
@@ -73,7 +73,8 @@ def generated(attempt: Attempt, completion: Completion, content: dict[str, Any])
 def rejected(attempt: Attempt, completion: Completion, rule: str, message: str) -> Step:
     """Return the step of an answer that validation refused."""
     category = "content_filter" if rule == "content_filter" else "validation"
-    error = ErrorInfo(category=category, message=message[:2000], slot=attempt.slot)
+    reason = storable(message)[:2000]
+    error = ErrorInfo(category=category, message=reason, slot=attempt.slot)
 
     def step(state: SliceState, envelope: Envelope) -> SliceEvent:
         paid = slices.with_usage(state, completion.usage, wasted=True)
@@ -84,8 +85,8 @@ def rejected(attempt: Attempt, completion: Completion, rule: str, message: str) 
                 paid, attempt.offset, error, counts=True, rejected=True
             ),
             rule=rule,
-            message=message[:2000],
-            answer=completion.text.replace("\x00", "\\0")[:20_000],
+            message=reason,
+            answer=storable(completion.text)[:20_000],
             finish_reason=completion.finish_reason,
         )
 

@@ -30,6 +30,14 @@ class _Entry:
     is_stored: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """One atomic batch, and the calls of ``record`` that it settles."""
+
+    events: list[SliceEvent]
+    entries: list[_Entry]
+
+
 class SliceWriter:
     """The only writer of a slice on this node.
 
@@ -46,26 +54,41 @@ class SliceWriter:
         self._make_stamp = make_stamp
         self.subject = subjects.slice_(batch_id, index)
         self._pending: list[_Entry] = []
+        self._unsettled: _Chain | None = None
         self._writing = asyncio.Lock()
         self.state = SliceState()
         self.sequence = 0
+        self.last_id = ""
         self.is_lost = False
 
     async def load(self) -> None:
-        """Read the slice's tail from its leader."""
+        """Start from the slice's tail, read from its leader; forgets what was not stored."""
+        self.state, self.sequence = await self._tail()
+        self._pending, self._unsettled, self.is_lost = [], None, False
+
+    async def confirm(self) -> None:
+        """Read the tail again; raises LeaseLostError when the slice was claimed or closed since.
+
+        The epoch tells, not the sequence: that may have grown by an append of ours under way.
+        """
+        state, _ = await self._tail()
+        if state.epoch != self.state.epoch or state.closed:
+            raise LeaseLostError(f"{self.subject} was written while the lease was out")
+
+    async def _tail(self) -> tuple[SliceState, int]:
         stored = await self._log.last(self.subject)
         if stored is None:
-            self.state, self.sequence = SliceState(), 0
-            return
+            return SliceState(), 0
         recorded = decode(stored)
         if recorded is None or not isinstance(recorded.event, SliceEvent):
             raise LeaseLostError(f"{self.subject} ends with an event this version can't read")
-        self.state, self.sequence = recorded.event.after, stored.sequence
+        return recorded.event.after, stored.sequence
 
     async def record(self, *steps: Step) -> None:
         """Store the events of ``steps``; returns once they are durable.
 
-        An answer that was paid for waits here as long as the log is away or full.
+        An answer that was paid for waits here as long as the log is away or full. Cancelled, the
+        events may or may not be stored; the slice goes on either way.
 
         Raises:
             LeaseLostError: the slice is not ours any more; nothing of this call was stored.
@@ -73,32 +96,37 @@ class SliceWriter:
         entry = _Entry(steps)
         self._pending.append(entry)
         async with self._writing:
-            if not entry.is_stored:
+            while not entry.is_stored:
                 await self._flush()
 
     async def _flush(self) -> None:
         if self.is_lost:
             raise LeaseLostError(self.subject)
-        entries = self._pending[:CHAIN_MOST]
-        del self._pending[: len(entries)]
-        chain: list[SliceEvent] = []
-        state = self.state
-        for entry in entries:
-            for step in entry.steps:
-                event = step(state, self._envelope())
-                state = event.after
-                chain.append(event)
+        if self._unsettled is None:
+            self._unsettled = self._next_chain()
+        chain = self._unsettled
         try:
-            self.sequence = await self._append(chain)
+            # Cancelled here, the chain stays as it is: the next to write repeats it, and its ids
+            # tell whether it had been stored.
+            self.sequence = await self._append(chain.events)
         except ConflictError as error:
             self.is_lost = True
             raise LeaseLostError(str(error)) from error
-        except BaseException:
-            self._pending[:0] = entries
-            raise
-        self.state = state
-        for entry in entries:
+        self._unsettled = None
+        self.state, self.last_id = chain.events[-1].after, chain.events[-1].id
+        for entry in chain.entries:
             entry.is_stored = True
+
+    def _next_chain(self) -> _Chain:
+        entries = self._pending[:CHAIN_MOST]
+        events: list[SliceEvent] = []
+        state = self.state
+        for step in (step for entry in entries for step in entry.steps):
+            event = step(state, self._envelope())
+            state = event.after
+            events.append(event)
+        del self._pending[: len(entries)]
+        return _Chain(events, entries)
 
     async def _append(self, chain: list[SliceEvent]) -> int:
         while True:

@@ -90,6 +90,8 @@ class Relay:
         if await self._started(client, asked):
             client.flavour = FLAVOURS[path](self.hub.epoch)
             client.cursor = self._cursor(asked)
+            # Who comes back and has missed nothing is told so at once.
+            client.beat = client.cursor == self.hub.sequence
         while not client.is_gone:
             chunk = self.hub.take(client) if self.hub.ready.is_set() else b""
             if client.is_ending:

@@ -1,0 +1,54 @@
+"""Which lane a route takes: straight to its endpoint where that can be, else through litellm."""
+
+import structlog
+
+from millstream.runtime.settings import Settings
+from millstream_generator.completion import Completion, Progress, Prompt
+from millstream_generator.direct_lane import DirectLane
+from millstream_generator.endpoints import Endpoint, find_endpoint
+from millstream_generator.litellm_lane import LitellmLane
+from millstream_generator.targets import Targets
+from millstream_schemas.routes import Route
+
+log = structlog.get_logger()
+
+
+class Lanes:
+    """The provider of a generator; routes are resolved once and kept."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._targets = Targets(settings)
+        self._may_be_direct = settings.lane == "auto"
+        self._litellm = LitellmLane(self._targets)
+        self._direct = DirectLane()
+        self._endpoints: dict[tuple[str, str | None, str], Endpoint | None] = {}
+
+    async def warm_up(self) -> None:
+        """Load what the lanes load lazily, before the node takes work."""
+        await self._litellm.warm_up()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._direct.close()
+
+    async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
+        """Return the whole answer of one streamed call; raises CallFailedError."""
+        endpoint = self._endpoint(route)
+        if endpoint is None:
+            return await self._litellm.complete(route, prompt, progress)
+        return await self._direct.complete(route, endpoint, prompt, progress)
+
+    def _endpoint(self, route: Route) -> Endpoint | None:
+        if not self._may_be_direct:
+            return None
+        base, key = self._targets.base(route), self._targets.key(route)
+        known = (route.litellm_model, base, key)
+        if known not in self._endpoints:
+            endpoint = find_endpoint(route, base, key)
+            log.info(
+                "route.resolved",
+                model=route.model,
+                lane="litellm" if endpoint is None else "direct",
+            )
+            self._endpoints[known] = endpoint
+        return self._endpoints[known]

@@ -1,0 +1,61 @@
+"""Where a route's calls go and with which key, as this node knows it."""
+
+import os
+
+from millstream.runtime.settings import Settings
+from millstream_generator.completion import CallFailedError
+from millstream_schemas.routes import Route
+
+NO_KEY = "none"
+"""Endpoints without a key still need a non-empty one in the OpenAI client."""
+
+
+class Targets:
+    """Resolves bases and keys; keys stay in this process's environment."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bases = {
+            provider: f"{url.rstrip('/')}/v1"
+            for provider, url in (
+                ("simulated", settings.simulated_url),
+                ("local", settings.local_url),
+            )
+            if url is not None
+        }
+
+    def base(self, route: Route) -> str | None:
+        """Return the base URL of a route; None where litellm decides.
+
+        This node's own servers come first: a batch may have been started when they had other
+        addresses.
+
+        Raises:
+            CallFailedError: the route needs a server of Millstream's that this node lacks.
+        """
+        base = self._bases.get(route.provider, route.api_base)
+        if base is None and route.provider in {"simulated", "local"}:
+            raise CallFailedError(
+                "invalid_request",
+                f"model {route.model} has no server on this node: set "
+                f"MILLSTREAM_{route.provider.upper()}_URL, or start it with `millstream up`",
+                status_code=404,
+            )
+        return base
+
+    @staticmethod
+    def key(route: Route) -> str:
+        """Return the API key of a route.
+
+        Raises:
+            CallFailedError: the variable that should hold it is not set on this node.
+        """
+        if route.api_key_env is None:
+            return NO_KEY
+        key = os.environ.get(route.api_key_env, "").strip()
+        if not key:
+            raise CallFailedError(
+                "auth",
+                f"no API key for {route.model}: set {route.api_key_env} where the generator runs",
+                status_code=401,
+            )
+        return key

@@ -1,0 +1,223 @@
+"""Both lanes to models, against a real HTTP server: what goes out, what comes back, what fails."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from millstream.openai_wire import Usage as WireUsage
+from millstream.runtime.settings import load_settings
+from millstream.testing.scripted_llm import (
+    Answer,
+    Disconnect,
+    Garbage,
+    HttpError,
+    Ok,
+    ScriptedLLM,
+    Stall,
+)
+from millstream.testing.waiting import until
+from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt
+from millstream_generator.endpoints import find_endpoint
+from millstream_generator.lanes import Lanes
+from millstream_schemas.routes import Price, Route
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),  # litellm's own
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),  # litellm's own
+]
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+PROMPT = Prompt(
+    batch_id="batch_1_00000000",
+    messages=[{"role": "user", "content": "Why?"}],
+    response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}},
+    max_tokens=77,
+    seed=12,
+    temperature=0.5,
+    top_p=None,
+    extra={},
+)
+KEY = "sk-test-0123456789abcdef"
+
+
+@pytest.fixture(params=["direct", "litellm"])
+async def lanes(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Lanes]:
+    monkeypatch.setenv("SCRIPTED_API_KEY", KEY)
+    made = Lanes(load_settings(lane="auto" if request.param == "direct" else "litellm"))
+    yield made
+    await made.close()
+
+
+def route(llm: ScriptedLLM, **changes: Any) -> Route:
+    fields: dict[str, Any] = {
+        "model": "scripted/one",
+        "provider": "scripted",
+        "litellm_model": "openai/one",
+        "api_base": llm.base_url,
+        "api_key_env": "SCRIPTED_API_KEY",
+        "price": Price(input_nano_usd_per_1k=1000, output_nano_usd_per_1k=2000),
+    }
+    return Route(**{**fields, **changes})
+
+
+async def call(lanes: Lanes, answer: Answer, **changes: Any) -> tuple[Completion, ScriptedLLM]:
+    async with ScriptedLLM([answer]) as llm:
+        return await lanes.complete(route(llm, **changes), PROMPT, Progress()), llm
+
+
+async def failure(lanes: Lanes, answer: Answer, **changes: Any) -> CallFailedError:
+    with pytest.raises(CallFailedError) as caught:
+        await call(lanes, answer, **changes)
+    return caught.value
+
+
+async def test_a_call_carries_the_prompt_the_limits_and_the_key(lanes: Lanes) -> None:
+    _, llm = await call(lanes, Ok({"a": "b"}))
+    (request,) = llm.requests
+    assert request.authorization_sent
+    body = request.body
+    assert body["model"] == "one"
+    assert body["messages"] == PROMPT.messages
+    assert body["stream"] is True
+    assert body["stream_options"] == {"include_usage": True}
+    assert (body["max_tokens"], body["seed"], body["temperature"]) == (77, 12, 0.5)
+    assert body["response_format"]["json_schema"]["schema"]["properties"] == SCHEMA["properties"]
+    assert "top_p" not in body
+
+
+async def test_an_answer_comes_whole_with_its_tokens_and_cost(lanes: Lanes) -> None:
+    completion, _ = await call(lanes, Ok({"a": "ü€😀"}, chunks=7, usage=WireUsage(100, 50)))
+    assert completion.text == '{"a":"ü€😀"}'
+    assert completion.finish_reason == "stop"
+    assert (completion.usage.tokens_in, completion.usage.tokens_out) == (100, 50)
+    assert completion.usage.cost_nano_usd == 200
+    assert completion.request_id
+
+
+async def test_an_unknown_price_gives_no_cost(lanes: Lanes) -> None:
+    completion, _ = await call(lanes, Ok({"a": "b"}), price=None)
+    assert completion.usage.cost_nano_usd is None
+
+
+@pytest.mark.parametrize(
+    ("status", "category"),
+    [
+        (400, "invalid_request"),
+        (401, "auth"),
+        (403, "auth"),
+        (404, "invalid_request"),
+        (408, "timeout"),
+        (422, "invalid_request"),
+        (429, "rate_limit"),
+        (500, "server"),
+        (502, "server"),
+        (503, "server"),
+        (529, "server"),
+    ],
+)
+async def test_a_refusal_falls_into_its_category_and_hides_the_key(
+    lanes: Lanes, status: int, category: str
+) -> None:
+    body = {"error": {"message": f"bad key {KEY} given", "type": "x", "code": None}}
+    error = await failure(lanes, HttpError(status, body))
+    assert error.category == category
+    assert KEY not in error.message
+
+
+async def test_a_rate_limit_tells_how_long_to_wait(lanes: Lanes) -> None:
+    error = await failure(lanes, HttpError(429, headers={"Retry-After": "7"}))
+    assert error.retry_after_s == 7
+
+
+async def test_a_silent_stream_is_a_timeout(lanes: Lanes) -> None:
+    error = await failure(lanes, Stall(after_chunks=1), stall_s=0.3)
+    assert error.category == "timeout"
+    assert "stalled" in error.message
+
+
+async def test_a_call_that_takes_too_long_is_a_timeout(lanes: Lanes) -> None:
+    error = await failure(lanes, Stall(), timeout_s=0.3)
+    assert error.category == "timeout"
+
+
+@pytest.mark.parametrize("answer", [Disconnect(), Garbage()])
+async def test_a_broken_stream_is_a_server_error(lanes: Lanes, answer: Answer) -> None:
+    assert (await failure(lanes, answer)).category == "server"
+
+
+async def test_a_refused_connection_is_a_server_error(lanes: Lanes) -> None:
+    async with ScriptedLLM([Ok("x")]) as llm:
+        gone = route(llm)
+    with pytest.raises(CallFailedError) as caught:
+        await lanes.complete(gone, PROMPT, Progress())
+    assert caught.value.category == "server"
+
+
+async def test_a_cancelled_call_frees_its_server_at_once(lanes: Lanes) -> None:
+    async with ScriptedLLM([Stall(after_chunks=1)]) as llm:
+        progress = Progress()
+        async with asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(lanes.complete(route(llm), PROMPT, progress))
+            await until(lambda: progress.characters > 0, what="the first token")
+            call.cancel()
+        await llm.wait_for(lambda requests: requests[0].outcome == "cancelled")
+
+
+async def test_a_missing_key_is_told_with_the_variable_to_set(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SCRIPTED_API_KEY")
+    error = await failure(lanes, Ok("x"))
+    assert error.category == "auth"
+    assert "SCRIPTED_API_KEY" in error.message
+
+
+async def test_a_server_of_our_own_that_this_node_lacks_is_told(lanes: Lanes) -> None:
+    error = await failure(lanes, Ok("x"), provider="simulated", api_base=None, api_key_env=None)
+    assert "MILLSTREAM_SIMULATED_URL" in error.message
+
+
+PLAIN = Route(model="x/y", provider="x", litellm_model="openai/y")
+
+
+@pytest.mark.parametrize(
+    ("model", "host"),
+    [
+        ("openai/gpt-4o-mini", "api.openai.com"),
+        ("cerebras/gpt-oss-120b", "api.cerebras.ai"),
+        ("together_ai/openai/gpt-oss-120b", "api.together.ai"),
+        ("deepseek/deepseek-chat", "api.deepseek.com"),
+        ("xai/grok-3", "api.x.ai"),
+    ],
+)
+def test_a_key_goes_to_its_own_company_only(model: str, host: str) -> None:
+    endpoint = find_endpoint(PLAIN.model_copy(update={"litellm_model": model}), None, KEY)
+    assert endpoint is not None
+    assert endpoint.url.split("/")[2] == host
+
+
+@pytest.mark.parametrize(
+    "model", ["anthropic/claude-3-5-haiku-latest", "gemini/gemini-2.0-flash", "groq/openai/x"]
+)
+def test_what_litellm_translates_goes_through_litellm(model: str) -> None:
+    assert find_endpoint(PLAIN.model_copy(update={"litellm_model": model}), None, KEY) is None
+
+
+def test_a_renamed_parameter_keeps_its_meaning() -> None:
+    endpoint = find_endpoint(
+        PLAIN.model_copy(update={"litellm_model": "openai/o3-mini"}), None, KEY
+    )
+    assert endpoint is not None
+    assert endpoint.names["max_tokens"] == "max_completion_tokens"
+    assert "temperature" not in endpoint.names
+
+
+def test_an_explicit_base_is_kept() -> None:
+    endpoint = find_endpoint(PLAIN, "http://127.0.0.1:9/v1", KEY)
+    assert endpoint is not None
+    assert endpoint.url == "http://127.0.0.1:9/v1/chat/completions"
