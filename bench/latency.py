@@ -23,8 +23,9 @@ OBSERVE = """
 () => {
   window.seen = [];
   const look = () => {
-    for (const node of document.querySelectorAll('[data-testid="batch-count"]')) {
-      const count = Number.parseInt(node.textContent.replace(/[^0-9/].*|,/g, ''), 10);
+    const rows = '[data-testid="batch-row"] [data-testid="progress"]';
+    for (const node of document.querySelectorAll(rows)) {
+      const count = Number.parseInt(node.textContent.replace(/,/g, ''), 10);
       const last = window.seen.at(-1);
       if (!Number.isNaN(count) && (!last || last[0] !== count)) {
         window.seen.push([count, performance.timeOrigin + performance.now()]);
@@ -81,11 +82,15 @@ def main() -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("bench latency needs a browser: apt-get install chromium")
-    with Stack.start() as stack, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=chromium_arguments())
-        batch_id, seen = watch(browser.new_page(), stack)
+    with Stack.start() as stack:
+        # The browser's driver holds a running loop until it is left.
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=chromium_arguments()
+            )
+            batch_id, seen = watch(browser.new_page(), stack)
+            browser.close()
         stored_ms, waited_ms = asyncio.run(stored_times(stack.nats_url, batch_id))
-        browser.close()
     lags = [at - stored_ms[count - 1] for count, at in seen if 0 < count <= len(stored_ms)]
     if len(lags) < 50:
         sys.exit(f"only {len(lags)} counts were seen on the page: no measurement")

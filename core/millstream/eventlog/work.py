@@ -14,7 +14,7 @@ from millstream.runtime.clock import boot_seconds
 from millstream_schemas import subjects
 from millstream_schemas.subjects import Priority, WorkSubject
 
-PUBLISH_S = 2.0
+PUBLISH_S = 5.0
 PULL_S = 1.0
 SUBJECT_FULL = {10077, 10122}
 """Discard-new per subject: the slice is queued already, which is what was wanted."""
