@@ -51,6 +51,10 @@ docs:
     uv run python -m millstream_schemas.asyncapi > docs/asyncapi.json
     uv run python -m millstream.runtime.settings_page docs/operations.md
 
+# Take the README's picture of the page from a real run.
+picture:
+    uv run python -m millstream.testing.picture docs/page.png
+
 # Write requirements.lock anew: what the container image installs.
 lock:
     uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
