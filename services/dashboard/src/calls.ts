@@ -16,6 +16,9 @@ import {
 } from "./contract";
 import { request, withQuery } from "./http";
 
+/** The longest text that the server searches for, in characters. */
+export const SEARCH_MOST = 200;
+
 export interface HistoryQuestion {
   states?: readonly State[];
   text?: string;

@@ -23,6 +23,17 @@ export function money(nanoUsd: number | null): string {
   return `$${usd.toFixed(digits)}`;
 }
 
+/** What was paid for no sample: known to be nothing when the cost is known and no call was lost. */
+export function wasted(counts: Counts): number | null {
+  const lost = counts.rejected + counts.attempts_failed + counts.failed + counts.abandoned;
+  return counts.wasted_nano_usd ?? (counts.cost_nano_usd !== null && lost === 0 ? 0 : null);
+}
+
+/** A whole number without marks; one too large to be read exactly says so. */
+export function whole(value: number): string {
+  return Number.isSafeInteger(value) ? String(value) : `≈ ${value}`;
+}
+
 /** Whole seconds as "45 s", "1 m 05 s" or "2 h 03 m". */
 export function duration(milliseconds: number): string {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));

@@ -61,6 +61,9 @@ afterEach(() => vi.useRealTimers());
 describe("the feed", () => {
   test("is live from the first message on", () => {
     expect(feed.connection().state).toBe("connecting");
+    // A server that has just begun accepts the stream before it knows anything.
+    last().dispatchEvent(new Event("open"));
+    expect(feed.connection().state).toBe("connecting");
     last().say("all_batches", { batches: { [A]: batch({ id: A }) }, as_of: 1 });
     expect(feed.connection().state).toBe("live");
     expect(store.live()).toEqual([A]);

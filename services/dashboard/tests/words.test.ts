@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { plus, sortErrors, toBody, type StartValues } from "../src/start";
-import { duration, modelNote, money } from "../src/words";
+import { duration, modelNote, money, wasted, whole } from "../src/words";
 
 const VALUES: StartValues = {
   smart: true,
@@ -31,6 +31,20 @@ describe("words", () => {
     [65_000, "1 m 05 s"],
     [7_380_000, "2 h 03 m"],
   ])("%s ms are %s", (ms, words) => expect(duration(ms)).toBe(words));
+
+  test("a whole number that was read inexactly says so", () => {
+    expect(whole(2 ** 53 - 1)).toBe("9007199254740991");
+    expect(whole(2 ** 60)).toMatch(/^≈ /);
+  });
+
+  test("nothing is wasted when the cost is known and no call was lost, else it is unknown", () => {
+    const none = { rejected: 0, attempts_failed: 0, failed: 0, abandoned: 0 };
+    const counts = { generated: 1, pending: 0, tokens_in: 1, tokens_out: 1, ...none };
+    expect(wasted({ ...counts, cost_nano_usd: 5, wasted_nano_usd: null })).toBe(0);
+    expect(wasted({ ...counts, cost_nano_usd: null, wasted_nano_usd: null })).toBeNull();
+    expect(wasted({ ...counts, failed: 1, cost_nano_usd: 5, wasted_nano_usd: null })).toBeNull();
+    expect(wasted({ ...counts, failed: 1, cost_nano_usd: 5, wasted_nano_usd: 3 })).toBe(3);
+  });
 
   test("a model that is no real one at work is marked", () => {
     expect(modelNote("simulated/fast", "simulated")).toBe("simulated");

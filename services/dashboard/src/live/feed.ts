@@ -85,7 +85,6 @@ export class Feed {
     on("all_batches", this.#takeAll);
     on("batch_update", this.#takeUpdate);
     on("heartbeat", (data) => this.#clock.observe((JSON.parse(data) as Heartbeat).server_time));
-    stream.addEventListener("open", () => stream === this.#stream && this.#heard());
     stream.addEventListener("error", () => stream === this.#stream && this.#lost());
     if (this.#connection.state === "connecting") this.#startPolling();
   };

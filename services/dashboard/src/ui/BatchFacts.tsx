@@ -4,7 +4,16 @@ import type { ReactNode } from "react";
 
 import { isLive, type BatchView } from "../contract";
 import { useNow } from "../live/hooks";
-import { batchDuration, localTime, money, plural, spaced, UNKNOWN } from "../words";
+import {
+  batchDuration,
+  localTime,
+  money,
+  plural,
+  spaced,
+  UNKNOWN,
+  wasted,
+  whole,
+} from "../words";
 import { Foreign, ModelName, ProgressBar } from "./parts";
 import { StopButton, StopError } from "./StopButton";
 
@@ -82,7 +91,7 @@ function progressFacts(batch: BatchView): Fact[] {
     ["Tokens in", counts.tokens_in.toLocaleString()],
     ["Tokens out", counts.tokens_out.toLocaleString()],
     ["Cost", money(counts.cost_nano_usd)],
-    ["Of that without a sample", money(counts.wasted_nano_usd)],
+    ["Of that without a sample", money(wasted(counts))],
     ["Duration", <Duration key="duration" batch={batch} />],
     ["Started", localTime(batch.started_at)],
     ["Ended", batch.finished_at ? localTime(batch.finished_at) : "not yet"],
@@ -113,7 +122,7 @@ function requestFacts(batch: BatchView): Fact[] {
     ["Instruction", foreign(batch.instruction, "none")],
     ["Smart mode", batch.smart_mode ? "on" : "off"],
     ["Calls at the same time", `up to ${batch.concurrency.toLocaleString()}`],
-    ["Seed", String(batch.seed)],
+    ["Seed", whole(batch.seed)],
     ["Started by", foreign(batch.started_by, UNKNOWN)],
   ];
 }

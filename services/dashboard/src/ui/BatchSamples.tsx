@@ -3,7 +3,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { getSamples } from "../calls";
+import { getSamples, SEARCH_MOST } from "../calls";
 import { isLive, type BatchView, type SampleView } from "../contract";
 import { useSettled } from "../settled";
 import { plural, spaced, wordsOf } from "../words";
@@ -32,6 +32,7 @@ export function BatchSamples({ batch }: { batch: BatchView }) {
           data-testid="samples-search"
           aria-label="Search the samples of this batch"
           placeholder="Search in the samples"
+          maxLength={SEARCH_MOST}
           value={text}
           onChange={(event) => {
             setText(event.target.value);

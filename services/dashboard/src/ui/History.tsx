@@ -3,7 +3,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { listBatches } from "../calls";
+import { listBatches, SEARCH_MOST } from "../calls";
 import { STATES, type BatchPage, type BatchView, type State } from "../contract";
 import { useConnection, useRecentIds } from "../live/hooks";
 import { store } from "../live/session";
@@ -52,6 +52,7 @@ export function History() {
           data-testid="history-search"
           aria-label="Search batches by id, model or text"
           placeholder="Search"
+          maxLength={SEARCH_MOST}
           value={text}
           onChange={(event) => {
             setText(event.target.value);

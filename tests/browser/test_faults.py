@@ -1,0 +1,158 @@
+"""What the page shows of trouble is true: stuck batches, failed stops, lost and healed servers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from millstream.testing.batches import Batches
+from millstream.testing.hub_page import HubPage
+from millstream.testing.stack import Stack, wait_until
+
+STEADY = "scripted/steady"
+
+
+@pytest.fixture(scope="module")
+def stack(browser_type_launch_args: dict[str, Any], models_file: Path) -> Iterator[Stack]:
+    """A system of its own: it is killed now and then, and calls a batch stuck early."""
+    settings = {"MILLSTREAM_STUCK_AFTER_S": "3", "MILLSTREAM_MODELS_FILE": str(models_file)}
+    with Stack.start(env=settings) as running:
+        yield running
+
+
+@pytest.fixture
+def empty_stack(stack: Stack) -> Stack:
+    """The same system without a batch, begun anew if it holds one."""
+    if Batches(stack.url).total():
+        stack.stop()
+        stack.data_dir.mkdir()
+        stack.launch()
+    return stack
+
+
+def start_steady(batches: Batches, target: int = 500) -> str:
+    return batches.start(target, STEADY, recipe="instruction", concurrency=1)
+
+
+def test_a_page_without_batches_says_what_to_do(empty_stack: Stack, hub: HubPage) -> None:
+    expect(hub.part("history-empty")).to_contain_text("Press “Add new batch”")
+    expect(hub.part("statistics-total")).to_have_text("0")
+    expect(hub.part("statistics-cost")).to_have_text("—")
+    for absent in ("chip", "running-panel", "stuck-panel", "trouble", "stale-note"):
+        expect(hub.part(absent)).to_have_count(0)
+    assert hub.violations() == []
+
+
+def test_stuck_batches_are_explained_and_only_they_are_stopped(
+    hub: HubPage, batches: Batches
+) -> None:
+    stuck = [batches.start(count, "simulated/stall") for count in (30, 40)]
+    healthy = start_steady(batches)
+    panel = hub.part("stuck-panel")
+    expect(hub.part("stuck-row")).to_have_count(2)
+    for batch_id in stuck:
+        row = panel.locator(f'[data-batch="{batch_id}"]')
+        expect(row).to_contain_text("10 / ")
+        expect(hub.part("stuck-cause", row)).to_contain_text("no outcome for")
+        expect(hub.part("stuck-suggestion", row)).to_contain_text("stop the batch")
+    expect(hub.part("badge")).to_contain_text("2 stuck")
+    assert sum("is stuck" in title for title in hub.seen("toasts")) == 2
+    expect(hub.row(healthy)).to_be_visible()  # The running panel stays, with all three.
+    expect(hub.part("batch-row")).to_have_count(3)
+    assert hub.violations() == []
+    expect(hub.part("stop-stuck")).to_have_text("Stop these 2")
+    hub.part("stop-stuck").click()
+    for batch_id in stuck:
+        hub.expect_state(batch_id, "stopped")
+    expect(panel).to_have_count(0)
+    made = batches.view(healthy)["counts"]["generated"]
+    batches.wait_samples(healthy, made + 2)
+    assert batches.view(healthy)["state"] == "running"
+
+
+def test_a_stop_that_failed_is_shown_as_failed_and_can_be_repeated(
+    stack: Stack, hub: HubPage, batches: Batches
+) -> None:
+    hub.outages = True
+    batch_id = start_steady(batches)
+    row = hub.row(batch_id)
+    expect(row).to_be_visible()
+    stack.kill("api")
+    hub.part("stop", row).click()
+    expect(hub.part("stop-error", row)).to_contain_text("Not stopped: No answer from")
+    expect(hub.part("toast").first).to_contain_text("was not stopped")
+    expect(hub.part("stop", row)).to_have_text("Stop")
+    hub.wait_live()
+    assert batches.view(batch_id)["state"] == "running"
+    expect(row).to_be_visible()
+    hub.part("stop", row).click()
+    hub.expect_state(batch_id, "stopped")
+
+
+def test_a_killed_api_is_seen_and_the_page_is_right_once_it_is_back(
+    stack: Stack, hub: HubPage, batches: Batches
+) -> None:
+    hub.outages = True
+    short, long = start_steady(batches, 8), start_steady(batches)
+    expect(hub.row(short)).to_be_visible()
+    stack.kill("api")
+    wait_until(lambda: hub.seen("connection")[-1] != "live", 20, "another state than live")
+    hub.wait_live()
+    hub.expect_state(short, "completed")
+    expect(hub.part("progress", hub.past(short))).to_have_text("8 / 8")
+    expect(hub.part("badge")).to_have_text("1 running")
+    made = batches.view(long)["counts"]["generated"]
+    expect(hub.part("progress", hub.row(long))).not_to_have_text(f"{made} / 500 samples")
+    assert sum("completed" in title for title in hub.seen("toasts")) == 1
+
+
+def test_a_killed_store_is_waited_out_and_nothing_is_counted_twice(
+    stack: Stack, hub: HubPage, batches: Batches
+) -> None:
+    hub.outages = True
+    batch_id = start_steady(batches, 12)
+    batches.wait_samples(batch_id, 2)
+    stack.wait_back("nats-server", stack.kill("nats-server"))
+    hub.expect_state(batch_id, "completed")
+    expect(hub.part("progress", hub.past(batch_id))).to_have_text("12 / 12")
+    hub.wait_live()
+    hub.expect_running(0)
+    assert sum("completed" in title for title in hub.seen("toasts")) == 1
+
+
+def test_progress_and_stop_need_no_projector(stack: Stack, hub: HubPage, batches: Batches) -> None:
+    hub.outages = True  # The history can't be read meanwhile, and says so.
+    stack.freeze("projector")
+    try:
+        batch_id = start_steady(batches)
+        row = hub.row(batch_id)
+        expect(hub.part("progress", row)).to_contain_text("3 / 500")
+        hub.part("stop", row).click()
+        expect(row).to_have_count(0)
+        expect(hub.part("toast")).to_contain_text("stopped")
+    finally:
+        stack.thaw("projector")
+    hub.expect_state(batch_id, "stopped")
+
+
+def test_a_dead_server_is_told_and_the_page_heals_by_itself(
+    stack: Stack, hub: HubPage, batches: Batches
+) -> None:
+    hub.outages = True
+    batch_id = start_steady(batches, 15)
+    batches.wait_samples(batch_id, 2)
+    stack.freeze("up")  # Else the API would be back before the page calls it dead.
+    stack.kill("api")
+    expect(hub.part("connection")).to_have_attribute("data-state", "offline")
+    expect(hub.part("stale-note")).to_contain_text("The server does not answer")
+    duration = hub.part("duration", hub.row(batch_id)).inner_text()
+    assert hub.violations() == []
+    expect(hub.part("duration", hub.row(batch_id))).to_have_text(duration)
+    stack.thaw("up")
+    hub.wait_live()
+    expect(hub.part("stale-note")).to_have_count(0)
+    hub.expect_state(batch_id, "completed")
+    expect(hub.part("progress", hub.past(batch_id))).to_have_text("15 / 15")
+    expect(hub.part("trouble")).to_have_count(0)
