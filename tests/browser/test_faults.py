@@ -122,6 +122,21 @@ def test_a_killed_store_is_waited_out_and_nothing_is_counted_twice(
     assert sum("completed" in title for title in hub.seen("toasts")) == 1
 
 
+def test_a_frozen_log_is_told_though_the_server_answers(
+    stack: Stack, hub: HubPage, batches: Batches
+) -> None:
+    hub.outages = True
+    batch_id = start_steady(batches, 12)
+    batches.wait_samples(batch_id, 2)
+    stack.freeze("nats-server")
+    try:
+        expect(hub.part("connection")).to_have_attribute("data-state", "waiting")
+    finally:
+        stack.thaw("nats-server")
+    hub.wait_live()
+    hub.expect_state(batch_id, "completed")
+
+
 def test_progress_and_stop_need_no_projector(stack: Stack, hub: HubPage, batches: Batches) -> None:
     hub.outages = True  # The history can't be read meanwhile, and says so.
     stack.freeze("projector")

@@ -55,6 +55,23 @@ async def test_a_change_wakes_every_client() -> None:
         flushing.cancel()
 
 
+async def test_every_client_is_told_when_the_log_goes_and_comes_back() -> None:
+    hub = Hub()
+    before = client()
+    hub.join(before)
+    hub.take(before)
+    await hub.tell_log_away(is_away=True)
+    later = client()
+    hub.join(later)
+    for one in (before, later):
+        assert b'"log_away":true' in hub.take(one)
+    await hub.tell_log_away(is_away=True)
+    assert hub.take(before) == b""
+    await hub.tell_log_away(is_away=False)
+    for one in (before, later):
+        assert b'"log_away":false' in hub.take(one)
+
+
 async def test_waiting_for_a_sequence_or_an_end_is_bounded() -> None:
     hub = Hub()
     made = script()

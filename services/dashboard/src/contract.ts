@@ -227,5 +227,7 @@ export interface BatchUpdate {
 
 export interface Heartbeat {
   as_of: number;
+  /** The server answers, but the event log behind it does not. */
+  log_away?: boolean;
   server_time: string;
 }

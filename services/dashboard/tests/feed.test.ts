@@ -81,6 +81,14 @@ describe("the feed", () => {
     expect(feed.connection().state).toBe("live");
   });
 
+  test("says waiting, not live, while the log is away", async () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    last().say("heartbeat", { as_of: 1, log_away: true });
+    expect(feed.connection().state).toBe("waiting");
+    last().say("heartbeat", { as_of: 1, log_away: false });
+    expect(feed.connection().state).toBe("live");
+  });
+
   test("says offline when polls fail too, and polling once they are answered", async () => {
     last().say("all_batches", { batches: {}, as_of: 1 });
     live = null;

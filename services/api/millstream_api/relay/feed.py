@@ -42,7 +42,7 @@ async def feed_hub(event_log: EventLog, hub: Hub) -> None:
 
 
 async def watch_stream(event_log: EventLog, hub: Hub) -> None:
-    """Notice when the stream itself is replaced; never ends otherwise.
+    """Notice when the log is away, and when its stream was replaced; never ends otherwise.
 
     Raises:
         LogError: it was, so that this fold is of another stream than what comes.
@@ -54,7 +54,9 @@ async def watch_stream(event_log: EventLog, hub: Hub) -> None:
             head = await event_log.head()
         except LogUnavailableError as error:
             log.warning("head.unknown", reason=str(error))
+            await hub.tell_log_away(is_away=True)
             continue
+        await hub.tell_log_away(is_away=False)
         if head.epoch != hub.epoch:
             raise LogError("the event stream was replaced by another; start the API again")
 

@@ -24,7 +24,7 @@ class Flavour(Protocol):
     def snapshot(self, versions: Iterable[Version], sequence: int) -> bytes:
         """Return the frame that tells every live batch as of ``sequence``."""
 
-    def heartbeat(self, cursor: int) -> bytes:
+    def heartbeat(self, cursor: int, *, log_away: bool) -> bytes:
         """Return what a client at ``cursor`` gets when nothing happens."""
 
     def busy(self) -> bytes:
@@ -65,7 +65,7 @@ class SeedFrames:
         states = {version.state.batch_id: seed_state(version.view) for version in versions}
         return self._frame(orjson.dumps({"type": "all_batches", "batches": states}), sequence)
 
-    def heartbeat(self, cursor: int) -> bytes:  # noqa: ARG002  # a comment carries no id
+    def heartbeat(self, cursor: int, *, log_away: bool) -> bytes:  # noqa: ARG002  # a comment
         """Return a comment."""
         return b": heartbeat\n\n"
 
@@ -107,13 +107,17 @@ class NamedFrames:
         )
         return self._frame(b"all_batches", body, sequence)
 
-    def heartbeat(self, cursor: int) -> bytes:
+    def heartbeat(self, cursor: int, *, log_away: bool) -> bytes:
         """Return a `heartbeat` event; its id keeps an idle or filtered client's place fresh.
 
         The id is the client's own cursor: with the head's, a client cut off before its pending
-        frames would never ask for them.
+        frames would never ask for them. ``log_away`` tells that nothing new can come for now.
         """
-        body = b'{"as_of":%d,"server_time":"%b"}' % (cursor, stamp().encode())
+        body = b'{"as_of":%d,"log_away":%b,"server_time":"%b"}' % (
+            cursor,
+            b"true" if log_away else b"false",
+            stamp().encode(),
+        )
         return self._frame(b"heartbeat", body, cursor)
 
     def busy(self) -> bytes:
@@ -130,7 +134,7 @@ per change with the whole state; a comment every 30 s. Each id is `<stream seque
 client that sends one back gets what changed since."""
 
 _NAMED_WORDS = """Events `all_batches` {batches, as_of, server_time}, `batch_update` {batch,
-server_time} and, every 15 s, `heartbeat` {as_of, server_time}. Each id is
+server_time} and, every 15 s, `heartbeat` {as_of, log_away, server_time}. Each id is
 `<stream sequence>-<epoch>`; a client that sends one back gets what changed since, or `all_batches`
 when that is too long ago."""
 

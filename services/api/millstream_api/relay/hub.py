@@ -40,6 +40,7 @@ class Hub:
         self.epoch = ""
         self.clients: set[Client] = set()
         self.is_closing = False
+        self.log_is_away = False
         self._clients_most = clients_most
         self._beat_s = beat_s
         self._stuck_s = stuck_s
@@ -64,6 +65,7 @@ class Hub:
     def join(self, client: Client) -> None:
         """Count ``client`` in: it is woken from now on."""
         self.clients.add(client)
+        client.beat = client.beat or self.log_is_away
         self._empty.clear()
 
     def leave(self, client: Client) -> None:
@@ -146,7 +148,7 @@ class Hub:
             client.cursor = self.sequence
         if client.beat:
             client.beat = False
-            parts.append(client.flavour.heartbeat(self.sequence))
+            parts.append(client.flavour.heartbeat(self.sequence, log_away=self.log_is_away))
         return b"".join(parts)
 
     def _chunk(self, client: Client) -> bytes:
@@ -190,6 +192,18 @@ class Hub:
                 if ticks % client.flavour.beats == 0:
                     client.beat = True
             await self._wake_all()
+
+    async def tell_log_away(self, *, is_away: bool) -> None:
+        """Tell all clients at once when the log stops or starts answering.
+
+        The relay still holds what it has folded, but "live" would no longer be true.
+        """
+        if is_away == self.log_is_away:
+            return
+        self.log_is_away = is_away
+        for client in self.clients:
+            client.beat = True
+        await self._wake_all()
 
     async def cut_stuck(self) -> None:
         """Close the connections whose write has been stuck too long; never ends."""

@@ -7,7 +7,7 @@ import type { AllBatches, BatchUpdate, BatchView, Heartbeat } from "../contract"
 import type { ServerClock } from "./clock";
 import type { BatchStore } from "./store";
 
-export type ConnectionState = "connecting" | "live" | "reconnecting" | "polling" | "offline";
+export type ConnectionState = "connecting" | "live" | "waiting" | "reconnecting" | "polling" | "offline";
 
 export interface Connection {
   state: ConnectionState;
@@ -49,6 +49,7 @@ export class Feed {
   #failures = 0;
   #round = 0;
   #isUp = false;
+  #isLogAway = false;
   #lastHeard = Date.now();
   #watchdog: ReturnType<typeof setTimeout> | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
@@ -84,7 +85,7 @@ export class Feed {
     };
     on("all_batches", this.#takeAll);
     on("batch_update", this.#takeUpdate);
-    on("heartbeat", (data) => this.#clock.observe((JSON.parse(data) as Heartbeat).server_time));
+    on("heartbeat", this.#takeHeartbeat);
     stream.addEventListener("error", () => stream === this.#stream && this.#lost());
     if (this.#connection.state === "connecting") this.#startPolling();
   };
@@ -114,7 +115,7 @@ export class Feed {
     clearTimeout(this.#poll);
     this.#poll = undefined;
     this.#watch();
-    this.#set("live");
+    this.#set(this.#isLogAway ? "waiting" : "live");
   }
 
   #lost(): void {
@@ -169,6 +170,13 @@ export class Feed {
     if (this.#epoch !== undefined && epoch !== this.#epoch) this.#store.forgetSequences();
     this.#epoch = epoch;
     this.#reconcile(Object.values(batches), as_of);
+  };
+
+  #takeHeartbeat = (data: string): void => {
+    const { server_time, log_away } = JSON.parse(data) as Heartbeat;
+    this.#clock.observe(server_time);
+    this.#isLogAway = log_away === true;
+    this.#set(this.#isLogAway ? "waiting" : "live");
   };
 
   #takeUpdate = (data: string): void => {

@@ -7,6 +7,7 @@ import { localTime } from "../words";
 const WORDS: Record<ConnectionState, { name: string; hint: string }> = {
   connecting: { name: "Connecting", hint: "Waiting for the server's first answer." },
   live: { name: "Live", hint: "Every change arrives as it happens." },
+  waiting: { name: "Log away", hint: "The server answers, but the event log behind it does not." },
   reconnecting: { name: "Reconnecting", hint: "The live stream broke off." },
   polling: { name: "Polling", hint: "The live stream is down; asking every 5 seconds." },
   offline: { name: "Offline", hint: "The server does not answer." },
