@@ -1,7 +1,7 @@
 """The continuous pull reader: a consumer on the server, always two requests outstanding.
 
 ``fetch`` waits a round trip for every page; here the next page is asked for while this one
-arrives, which is four times faster [research: jetstream §3].
+arrives, which is four times faster.
 """
 
 import asyncio

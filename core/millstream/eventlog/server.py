@@ -56,7 +56,7 @@ class NatsServer:
 
     ``store_dir`` holds the configuration, the log and the JetStream files. Every acknowledged
     event is on disk: ``sync_interval: always`` (with the default, a power cut lost all of the
-    last two minutes [research: jetstream §4]).
+    last two minutes).
     """
 
     def __init__(self, store_dir: Path, *, port: int = 0) -> None:

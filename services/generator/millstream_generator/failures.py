@@ -1,7 +1,7 @@
 """From a provider's exception to a category: by status code first, by class second.
 
 Connection refused reaches us as status 500 and many 4xx as a plain APIError, so the class alone
-misleads [research: peers §4].
+misleads.
 """
 
 import json
