@@ -1,7 +1,7 @@
 """The direct lane: one aiohttp session for all OpenAI-compatible endpoints.
 
-litellm spends milliseconds of processor time on a call; this lane some hundred microseconds. An aiohttp session holds: a pool of httpx slows down with the square of the
-calls in flight.
+litellm spends milliseconds of processor time on a call; this lane some hundred microseconds. An
+aiohttp session holds: a pool of httpx slows down with the square of the calls in flight.
 """
 
 import asyncio

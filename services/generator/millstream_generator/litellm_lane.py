@@ -1,6 +1,7 @@
 """The lane through litellm, for every provider that it knows.
 
-Always streamed: a cancelled non-streaming call runs on at the server for its full length. litellm's own retries are off; the one retry layer is ours.
+Always streamed: a cancelled non-streaming call runs on at the server for its full length.
+litellm's own retries are off; the one retry layer is ours.
 """
 
 import asyncio
