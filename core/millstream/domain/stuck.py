@@ -68,6 +68,8 @@ def moved_at(recorded: Recorded[BatchEvent]) -> datetime | None:
             return recorded.stored_at if is_fresh else None
         case slice_events.SliceClosed() | slice_events.SampleAbandoned():
             return None
+        case slice_events.SampleAttemptFailed(category="timeout"):
+            return None  # a provider that says nothing does not move the batch
         case slice_events.SampleAttemptFailed():
             wait_s = min(event.retry_in_s or 0.0, WAIT_MOST_S)
             return recorded.stored_at + timedelta(seconds=wait_s)

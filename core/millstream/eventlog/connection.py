@@ -9,11 +9,13 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from millstream.errors import LogUnavailableError
+from millstream.runtime.clock import boot_seconds
 from millstream.runtime.settings import Settings
 
 log = structlog.get_logger()
 
 CONNECT_BOUND_S = 10.0
+AGAIN_S = 10.0
 DRAIN_BOUND_S = 2.0
 
 
@@ -30,8 +32,24 @@ class _Connection(Client):
         return found
 
 
-async def _note_error(error: Exception) -> None:
-    log.warning("nats.error_reported", error=str(error) or type(error).__name__)
+class _ErrorNotes:
+    """Logs what the client reports, the same words at most every ``AGAIN_S`` seconds.
+
+    While no server answers, the client reports each of its ten attempts a second.
+    """
+
+    def __init__(self) -> None:
+        self._words = ""
+        self._noted_at = 0.0
+
+    async def note(self, error: Exception) -> None:
+        """Log ``error`` unless its words were logged just now."""
+        words = str(error) or type(error).__name__
+        now = boot_seconds()
+        if words == self._words and now - self._noted_at < AGAIN_S:
+            return
+        self._words, self._noted_at = words, now
+        log.warning("nats.error_reported", error=words)
 
 
 async def _note_reconnect() -> None:
@@ -67,12 +85,13 @@ async def connected(
                 max_outstanding_pings=2,
                 connect_timeout=1,
                 drain_timeout=int(DRAIN_BOUND_S),
-                error_cb=_note_error,
+                error_cb=_ErrorNotes().note,
                 disconnected_cb=note_disconnect,
                 reconnected_cb=_note_reconnect,
             )
     except (TimeoutError, NatsError, OSError) as error:
-        await client.close()
+        with contextlib.suppress(AssertionError):  # what close raises before any connection
+            await client.close()
         raise LogUnavailableError(
             f"no NATS server answered at {settings.nats_url} within {bound_s:g} s; "
             "start one (`millstream up` does) or correct MILLSTREAM_NATS_URL"

@@ -10,15 +10,25 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from millstream.errors import MillstreamError
+from millstream.errors import MillstreamError, SettingsError
 from millstream.runtime.logs import configure_logs
-from millstream.runtime.settings import Settings
+from millstream.runtime.settings import Settings, load_settings
 
 log = structlog.get_logger()
 
 Main = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 STOP_BOUND_S = 5.0
+
+
+def start_service(service: str, main: Main) -> int:
+    """Run a service with the settings of its environment; returns the exit code."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"millstream {service}: {error}\n")
+        return 1
+    return run_service(service, main, settings)
 
 
 def run_service(service: str, main: Main, settings: Settings) -> int:

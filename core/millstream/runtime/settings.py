@@ -20,7 +20,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MILLSTREAM_", frozen=True, extra="ignore")
 
-    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS server(s), comma-separated.")
+    nats_url: Annotated[str, Field(min_length=1)] = Field(
+        "nats://127.0.0.1:4222", description="NATS server(s), comma-separated."
+    )
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("millstream"),
         description="Where the embedded store and the read model live.",

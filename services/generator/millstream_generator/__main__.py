@@ -4,8 +4,8 @@ import asyncio
 import os
 import sys
 
-from millstream.runtime.lifecycle import run_service
-from millstream.runtime.settings import Settings, load_settings
+from millstream.runtime.lifecycle import start_service
+from millstream.runtime.settings import Settings
 from millstream_generator.lanes import Lanes
 from millstream_generator.service import SERVICE, main
 
@@ -20,7 +20,7 @@ async def _main(settings: Settings, stop: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    code = run_service(SERVICE, _main, load_settings())
+    code = start_service(SERVICE, _main)
     sys.stderr.flush()
     # Nothing is left to do, and litellm's modules take seconds to be torn down.
     os._exit(code)

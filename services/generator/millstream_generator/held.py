@@ -17,15 +17,19 @@ from millstream.errors import LogError
 from millstream.eventlog.answers import subscribed
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import Stored, decode, from_headers
+from millstream.runtime.clock import boot_seconds
 from millstream_generator.completion import CallFailedError, Completion
 from millstream_generator.duplicates import DuplicateIndex
 from millstream_generator.policy import Verdict
 from millstream_schemas import control, subjects
 from millstream_schemas.envelope import BatchEvent
+from millstream_schemas.routes import Route
 
 log = structlog.get_logger()
 
 REREAD_S = 1.0
+OLD_S = 1.5
+"""Control that was not read for so long: this process was frozen, or the log is away."""
 
 Standing = Literal["active", "paused", "draining", "over"]
 """What a batch lets this node do: call; wait to be resumed; finish calls; drop everything."""
@@ -47,6 +51,22 @@ class HeldBatch:
         self.calls: set[asyncio.Task[Completion | CallFailedError]] = set()
         self.changed = asyncio.Condition()
         self.is_doubtful = False
+        self.read_at = boot_seconds()
+        self._first_call = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, route: Route) -> AsyncIterator[None]:
+        """Let the first call to the local model go alone.
+
+        Its slots share the processor: four cold prompts at once would keep a person waiting
+        three times as long for the first sample.
+        """
+        if route.provider == "local" and not self.verdict.has_succeeded:
+            async with self._first_call:
+                if not self.verdict.has_succeeded:
+                    yield
+                    return
+        yield
 
     @property
     def may_call(self) -> bool:
@@ -139,9 +159,16 @@ class HeldBatches:
 
     async def refresh(self, batch: HeldBatch) -> None:
         """Read the batch's last control event from its leader."""
+        read_at = boot_seconds()
         stored = await self._log.last(subjects.control(batch.batch_id))
+        batch.read_at = read_at
         if stored is not None:
             await self._take(stored)
+
+    async def refresh_if_old(self, batch: HeldBatch) -> None:
+        """Read again what a frozen process has missed: control is read once a second else."""
+        if boot_seconds() - batch.read_at > OLD_S:
+            await self.refresh(batch)
 
     async def _take(self, stored: Stored) -> None:
         batch = self._held.get(stored.subject.split(".")[2])

@@ -77,6 +77,11 @@ class Verdict:
         self._alike = 0
         self._category: ErrorCategory | None = None
 
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether any call of the batch was answered on this node."""
+        return self._succeeded
+
     def note_success(self) -> None:
         """A call was answered: the key and the model are right."""
         self._succeeded = True

@@ -150,6 +150,8 @@ class _SliceWork:
         Raises:
             LeaseLostError: another node claimed the slice.
         """
+        with contextlib.suppress(LogUnavailableError):  # an outage is seen to below
+            await self._held.refresh_if_old(self._batch)
         while not self._lease.is_held(self._node.settings.lease_s) and self._may_go_on:
             try:
                 await self._lease.beat()

@@ -58,7 +58,7 @@ class SlotWork:
             FatalError: the batch can't go on.
         """
         while await self._may_call():
-            async with self._node.slots:
+            async with self._batch.turn(self._route_now()), self._node.slots:
                 await still_held()
                 if self._node.stop.is_set() or not self._batch.may_call:
                     continue  # no wait stands between this look and the start of the call
@@ -88,9 +88,12 @@ class SlotWork:
     def _number(self) -> int:
         return self._writer.state.attempts.get(str(self._offset), 0) + 1
 
+    def _route_now(self) -> Route:
+        return self._batch.spec.routes[self._route]
+
     def _attempt(self, prompt: Prompt) -> Attempt:
         digest = hashlib.sha256(json.dumps(prompt.messages).encode()).hexdigest()
-        route = self._batch.spec.routes[self._route]
+        route = self._route_now()
         return Attempt(self._slot, self._offset, self._number(), self._cell, route, digest[:16])
 
     def _prompt(self) -> Prompt:
@@ -169,14 +172,26 @@ class SlotWork:
         if failure.category in FAILOVER and self._route + 1 < len(self._batch.spec.routes):
             self._route += 1
             retry: Retry | None = Retry(0.0)
-        elif self._batch.verdict.is_fatal(failure):
-            await self._writer.record(steps.attempt_failed(attempt, failure, usage, None))
-            raise FatalError(failure.category, failure.message, status_code=failure.status_code)
         else:
             retry = self._retry(attempt, failure)
+            if self._batch.verdict.is_fatal(failure) or self._is_hopeless(failure, retry):
+                await self._writer.record(steps.attempt_failed(attempt, failure, usage, None))
+                raise FatalError(
+                    failure.category,
+                    _with_remedy(failure, attempt.route),
+                    status_code=failure.status_code,
+                )
         delay_s = retry.delay_s if retry else None
         step = steps.attempt_failed(attempt, failure, usage, delay_s)
         return await self._record(attempt, failure, step, retry)
+
+    def _is_hopeless(self, failure: CallFailedError, retry: Retry | None) -> bool:
+        """Tell whether a slot ran out of attempts on an endpoint that never answered at all.
+
+        To fail every further slot the same way would end as a completed batch of nothing.
+        """
+        never = not self._batch.verdict.has_succeeded
+        return retry is None and never and failure.category in {"server", "timeout"}
 
     async def _record(
         self, attempt: Attempt, failure: CallFailedError, step: Step, retry: Retry | None
@@ -221,6 +236,19 @@ class SlotWork:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, LOOK_S)):
                     await self._node.stop.wait()
+
+
+def _with_remedy(failure: CallFailedError, route: Route) -> str:
+    """Return why a batch ends, with what to do about it."""
+    where = route.api_base or route.provider
+    match failure.category:
+        case "auth" if route.api_key_env:
+            remedy = f"check the key in {route.api_key_env} where the generator runs"
+        case "server" | "timeout":
+            remedy = f"no call to {where} was answered; check that it runs and start again"
+        case _:
+            remedy = f"check the model {route.model} and its endpoint {where}"
+    return f"{failure.message.rstrip('.')}; {remedy}"
 
 
 def _elapsed_ms(progress: Progress) -> float:

@@ -12,8 +12,8 @@ from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import NodeBeat, Nodes, keep_beating
 from millstream.eventlog.topology import ensure_topology
 from millstream.runtime.clock import boot_seconds, utc_now
-from millstream.runtime.lifecycle import run_service
-from millstream.runtime.settings import Settings, load_settings
+from millstream.runtime.lifecycle import start_service
+from millstream.runtime.settings import Settings
 from millstream_projector.answers import Answerer, Readers
 from millstream_projector.opening import open_store
 from millstream_projector.progress import Progress
@@ -129,4 +129,4 @@ class _Service:
 
 
 if __name__ == "__main__":
-    sys.exit(run_service("projector", main, load_settings()))
+    sys.exit(start_service("projector", main))

@@ -20,7 +20,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
     The lane is warm: litellm's first call blocks the loop for longer than a lease.
     """
-    await LitellmLane(Targets(Settings(nats_url=""))).warm_up()
+    await LitellmLane(Targets(Settings())).warm_up()
 
     async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await main(settings, LitellmLane(Targets(settings)), stop)

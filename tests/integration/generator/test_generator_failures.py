@@ -139,14 +139,16 @@ async def test_server_errors_are_retried_until_one_call_succeeds(site: Site) -> 
         (HttpError(422), "invalid_request", 1),
     ],
 )
-async def test_a_slot_whose_calls_all_fail_is_given_up_in_its_category(
+async def test_a_slot_whose_calls_all_fail_ends_its_batch_if_nothing_was_ever_answered(
     site: Site, answer: Answer, category: ErrorCategory, attempts: int
 ) -> None:
     async with ScriptedLLM([answer]) as llm, site.generator():
         batch_id = await site.begin([route(llm.base_url, stall_s=0.5)], 1)
         state = await site.ended(batch_id)
         failures = await site.events(batch_id, slices.SampleAttemptFailed)
-    assert (state.state, state.counts.failed) == ("completed", 1)
+    never_answered = category != "invalid_request"
+    ended = (state.state, state.counts.failed, state.counts.abandoned)
+    assert ended == (("failed", 0, 1) if never_answered else ("completed", 1, 0))
     assert [event.category for event in failures] == [category] * attempts
     assert [event.retry_in_s is None for event in failures] == [False] * (attempts - 1) + [True]
     if category == "timeout":
@@ -157,8 +159,21 @@ async def test_an_endpoint_that_refuses_connections_counts_as_a_server_error(sit
     async with site.generator():
         batch_id = await site.begin(f"http://127.0.0.1:{free_port()}/v1", 2)
         state = await site.ended(batch_id)
-    assert state.counts.failed == 2
-    assert dict(state.errors.items()) == {"server": 6}
+    assert (state.state, state.counts.generated, state.counts.failed) == ("failed", 0, 0)
+    assert set(state.errors) == {"server"}
+    assert state.error is not None
+    assert "check that it runs" in state.error.message
+
+
+async def test_a_slot_is_given_up_alone_once_the_endpoint_has_answered(site: Site) -> None:
+    def answer(request: Request) -> Answer:
+        return HttpError(503) if request.index else sample(request)
+
+    async with ScriptedLLM(answer) as llm, site.generator():
+        batch_id = await site.begin(llm.base_url, 2)
+        state = await site.ended(batch_id)
+    counts = state.counts
+    assert (state.state, counts.generated, counts.failed) == ("completed", 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The HTTP face of the simulated model: chat completions, models, health and counters."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TypeVar
@@ -243,9 +244,11 @@ async def _stream(
     await response.prepare(request)
     first_s = profile.latency_s * FIRST_TOKEN_SHARE
     gap_s = (profile.latency_s - first_s) / max(len(chunks) - 1, 1)
-    for index, chunk in enumerate(chunks[:-1]):
-        await _until(started + first_s + index * gap_s)
-        await response.write(chunk)
-    await _until(started + profile.latency_s)
-    await response.write_eof(chunks[-1])
+    # A caller that goes away in mid-answer is no fault of this server.
+    with contextlib.suppress(ConnectionResetError):
+        for index, chunk in enumerate(chunks[:-1]):
+            await _until(started + first_s + index * gap_s)
+            await response.write(chunk)
+        await _until(started + profile.latency_s)
+        await response.write_eof(chunks[-1])
     return response
