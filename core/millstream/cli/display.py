@@ -167,8 +167,10 @@ def _made(view: View) -> str:
     text = f"{counts['generated']:,}/{view['target']:,}"
     if counts["failed"]:
         text += f", {counts['failed']:,} failed"
-    if counts["abandoned"]:
-        text += f", {counts['abandoned']:,} not made"
+    # A slice that no node had claimed when its batch was stopped stays pending.
+    left = counts["abandoned"] + counts["pending"]
+    if left and view.get("finished_at"):
+        text += f", {left:,} not made"
     return text
 
 
