@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from millstream_schemas import control, notes, slices, subjects
+from millstream_schemas import audit, control, notes, slices, subjects, views
 from millstream_schemas.envelope import BATCH_ID_PATTERN, BatchEvent
 from millstream_schemas.events import EVENT_CLASSES
-from millstream_schemas.views import QUERIES, QueryError
+from millstream_schemas.views import QueryError
 
 CONTRACT_VERSION = "1.0.0"
+QUERIES = views.QUERIES | audit.QUERIES
 
 Document = dict[str, Any]
 
@@ -115,6 +116,11 @@ def _hint_channels() -> Document:
         "stop": _channel(
             subjects.stop_signal(_BATCH), "A hint that a batch stops; no payload.", ()
         ),
+        "checkpoint": _channel(
+            subjects.AUDIT_CHECKPOINT,
+            f"The root of the hash chain over the log, up to a sequence. {_FENCE}",
+            (audit.Checkpoint,),
+        ),
         "work": _channel(
             work.replace(".normal.", f".{_PRIORITY}.").removesuffix("0") + _SLICE,
             "A slice that waits for a node; no payload.",
@@ -163,6 +169,7 @@ def _query_operations() -> Document:
 
 def _messages() -> Document:
     messages = {event.__name__: _message(event, _event_type(event)) for event in EVENT_CLASSES}
+    messages[audit.Checkpoint.__name__] = _message(audit.Checkpoint, "Checkpoint")
     for request, answer in QUERIES.values():
         for model in (request, answer):
             messages[model.__name__] = _message(model, model.__name__)
@@ -184,7 +191,12 @@ def _message(model: type[BaseModel], name: str) -> Document:
 
 def _schemas() -> Document:
     queried = [model for pair in QUERIES.values() for model in pair]
-    models: list[type[BaseModel]] = [*EVENT_CLASSES, *dict.fromkeys(queried), QueryError]
+    models: list[type[BaseModel]] = [
+        *EVENT_CLASSES,
+        *dict.fromkeys(queried),
+        QueryError,
+        audit.Checkpoint,
+    ]
     # Fields without a value are left out when stored: what a reader takes is the contract.
     _, schema = models_json_schema(
         [(model, "validation") for model in models],

@@ -17,6 +17,33 @@ TARGET_MAX = 1_000_000
 SLICE_SLOTS_MAX = 64
 
 
+class Budgets(Contract):
+    """Bounds on what a batch may use; None: no bound. Reaching one stops the batch.
+
+    Cost and tokens are reserved for the worst case before any call, so they are never overshot.
+    ``max_failure_ratio`` is failed over all outcomes and holds from the twentieth outcome on;
+    ``max_attempts`` counts the calls of the whole batch.
+    """
+
+    max_cost_nano_usd: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_duration_s: Annotated[float, Field(gt=0, le=31_536_000)] | None = None
+    max_failure_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_attempts: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def bounds_calls(self) -> bool:
+        """Whether a call needs a grant before it starts."""
+        return (self.max_cost_nano_usd, self.max_tokens, self.max_attempts) != (None, None, None)
+
+
+class CellQuota(Contract):
+    """How many slots of a child batch one cell gets; ``cell`` counts in the plan's order."""
+
+    cell: Annotated[int, Field(ge=0)]
+    count: Annotated[int, Field(ge=1)]
+
+
 class BatchSpec(Contract):
     """Everything that decides what a batch makes; pinned at the start, never changed."""
 
@@ -36,6 +63,10 @@ class BatchSpec(Contract):
     sample_type: str | None = None
     instruction: Annotated[str, StringConstraints(max_length=4000)] | None = None
     smart_mode: bool = False
+    budgets: Budgets = Budgets()
+    quotas: tuple[CellQuota, ...] | None = Field(
+        None, description="The cells that a parent left open; null: shared out by the weights."
+    )
 
     @property
     def slices(self) -> int:
@@ -55,6 +86,7 @@ class BatchStarted(BatchEvent):
     spec: BatchSpec
     dataset_id: str
     parent_id: BatchId | None = None
+    reason: Reason = ""
 
 
 class BatchPaused(BatchEvent):
@@ -71,10 +103,19 @@ class BatchResumed(BatchEvent):
     reason: Reason = ""
 
 
+class BatchPriorityChanged(BatchEvent):
+    """Slices queued from here on wait in another line."""
+
+    type: Literal["batch.priority_changed.v1"] = "batch.priority_changed.v1"
+    priority: Priority
+    reason: Reason = ""
+
+
 class BatchStopRequested(BatchEvent):
     """From here on no call may start; the fence closes every open slice.
 
-    ``error`` is set when a failure, not a person, ends the batch: it then becomes failed.
+    A draining stop lets calls in flight finish up to ``bound_at``; a cancelling one may follow
+    it. ``error`` is set when a failure, not a person, ends the batch: it then becomes failed.
     """
 
     type: Literal["batch.stop_requested.v1"] = "batch.stop_requested.v1"

@@ -71,3 +71,6 @@ class Counts(Contract):
     tokens_out: Annotated[int, Field(ge=0)] = 0
     cost_nano_usd: NanoUsd | None = None
     wasted_nano_usd: NanoUsd | None = None
+    unconfirmed_calls: Annotated[
+        int, Field(ge=0, description="Calls of nodes that died: perhaps paid, never recorded.")
+    ] = 0

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from millstream_schemas.envelope import BatchEvent, Contract
+from millstream_schemas.envelope import BatchEvent, BatchId, Contract
 
 StuckRule = Literal["no_worker", "no_progress", "lost_node", "stop_overdue", "poison"]
 
@@ -18,6 +18,16 @@ class StuckFinding(Contract):
     threshold_s: Annotated[float, Field(gt=0)]
     cause: Annotated[str, StringConstraints(max_length=500)]
     suggestion: Annotated[str, StringConstraints(max_length=500)] = ""
+
+
+class HeldUp(Contract):
+    """Why a batch waits, and until when at least: a provider's limit, or one that fails."""
+
+    kind: Literal["throttled", "blocked"]
+    model: str
+    since: AwareDatetime
+    until: AwareDatetime
+    message: Annotated[str, StringConstraints(max_length=500)] = ""
 
 
 class StuckDetected(BatchEvent):
@@ -49,3 +59,29 @@ class RouteThrottled(BatchEvent):
     model: str
     until: AwareDatetime
     message: Annotated[str, StringConstraints(max_length=500)] = ""
+
+
+class RouteBlocked(BatchEvent):
+    """Calls to a route fail one after the other: none starts until a probe at ``until``."""
+
+    type: Literal["route.blocked.v1"] = "route.blocked.v1"
+    model: str
+    until: AwareDatetime
+    failures: Annotated[int, Field(ge=0)] = 0
+    message: Annotated[str, StringConstraints(max_length=500)] = ""
+
+
+class RouteRecovered(BatchEvent):
+    """A route that was throttled or blocked answers again."""
+
+    type: Literal["route.recovered.v1"] = "route.recovered.v1"
+    model: str
+
+
+class ChildStarted(BatchEvent):
+    """What this ended batch left open is made by a child of the same dataset; one child only."""
+
+    type: Literal["batch.child_started.v1"] = "batch.child_started.v1"
+    child_id: BatchId
+    kind: Literal["retry_failed", "continue"]
+    slots: Annotated[int, Field(ge=1)]

@@ -35,7 +35,15 @@ class Route(Contract):
     api_base: str | None = None
     api_key_env: str | None = None
     price: Price | None = None
-    max_concurrency: Annotated[int, Field(ge=1, le=4096)] | None = None
+    rpm: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="Requests per minute that all nodes together may send."
+    )
+    tpm: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
+        None, description="Tokens per minute, prompt and answer, over all nodes."
+    )
+    max_concurrency: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None, description="Calls in flight over all nodes."
+    )
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
     stall_s: Annotated[float, Field(gt=0, le=3600)] = 20.0
     structured: bool = Field(True, description="The endpoint can enforce a JSON schema.")

@@ -18,8 +18,11 @@ class SliceState(Contract):
     """A slice after an event: enough for a successor to go on from this event alone.
 
     ``epoch`` counts claims: a rival's epoch means that the lease is lost. ``attempts`` holds
-    the attempts used by open slots (offset in the slice, as text, to count).
-    ``barren_claims`` counts the claims since the last outcome (the poison rule).
+    the attempts used by open slots (offset in the slice, as text, to count). ``node`` is empty
+    once its holder gave the slice up in order.
+    ``barren_claims`` counts the claims since the last outcome, ``on_trial`` is the offset of the
+    slot that runs alone (the poison rule). ``unconfirmed`` counts calls that a holder which died
+    may have paid. ``allowance`` is how many calls the lease may still start (None: no budget).
     """
 
     epoch: Annotated[int, Field(ge=0)] = 0
@@ -37,6 +40,9 @@ class SliceState(Contract):
     errors: dict[ErrorCategory, int] = {}
     last_error: ErrorInfo | None = None
     barren_claims: Annotated[int, Field(ge=0)] = 0
+    on_trial: Annotated[int, Field(ge=0, lt=SLICE_SLOTS_MAX)] | None = None
+    unconfirmed: Annotated[int, Field(ge=0)] = 0
+    allowance: Annotated[int, Field(ge=0)] | None = None
     closed: bool = False
 
 
@@ -68,6 +74,9 @@ class AttemptEvent(SliceEvent):
     usage: Usage = Usage()
     request_id: str | None = None
     prompt_hash: str | None = None
+    wait_s: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="How long the call waited for limits and for its route; null: not at all."
+    )
 
 
 class SliceClaimed(SliceEvent):
@@ -75,6 +84,20 @@ class SliceClaimed(SliceEvent):
 
     type: Literal["slice.claimed.v1"] = "slice.claimed.v1"
     rescue_of: str | None = Field(None, description="The node whose lease had run out.")
+
+
+class SliceReleased(SliceEvent):
+    """A holder gave the slice up in order: no call of its lease is in flight any more."""
+
+    type: Literal["slice.released.v1"] = "slice.released.v1"
+    reason: Annotated[str, StringConstraints(max_length=200)] = ""
+
+
+class SlotOnTrial(SliceEvent):
+    """One slot runs alone in a slice that nodes died on: if this one dies too, it was the slot."""
+
+    type: Literal["slice.slot_on_trial.v1"] = "slice.slot_on_trial.v1"
+    slot: Annotated[int, Field(ge=0)]
 
 
 class SampleGenerated(AttemptEvent):

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from millstream_schemas.control import Priority
+from millstream_schemas.control import Budgets, Priority
 from millstream_schemas.envelope import Contract, Counts
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
-from millstream_schemas.notes import StuckFinding
+from millstream_schemas.notes import HeldUp, StuckFinding
 from millstream_schemas.slices import Usage
 
 State = Literal["queued", "running", "paused", "stopping", "stopped", "completed", "failed"]
@@ -63,6 +63,10 @@ class BatchView(Contract):
     last_error: ErrorInfo | None = Field(None, description="The latest error of any attempt.")
     errors: dict[ErrorCategory, int] = {}
     stuck: StuckFinding | None = None
+    held_up: HeldUp | None = Field(None, description="A provider lets the batch wait.")
+    budgets: Budgets = Budgets()
+    budgets_warned: tuple[str, ...] = Field((), description="Budgets used to 80 % or more.")
+    child_id: str | None = Field(None, description="The batch that makes what this one left.")
     anomalies: int = Field(0, description="Events that broke an invariant; must be 0.")
     version: int
     sequence: int

@@ -124,7 +124,7 @@ def test_a_missing_target_is_named() -> None:
         (commands.StopBatch, {}),
         (commands.PauseBatch, {}),
         (commands.ResumeBatch, {}),
-        (commands.BulkStop, {"ids": [BATCH]}),
+        (commands.BulkCommand, {"ids": [BATCH]}),
     ],
 )
 def test_a_typo_in_a_command_is_named(
@@ -158,7 +158,7 @@ def test_a_bad_field_of_a_start_is_named(field: str, value: object) -> None:
 @pytest.mark.parametrize("ids", [[], ["batch_1"], [BATCH] * 1001])
 def test_a_bulk_stop_takes_1_to_1000_batch_ids(ids: list[str]) -> None:
     with pytest.raises(ValidationError, match="ids"):
-        commands.BulkStop.model_validate({"ids": ids})
+        commands.BulkCommand.model_validate({"ids": ids})
 
 
 # --- the documents ------------------------------------------------------------------------------

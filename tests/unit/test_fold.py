@@ -85,9 +85,9 @@ def test_the_four_slot_counts_always_add_up_to_the_target(history: Events) -> No
 @BRIEF
 @given(histories())
 def test_nothing_leaves_a_final_state(history: Events) -> None:
-    """I2 and I4: after the end only sequences, late outcomes and anomalies move."""
+    """I2 and I4: after the end only sequences, notes, late outcomes and anomalies move."""
     open_to_change = {"sequence", "control_sequence", "note_sequence", "slices"}
-    open_to_change |= {"late", "anomalies"}
+    open_to_change |= {"late", "anomalies", "child", "budgets_warned"}
     for before, after in pairwise(states(history)):
         if before.is_final:
             assert known(before, open_to_change) == known(after, open_to_change)
@@ -142,7 +142,7 @@ def test_slots_are_abandoned_only_while_stopping(history: Events) -> None:
 @given(histories())
 def test_tokens_and_money_never_fall(history: Events) -> None:
     """I9; what is known once stays known."""
-    amounts = ("tokens_in", "tokens_out", "rejected", "attempts_failed")
+    amounts = ("tokens_in", "tokens_out", "rejected", "attempts_failed", "unconfirmed_calls")
     for before, after in pairwise(states(history)):
         for name in amounts:
             assert getattr(before.counts, name) <= getattr(after.counts, name)

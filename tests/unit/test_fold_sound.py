@@ -18,8 +18,9 @@ from millstream_schemas.envelope import BatchEvent, Counts
 BRIEF = settings(max_examples=100, deadline=None)
 Events = list[Recorded[BatchEvent]]
 SPECS = [example_spec(target, slice_size=size) for target in range(1, 11) for size in range(1, 5)]
-MAY_DIFFER_AFTER_TAILS = {"last_progress_at", "last_error"}
-"""What the tails don't tell: when an earlier event of a slice came, and whose error was last."""
+MAY_DIFFER_AFTER_TAILS = {"last_progress_at", "last_error", "held_up"}
+"""What the tails don't tell: when an earlier event of a slice came, whose error was last, and
+whether a sample was made that is not the last event of its slice."""
 
 
 @st.composite
@@ -39,6 +40,7 @@ def tally(history: Events) -> tuple[Counts, Counter[str]]:
     sums: Counter[str] = Counter()
     money: dict[str, int] = {}
     errors: Counter[str] = Counter()
+    unconfirmed: dict[int, int] = {}
     started = history[0].event
     assert isinstance(started, control.BatchStarted)
     for event in (recorded.event for recorded in history):
@@ -57,6 +59,9 @@ def tally(history: Events) -> tuple[Counts, Counter[str]]:
                 errors["validation"] += 1
         if isinstance(event, slices.AttemptEvent):
             pay(event, sums, money)
+        if isinstance(event, slices.SliceEvent):
+            unconfirmed[event.slice] = event.after.unconfirmed
+    sums["unconfirmed_calls"] = sum(unconfirmed.values())
     made = Counter(slots.values())
     pending = started.spec.target - made.total()
     return Counts(**made, **sums, **money, pending=pending), errors

@@ -62,6 +62,46 @@ def test_a_claim_fences_the_holder_before_and_touches_no_outcome(
 
 
 @BRIEF
+@given(drawn=sound(), at_risk=st.integers(0, 64), left=st.none() | st.integers(0, 9))
+def test_a_rescue_counts_the_calls_that_its_holder_may_have_paid(
+    drawn: tuple[SliceState, int], at_risk: int, left: int | None
+) -> None:
+    state = drawn[0].model_copy(update={"node": "node-1", "allowance": left})
+    after = steps.claimed(state, "node-9", at_risk=at_risk, allowance=3)
+    most = at_risk if left is None else min(at_risk, left)
+    assert after.unconfirmed == state.unconfirmed + most
+    assert after.allowance == 3
+    again = steps.claimed(steps.released(state), "node-9", at_risk=at_risk)
+    assert (again.unconfirmed, again.allowance) == (state.unconfirmed, None)
+
+
+@BRIEF
+@given(sound())
+def test_a_slice_given_up_in_order_counts_no_barren_claim(drawn: tuple[SliceState, int]) -> None:
+    state, size = drawn
+    claimed = steps.claimed(state, "node-9")
+    after = steps.released(claimed)
+    assert (after.node, after.barren_claims) == ("", state.barren_claims)
+    assert after.epoch == claimed.epoch
+    assert steps.merge(claimed, after, size, may_abandon=False) == (after, 0)
+
+
+@BRIEF
+@given(open_slots())
+def test_a_slot_on_trial_is_off_it_with_its_outcome(drawn: tuple[SliceState, int, int]) -> None:
+    state, size, offset = drawn
+    tried = steps.on_trial(state, offset)
+    error = ErrorInfo(category="server", message="boom")
+    assert tried.on_trial == offset
+    assert steps.merge(state, tried, size, may_abandon=False) == (tried, 0)
+    for after in (
+        steps.with_outcome(tried, offset, "failed"),
+        steps.with_failed_attempt(tried, offset, error, counts=True, rejected=False),
+    ):
+        assert after.on_trial is None
+
+
+@BRIEF
 @given(open_slots(), st.sampled_from(["generated", "failed"]))
 def test_an_outcome_resolves_its_slot_and_no_other(
     drawn: tuple[SliceState, int, int], outcome: steps.Outcome
@@ -86,6 +126,9 @@ def test_usage_is_added_and_an_unknown_price_stays_unknown(
     after = steps.with_usage(state, usage, wasted=wasted)
     assert after.tokens_in - state.tokens_in == (usage.tokens_in or 0)
     assert after.tokens_out - state.tokens_out == (usage.tokens_out or 0)
+    bounded = steps.with_usage(state.model_copy(update={"allowance": 2}), usage, wasted=wasted)
+    left = None if state.allowance is None else max(0, state.allowance - 1)
+    assert (after.allowance, bounded.allowance) == (left, 1)
     if usage.cost_nano_usd is None:
         assert after.cost_nano_usd == state.cost_nano_usd
         assert after.wasted_nano_usd == state.wasted_nano_usd

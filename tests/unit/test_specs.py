@@ -1,12 +1,18 @@
+"""What a batch pins: from a start, from a parent that left slots open, and from a clone."""
+
 import pytest
 
+from millstream.domain.batch import BatchState
 from millstream.errors import UsageError
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook, recipe_directories
 from millstream.runtime.settings import Settings
-from millstream.specs import build_spec, slice_size_of
-from millstream_schemas.commands import StartBatch
-from millstream_schemas.control import BatchSpec
+from millstream.specs import build_spec, clone_spec, refill_spec, slice_size_of
+from millstream.testing.events import Script
+from millstream.testing.examples import example_recipe, example_spec
+from millstream_schemas.commands import CloneOverrides, RefillOverrides, StartBatch
+from millstream_schemas.control import BatchSpec, Budgets, CellQuota
+from millstream_schemas.routes import ModelAlias, Price, Route
 
 SETTINGS = Settings(simulated_url="http://127.0.0.1:9", local_url="http://127.0.0.1:8")
 RECIPES = RecipeBook.load(recipe_directories(None))
@@ -58,3 +64,144 @@ def test_a_choice_that_does_not_exist_is_refused_by_its_field(field: str, value:
     with pytest.raises(UsageError) as caught:
         spec_of(**{field: value})
     assert caught.value.field == field
+
+
+PRICED = Route(
+    model="own/priced",
+    provider="own",
+    litellm_model="openai/priced",
+    price=Price(input_nano_usd_per_1k=1000, output_nano_usd_per_1k=2000),
+)
+OTHER = PRICED.model_copy(update={"model": "other/unpriced", "provider": "other", "price": None})
+BOOK = ModelBook(
+    [
+        ModelAlias(id="priced", name="Priced", routes=(PRICED,)),
+        ModelAlias(id="both", name="Both", routes=(PRICED, OTHER)),
+    ],
+    default_model="priced",
+    environment={},
+)
+
+
+def priced(**budgets: object) -> BatchSpec:
+    command = StartBatch.model_validate({"target": 10, "budgets": budgets})
+    return build_spec(command, models=BOOK, recipes=RECIPES, settings=SETTINGS)
+
+
+def test_money_is_pinned_in_nano_dollars_and_rounded_down() -> None:
+    assert priced(max_cost_usd=0.1).budgets.max_cost_nano_usd == 100_000_000
+    assert priced(max_cost_usd=1.9999999999).budgets.max_cost_nano_usd == 1_999_999_999
+    assert priced(max_cost_usd=1e-9).budgets.max_cost_nano_usd == 1
+    bounds = {"max_tokens": 5, "max_duration_s": 1.5, "max_failure_ratio": 0.0, "max_attempts": 7}
+    assert priced(**bounds).budgets.model_dump(exclude_none=True) == bounds
+    with pytest.raises(UsageError, match="less than a nano-dollar"):
+        priced(max_cost_usd=1e-10)
+
+
+@pytest.mark.parametrize("provider", [None, "other"])
+def test_a_bound_on_a_cost_that_nobody_knows_is_refused(provider: str | None) -> None:
+    body = {"target": 10, "model": "both", "provider": provider, "budgets": {"max_cost_usd": 1.0}}
+    command = StartBatch.model_validate(body)
+    with pytest.raises(UsageError, match=r"other/unpriced.*input_usd_per_million") as caught:
+        build_spec(command, models=BOOK, recipes=RECIPES, settings=SETTINGS)
+    assert caught.value.field == "budgets.max_cost_usd"
+    free = body | {"budgets": {"max_tokens": 5}}
+    command = StartBatch.model_validate(free)
+    assert build_spec(command, models=BOOK, recipes=RECIPES, settings=SETTINGS).budgets.max_tokens
+
+
+def parent(**fields: object) -> BatchState:
+    body = {"target": 40, "model": "both", "concurrency": 7, "topic": None, **fields}
+    command = StartBatch.model_validate(body)
+    spec = build_spec(command, models=BOOK, recipes=RECIPES, settings=SETTINGS)
+    script = Script(spec=spec)
+    script.start()
+    script.set_priority("low")
+    return script.state
+
+
+def refilled(state: BatchState, **overrides: object) -> BatchSpec:
+    asked = RefillOverrides.model_validate(overrides)
+    quotas = (CellQuota(cell=1, count=2), CellQuota(cell=3, count=1))
+    return refill_spec(state, asked, quotas, models=BOOK, settings=SETTINGS)
+
+
+def test_a_child_is_as_its_parent_but_for_its_slots_and_its_seed() -> None:
+    state = parent(budgets={"max_tokens": 900}, instruction="Be brief", max_attempts=5)
+    child, old = refilled(state), state.spec
+    assert (child.target, child.slice_size, len(child.quotas or ())) == (3, 1, 2)
+    assert child.seed != old.seed
+    same = ("recipe", "model", "concurrency", "max_attempts", "instruction", "budgets", "topic")
+    assert [getattr(child, name) for name in same] == [getattr(old, name) for name in same]
+    assert [route.model for route in child.routes] == ["own/priced", "other/unpriced"]
+    assert child.priority == "low"  # the present one, not that of the start
+
+
+def test_a_child_does_otherwise_what_it_is_told() -> None:
+    child = refilled(
+        parent(budgets={"max_tokens": 900}),
+        model="priced",
+        concurrency=3,
+        seed=11,
+        max_attempts=1,
+        priority="high",
+        budgets={"max_cost_usd": 2.0},
+    )
+    assert (child.model, child.concurrency, child.seed) == ("priced", 3, 11)
+    assert (child.max_attempts, child.priority) == (1, "high")
+    assert (child.budgets.max_tokens, child.budgets.max_cost_nano_usd) == (None, 2_000_000_000)
+    assert refilled(parent(), provider="own").routes == (PRICED,)
+
+
+def test_a_child_keeps_to_the_provider_of_its_parent() -> None:
+    state = parent(provider="other")
+    assert [route.provider for route in refilled(state).routes] == ["other"]
+    assert [route.provider for route in refilled(state, model="both").routes] == ["own", "other"]
+
+
+def test_a_child_inherits_a_bound_on_the_cost_and_with_it_the_need_of_a_price() -> None:
+    state = parent(model="priced", budgets={"max_cost_usd": 1.0})
+    assert refilled(state).budgets.max_cost_nano_usd == 10**9
+    with pytest.raises(UsageError, match="nobody knows the price of other/unpriced"):
+        refilled(state, model="both")
+    assert refilled(state, model="both", budgets={}).budgets == Budgets()
+
+
+def cloned(state: BatchState, **overrides: object) -> BatchSpec:
+    asked = CloneOverrides.model_validate(overrides)
+    return clone_spec(state, asked, models=BOOK, recipes=RECIPES, settings=SETTINGS)
+
+
+def test_a_clone_is_as_its_model_but_for_what_it_is_told() -> None:
+    state = parent(difficulty="advanced", instruction="Be brief", smart_mode=True)
+    old = state.spec
+    clone = cloned(state)
+    assert clone.seed != old.seed
+    assert clone.model_copy(update={"seed": old.seed, "priority": old.priority}) == old
+    other = cloned(
+        state, target=640, difficulty=None, instruction="Be long", smart_mode=False, model="priced"
+    )
+    assert (other.target, other.slice_size, other.difficulty) == (640, 20, None)
+    assert (other.instruction, other.smart_mode, other.model) == ("Be long", False, "priced")
+
+
+def test_a_clone_uses_the_pinned_recipe_even_when_its_file_has_gone() -> None:
+    recipe = example_recipe("long-gone")
+    script = Script(spec=example_spec(4, recipe=recipe, model="priced"))
+    script.start()
+    assert cloned(script.state).recipe.recipe == recipe
+    assert cloned(script.state, recipe="legal-qa").recipe == RECIPES.pin("legal-qa")
+    script = Script(spec=example_spec(4, recipe=recipe, model="priced", topic="Law - Torts"))
+    script.start()
+    with pytest.raises(UsageError, match="topic 'Law - Torts' is not one of the recipe's"):
+        cloned(script.state, recipe="legal-qa")
+
+
+def test_a_clone_of_a_child_keeps_its_cells_unless_it_asks_for_others() -> None:
+    quotas = (CellQuota(cell=2, count=4),)
+    script = Script(spec=example_spec(4, model="priced", quotas=quotas))
+    script.start()
+    assert cloned(script.state).quotas == quotas
+    assert cloned(script.state, target=4, priority="high").quotas == quotas
+    assert cloned(script.state, target=5).quotas is None
+    assert cloned(script.state, difficulty="basic").quotas is None

@@ -1,4 +1,4 @@
-"""The table of transitions: seven control events in eight states."""
+"""The table of transitions: eight control events, and a drain's cancel, in nine states."""
 
 from dataclasses import replace
 
@@ -19,15 +19,23 @@ TRANSITIONS = {
     ("queued", "BatchPaused"): "paused",
     ("running", "BatchPaused"): "paused",
     ("paused", "BatchResumed"): "running",
+    ("queued", "BatchPriorityChanged"): "queued",
+    ("running", "BatchPriorityChanged"): "running",
+    ("paused", "BatchPriorityChanged"): "paused",
     ("queued", "BatchStopRequested"): "stopping",
     ("running", "BatchStopRequested"): "stopping",
     ("paused", "BatchStopRequested"): "stopping",
+    ("draining", "BatchStopRequested"): "stopping",
     ("stopping", "BatchStopped"): "stopped",
+    ("draining", "BatchStopped"): "stopped",
     ("stopping", "BatchFailed"): "failed",
+    ("draining", "BatchFailed"): "failed",
     ("running", "BatchCompleted"): "completed",
     ("paused", "BatchCompleted"): "completed",
 }
-STATES = ["unknown", "queued", "running", "paused", "stopping", "stopped", "completed", "failed"]
+STATES = ["unknown", "queued", "running", "paused", "stopping", "draining", "stopped"]
+STATES += ["completed", "failed"]
+"""Those that users see, but that a draining stop can still become a cancelling one."""
 KINDS = [type(event).__name__ for event in control_events(SPEC, Counts())]
 
 
@@ -47,6 +55,8 @@ def script_in(name: str) -> Script:
             script.pause()
         case "completed":
             script.complete()
+        case "draining":
+            script.drain()
         case "stopping" | "stopped" | "failed":
             script.request_stop(error=ERROR if name == "failed" else None)
             if name != "stopping":
@@ -55,7 +65,7 @@ def script_in(name: str) -> Script:
 
 
 def test_the_table_covers_every_state_and_control_event() -> None:
-    assert len(STATES) * len(KINDS) == 56
+    assert len(STATES) * len(KINDS) == 72
     assert {state for state, _ in TRANSITIONS} <= set(STATES)
     assert {kind for _, kind in TRANSITIONS} == set(KINDS)
 
@@ -64,7 +74,7 @@ def test_the_table_covers_every_state_and_control_event() -> None:
 @pytest.mark.parametrize("name", STATES)
 def test_only_a_legal_control_event_changes_the_state(name: str, kind: str) -> None:
     before = script_in(name).state
-    assert name in {"unknown", before.state}
+    assert name in {"unknown", "draining", before.state}
     sequence = before.sequence + 1
     event = control_events(SPEC, before.counts)[KINDS.index(kind)]
     after = apply(before, Recorded(sequence, BEGIN, event))
@@ -75,6 +85,33 @@ def test_only_a_legal_control_event_changes_the_state(name: str, kind: str) -> N
         assert after == replace(
             before, sequence=sequence, control_sequence=sequence, anomalies=before.anomalies + 1
         )
+
+
+def test_a_draining_stop_can_not_follow_any_other() -> None:
+    for name in ("stopping", "draining"):
+        before = script_in(name).state
+        event = control.BatchStopRequested(**ENVELOPE, mode="drain", bound_at=BEGIN)
+        after = apply(before, Recorded(before.sequence + 1, BEGIN, event))
+        assert (after.stop, after.anomalies) == (before.stop, 1)
+
+
+def test_a_cancel_after_a_drain_is_the_stop_that_counts() -> None:
+    script = script_in("draining")
+    assert script.state.stop is not None
+    assert script.state.stop.event.mode == "drain"
+    script.request_stop("at once")
+    assert (script.state.stop.event.mode, script.state.stop.event.reason) == ("cancel", "at once")
+    assert (script.state.phase, script.state.anomalies) == ("stopping", 0)
+    script.request_stop("again")
+    assert (script.state.stop.event.reason, script.state.anomalies) == ("at once", 1)
+
+
+def test_the_present_priority_is_that_of_the_last_change() -> None:
+    script = script_in("queued")
+    assert script.state.priority == "normal"
+    script.set_priority("high")
+    script.set_priority("low")
+    assert (script.state.priority, script.state.spec.priority) == ("low", "normal")
 
 
 def test_a_batch_with_open_slots_can_not_complete() -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from rpds import HashTrieMap
 
 from millstream.domain import slice as slices
+from millstream.domain.annotations import annotated, still_held_up
+from millstream.domain.phases import FINAL_PHASES, LAST_PHASE, LEGAL, LastEvent, Phase
 from millstream.domain.recorded import Recorded
 from millstream.domain.totals import Totals
 from millstream_schemas import control, notes
@@ -22,28 +24,6 @@ from millstream_schemas.envelope import BatchEvent, Counts
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 from millstream_schemas.slices import SliceEvent, SliceState
 from millstream_schemas.views import State
-
-Phase = Literal["unknown", "active", "paused", "stopping", "stopped", "completed", "failed"]
-FINAL_PHASES: frozenset[Phase] = frozenset({"stopped", "completed", "failed"})
-
-LEGAL: dict[type[BatchEvent], frozenset[Phase]] = {
-    control.BatchStarted: frozenset({"unknown"}),
-    control.BatchPaused: frozenset({"active"}),
-    control.BatchResumed: frozenset({"paused"}),
-    control.BatchStopRequested: frozenset({"active", "paused"}),
-    control.BatchStopped: frozenset({"stopping"}),
-    control.BatchCompleted: frozenset({"active", "paused"}),
-    control.BatchFailed: frozenset({"stopping"}),
-}
-"""Control event -> phases from which it may be appended; queued and running are both active."""
-
-LastEvent = control.BatchStopped | control.BatchCompleted | control.BatchFailed
-
-_LAST_PHASE: dict[type[LastEvent], Phase] = {
-    control.BatchStopped: "stopped",
-    control.BatchCompleted: "completed",
-    control.BatchFailed: "failed",
-}
 
 _PROGRESS: frozenset[type[BatchEvent]] = frozenset(
     {
@@ -93,6 +73,10 @@ class BatchState:
     last_error: ErrorInfo | None = None
     last_progress_at: datetime | None = None
     stuck: notes.StuckFinding | None = None
+    held_up: notes.HeldUp | None = None
+    budgets_warned: tuple[str, ...] = ()
+    child: notes.ChildStarted | None = None
+    changed_priority: control.Priority | None = None
     late: int = 0
     anomalies: int = 0
 
@@ -116,6 +100,16 @@ class BatchState:
         if self.started is None:
             raise LookupError(f"batch {self.batch_id} was never started")
         return self.started.event.spec
+
+    @property
+    def dataset_id(self) -> str:
+        """The dataset to which the samples belong; a child's is its parent's."""
+        return self.started.event.dataset_id if self.started else self.batch_id
+
+    @property
+    def priority(self) -> control.Priority:
+        """The line in which slices wait that are queued now."""
+        return self.changed_priority or self.spec.priority
 
     @property
     def state(self) -> State:
@@ -180,6 +174,8 @@ def _apply_control(
             return replace(state, phase="paused")
         case control.BatchResumed():
             return replace(state, phase="active")
+        case control.BatchPriorityChanged():
+            return replace(state, changed_priority=event.priority)
         case control.BatchStopRequested():
             stop = Recorded(recorded.sequence, recorded.stored_at, event)
             return replace(state, phase="stopping", stop=stop)
@@ -192,8 +188,15 @@ def _apply_control(
 def _is_legal(state: BatchState, event: BatchEvent, *, trusted: bool) -> bool:
     """Tell whether ``event`` may move the batch on; one with open slots can't complete."""
     if state.phase not in LEGAL[type(event)]:
-        return False
+        return isinstance(event, control.BatchStopRequested) and is_upgrade(state, event.mode)
     return trusted or not isinstance(event, control.BatchCompleted) or not state.counts.pending
+
+
+def is_upgrade(state: BatchState, mode: control.StopMode) -> bool:
+    """Tell whether a stop of ``mode`` is stronger than the one under way."""
+    if state.phase != "stopping" or state.stop is None:
+        return False
+    return mode == "cancel" and state.stop.event.mode == "drain"
 
 
 def _end(state: BatchState, at: datetime, event: LastEvent, *, trusted: bool) -> BatchState:
@@ -201,11 +204,12 @@ def _end(state: BatchState, at: datetime, event: LastEvent, *, trusted: bool) ->
     counts = event.counts if trusted else state.counts
     return replace(
         state,
-        phase=_LAST_PHASE[type(event)],
+        phase=LAST_PHASE[type(event)],
         finished_at=at,
         final_counts=counts,
         error=event.error if isinstance(event, control.BatchFailed) else None,
         stuck=None,
+        held_up=None,
         anomalies=state.anomalies + (event.counts != counts),
     )
 
@@ -232,6 +236,7 @@ def _apply_slice(
         errors=_moved_errors(state.errors, before, after) if has_new_errors else state.errors,
         last_error=(after.last_error if has_new_errors else None) or state.last_error,
         last_progress_at=recorded.stored_at if type(event) in _PROGRESS else state.last_progress_at,
+        held_up=still_held_up(state.held_up, recorded),
         anomalies=state.anomalies + broken,
     )
 
@@ -282,13 +287,7 @@ def _apply_note(state: BatchState, recorded: Recorded[BatchEvent], event: BatchE
         note_sequence=recorded.sequence,
         sequence=max(state.sequence, recorded.sequence),
     )
-    match event:
-        case notes.StuckDetected() if state.is_live:
-            return replace(state, stuck=event.finding)
-        case notes.StuckCleared():
-            return replace(state, stuck=None)
-        case _:
-            return state
+    return replace(state, **annotated(state, recorded.stored_at, event))
 
 
 def fold(batch_id: str, history: list[Recorded[BatchEvent]]) -> BatchState:

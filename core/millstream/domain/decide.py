@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from millstream.domain.batch import LEGAL, BatchState, Phase
+from millstream.domain.batch import BatchState, is_upgrade
+from millstream.domain.phases import LEGAL, Phase
 from millstream_schemas import commands, control, subjects
 from millstream_schemas.envelope import Actor, BatchEvent, Counts
 from millstream_schemas.errors import ErrorInfo
-
-DRAIN_BOUND = timedelta(seconds=30)
-"""How long a draining stop lets calls in flight finish before it cancels them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +48,35 @@ class Refusal:
     code: str
     message: str
     allowed: tuple[str, ...] = ()
+    child_id: str | None = None
 
 
 Decision = BatchEvent | Refusal | None
 """An event to append, a refusal, or None: it is already so."""
 
 _ALLOWED: dict[Phase, tuple[str, ...]] = {
-    "active": ("stop", "pause"),
-    "paused": ("stop", "resume"),
-    "stopping": (),
+    "active": ("stop", "pause", "priority"),
+    "paused": ("stop", "resume", "priority"),
+    "stopping": ("stop",),
 }
+
+
+def allowed(state: BatchState) -> tuple[str, ...]:
+    """Return the commands that would change something, or make another batch, in ``state``."""
+    if state.phase == "unknown":
+        return ()
+    found = _ALLOWED.get(state.phase, ())
+    if state.is_final and state.child is None:
+        counts = state.counts
+        found += ("retry-failed",) if counts.failed else ()
+        found += ("continue",) if counts.generated < state.spec.target else ()
+    return (*found, "clone")
 
 
 def decide(state: BatchState, command: commands.BatchCommand, stamp: Stamp) -> Decision:
     """Return what ``command`` leads to in ``state``; the caller appends it with the fence."""
     if state.phase == "unknown":
-        return Refusal("not_found", f"batch {state.batch_id} does not exist")
+        return not_found(state)
     match command:
         case commands.StopBatch():
             return _stop(state, command, stamp)
@@ -73,34 +84,55 @@ def decide(state: BatchState, command: commands.BatchCommand, stamp: Stamp) -> D
             if state.phase == "paused":
                 return None
             if state.phase != "active":
-                return _refuse(state, "paused")
+                return refuse(state, "paused")
             return control.BatchPaused(**stamp.control(state.batch_id), reason=command.reason)
         case commands.ResumeBatch():
             if state.phase == "active":
                 return None
             if state.phase != "paused":
-                return _refuse(state, "resumed")
+                return refuse(state, "resumed")
             return control.BatchResumed(**stamp.control(state.batch_id), reason=command.reason)
+        case commands.SetPriority():
+            return _set_priority(state, command, stamp)
+
+
+def _set_priority(state: BatchState, command: commands.SetPriority, stamp: Stamp) -> Decision:
+    if state.phase not in LEGAL[control.BatchPriorityChanged]:
+        return refuse(state, "given another priority")
+    if state.priority == command.priority:
+        return None
+    return control.BatchPriorityChanged(
+        **stamp.control(state.batch_id), priority=command.priority, reason=command.reason
+    )
 
 
 def _stop(state: BatchState, command: commands.StopBatch, stamp: Stamp) -> Decision:
-    if state.phase in {"stopping", "stopped"}:
+    is_stronger = is_upgrade(state, command.mode)
+    if state.phase in {"stopping", "stopped"} and not is_stronger:
         return None
-    if state.phase not in LEGAL[control.BatchStopRequested]:
-        return _refuse(state, "stopped")
+    if state.phase not in LEGAL[control.BatchStopRequested] and not is_stronger:
+        return refuse(state, "stopped")
     return control.BatchStopRequested(
         **stamp.control(state.batch_id),
         mode=command.mode,
         reason=command.reason,
-        bound_at=stamp.time + DRAIN_BOUND if command.mode == "drain" else None,
+        bound_at=stamp.time + timedelta(seconds=command.grace_s)
+        if command.mode == "drain"
+        else None,
     )
 
 
-def _refuse(state: BatchState, done: str) -> Refusal:
+def not_found(state: BatchState) -> Refusal:
+    """Return the refusal of any command to a batch that nobody started."""
+    return Refusal("not_found", f"batch {state.batch_id} does not exist")
+
+
+def refuse(state: BatchState, done: str) -> Refusal:
+    """Return the refusal of a command by the batch's state; ``done`` tells what it can't be."""
     return Refusal(
         "invalid_transition",
         f"batch {state.batch_id} is {state.state} and can't be {done}",
-        _ALLOWED.get(state.phase, ()),
+        allowed(state),
     )
 
 

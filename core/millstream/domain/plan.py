@@ -5,10 +5,14 @@ ceiling is decided axis by axis (sample type, then difficulty, then topic), alwa
 is furthest behind its share, so that a batch smaller than the number of cells is spread over every
 axis too. All sums are of integers: no node rounds differently. Slots are then dealt to the cells by
 a keyed permutation of 0..target-1, so that any part of a batch looks like the whole.
+
+A child batch shares nothing out: its spec says how many slots each cell gets, namely as many as its
+parent left open there.
 """
 
 import hashlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +22,7 @@ from typing import TypeVar
 
 from millstream.errors import UsageError
 from millstream.wording import one_of
-from millstream_schemas.control import BatchSpec
+from millstream_schemas.control import BatchSpec, CellQuota
 from millstream_schemas.recipes import Cell, Difficulty, Recipe, SampleType, Topic
 
 BALANCED = frozenset({"", "balance", "balanced"})
@@ -69,22 +73,30 @@ def attempt_seed(spec: BatchSpec, slot: int, attempt: int) -> int:
 
 
 class Plan:
-    """The cells of a batch's slots: a pure function of recipe hash, seed, target and choices."""
+    """The cells of a batch's slots: a pure function of its spec.
+
+    Cells are numbered from 0 in the order of ``quotas``, which recipe and choices alone decide:
+    a child of the same choices numbers them as its parent does.
+    """
 
     def __init__(self, spec: BatchSpec) -> None:
         """Share the target out; takes time in the number of cells, not of slots.
 
         Raises:
-            ChoiceError: the spec names an entry that its recipe doesn't have.
+            ChoiceError: the spec names an entry that its recipe doesn't have, or quotas that
+                don't fit its cells and its target.
         """
         recipe = spec.recipe.recipe
         choices = check_choices(recipe, spec.topic, spec.difficulty, spec.sample_type)
         key = f"{spec.recipe.content_hash}:{spec.seed}:{spec.target}"
         self._target = spec.target
         self._keys = tuple(_number(f"{key}:round:{index}") for index in range(_ROUNDS))
-        shares = _share_out(spec.target, choices, key)
-        self._cells = tuple(cell for cell, _ in shares)
-        self._counts = tuple(count for _, count in shares)
+        self._cells = _cells(choices)
+        self._counts = (
+            tuple(_share_out(spec.target, choices, key))
+            if spec.quotas is None
+            else _given(spec.quotas, len(self._cells), spec.target)
+        )
         self._ends = tuple(accumulate(self._counts))
 
     def cell(self, slot: int) -> Cell:
@@ -93,10 +105,24 @@ class Plan:
         Raises:
             IndexError: the batch has no such slot.
         """
+        return self._cells[self._index(slot)]
+
+    def _index(self, slot: int) -> int:
         if not 0 <= slot < self._target:
             raise IndexError(f"slot {slot} is outside 0..{self._target - 1}")
-        place = _permute(slot, self._target, self._keys)
-        return self._cells[bisect_right(self._ends, place)]
+        return bisect_right(self._ends, _permute(slot, self._target, self._keys))
+
+    def quotas_of(self, slots: Iterable[int]) -> tuple[CellQuota, ...]:
+        """Return how many of ``slots`` each cell has; cells without any are left out."""
+        counts = Counter(map(self._index, slots))
+        return tuple(CellQuota(cell=cell, count=count) for cell, count in sorted(counts.items()))
+
+    def quotas_without(self, slots: Iterable[int]) -> tuple[CellQuota, ...]:
+        """Return how many slots each cell has besides ``slots``; quicker when these are few."""
+        counts = list(self._counts)
+        for slot in slots:
+            counts[self._index(slot)] -= 1
+        return tuple(CellQuota(cell=cell, count=left) for cell, left in enumerate(counts) if left)
 
     def quotas(self) -> tuple[tuple[Cell, int], ...]:
         """Return how many slots each cell gets; the numbers add up to the target."""
@@ -114,8 +140,38 @@ class _Debt:
             self.amounts[index] += share - count * total
 
 
-def _share_out(target: int, choices: Choices, key: str) -> list[tuple[Cell, int]]:
-    """Return every cell with its number of slots, each within one of its share."""
+def _cells(choices: Choices) -> tuple[Cell, ...]:
+    """Return every cell: sample types slowest, topics fastest."""
+    return tuple(
+        Cell(area=topic.area, topic=topic.topic, difficulty=level.id, sample_type=kind.id)
+        for kind in choices.sample_types
+        for level in choices.difficulties
+        for topic in choices.topics
+    )
+
+
+def _given(quotas: Iterable[CellQuota], cells: int, target: int) -> tuple[int, ...]:
+    """Return the number of slots of each cell as a child batch was given them."""
+    counts = [0] * cells
+    for quota in quotas:
+        if quota.cell >= cells:
+            raise ChoiceError(
+                f"quotas name cell {quota.cell}, but the recipe and the choices make {cells} cells",
+                field="quotas",
+                value=quota.cell,
+            )
+        counts[quota.cell] += quota.count
+    if sum(counts) != target:
+        raise ChoiceError(
+            f"quotas add up to {sum(counts)} slots, not to the target of {target}",
+            field="quotas",
+            value=sum(counts),
+        )
+    return tuple(counts)
+
+
+def _share_out(target: int, choices: Choices, key: str) -> list[int]:
+    """Return every cell's number of slots, each within one of its share, in the cells' order."""
     topics = _whole(item.weight for item in choices.topics)
     levels = _whole(item.weight for item in choices.difficulties)
     kinds = _whole(item.weight for item in choices.sample_types)
@@ -123,7 +179,7 @@ def _share_out(target: int, choices: Choices, key: str) -> list[tuple[Cell, int]
     topic_debt = _Debt([0] * len(topics))
     level_debt = _Debt([0] * len(levels))
     kind_debt = _Debt([0] * len(kinds))
-    cells: list[tuple[Cell, int]] = []
+    counts: list[int] = []
     kind_shares = [target * weight * sum(levels) * sum(topics) for weight in kinds]
     per_kind = _round(target, kind_shares, total, kind_debt, f"{key}:kinds")
     for kind, kind_weight, kind_count in zip(choices.sample_types, kinds, per_kind, strict=True):
@@ -133,16 +189,8 @@ def _share_out(target: int, choices: Choices, key: str) -> list[tuple[Cell, int]
         per_level = _round(kind_count, level_shares, total, level_debt, name)
         for level, weight, count in zip(choices.difficulties, levels, per_level, strict=True):
             topic_shares = [base * weight * topic_weight for topic_weight in topics]
-            per_topic = _round(count, topic_shares, total, topic_debt, f"{name}:{level.id}")
-            for topic, number in zip(choices.topics, per_topic, strict=True):
-                cell = Cell(
-                    area=topic.area,
-                    topic=topic.topic,
-                    difficulty=level.id,
-                    sample_type=kind.id,
-                )
-                cells.append((cell, number))
-    return cells
+            counts += _round(count, topic_shares, total, topic_debt, f"{name}:{level.id}")
+    return counts
 
 
 def _round(count: int, shares: Sequence[int], total: int, debt: _Debt, key: str) -> list[int]:

@@ -20,6 +20,7 @@ _NEVER_SHRINKING = (
     "tokens_out",
     "cost_nano_usd",
     "wasted_nano_usd",
+    "unconfirmed",
 )
 
 
@@ -44,30 +45,66 @@ def is_done(state: SliceState, size: int) -> bool:
     return state.closed or resolved(state) == full_mask(size)
 
 
-def claimed(state: SliceState, node: str) -> SliceState:
-    """Return the state after ``node`` leased the slice: a new epoch fences the holder before."""
+def claimed(
+    state: SliceState, node: str, *, at_risk: int = 0, allowance: int | None = None
+) -> SliceState:
+    """Return the state after ``node`` leased the slice: a new epoch fences the holder before.
+
+    Args:
+        state: The state before.
+        node: Who leases.
+        at_risk: The most calls that a holder has in flight; one that did not give the slice up
+            may have paid for so many that no event tells of.
+        allowance: How many calls this lease may start; None: no budget bounds them.
+    """
+    lost = at_risk if state.node else 0
+    if state.allowance is not None:
+        lost = min(lost, state.allowance)
     return state.model_copy(
         update={
             "epoch": state.epoch + 1,
             "node": node,
             "barren_claims": state.barren_claims + 1,
+            "unconfirmed": state.unconfirmed + lost,
+            "allowance": allowance,
         }
     )
+
+
+def released(state: SliceState) -> SliceState:
+    """Return the state after the holder gave the slice up in order: its claim was not barren."""
+    return state.model_copy(
+        update={
+            "node": "",
+            "barren_claims": max(0, state.barren_claims - 1),
+            "on_trial": None,
+            "allowance": None,
+        }
+    )
+
+
+def on_trial(state: SliceState, offset: int) -> SliceState:
+    """Return the state in which the slot at ``offset`` runs alone."""
+    return state.model_copy(update={"on_trial": offset})
 
 
 def with_outcome(state: SliceState, offset: int, outcome: Outcome) -> SliceState:
     """Return the state after the slot at ``offset`` got its outcome."""
     marked = bitmap(bits(getattr(state, outcome)) | 1 << offset)
     attempts = {key: value for key, value in state.attempts.items() if key != str(offset)}
-    return state.model_copy(update={outcome: marked, "attempts": attempts, "barren_claims": 0})
+    return state.model_copy(
+        update={outcome: marked, "attempts": attempts, "barren_claims": 0, "on_trial": None}
+    )
 
 
 def with_usage(state: SliceState, usage: Usage, *, wasted: bool) -> SliceState:
-    """Return the state after a call was paid; ``wasted``: it gave no accepted sample."""
+    """Return the state after a call ended; ``wasted``: it gave no accepted sample."""
     update: dict[str, int | None] = {
         "tokens_in": state.tokens_in + (usage.tokens_in or 0),
         "tokens_out": state.tokens_out + (usage.tokens_out or 0),
     }
+    if state.allowance is not None:
+        update["allowance"] = max(0, state.allowance - 1)
     if usage.cost_nano_usd is not None:
         update["cost_nano_usd"] = (state.cost_nano_usd or 0) + usage.cost_nano_usd
         if wasted:
@@ -99,6 +136,7 @@ def with_failed_attempt(
             tally: getattr(state, tally) + 1,
             "errors": errors,
             "last_error": error,
+            "on_trial": None,
         }
     )
 
@@ -142,6 +180,7 @@ def _follows(old: SliceState, new: SliceState, size: int, *, may_abandon: bool) 
         and old.epoch <= new.epoch
         and old.rejected <= new.rejected
         and old.attempts_failed <= new.attempts_failed
+        and old.unconfirmed <= new.unconfirmed
         and old.tokens_in <= new.tokens_in
         and old.tokens_out <= new.tokens_out
         and _highest(old.cost_nano_usd, new.cost_nano_usd) == new.cost_nano_usd

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from millstream.domain import slice as slices
-from millstream.domain.batch import LEGAL, BatchState
+from millstream.domain.batch import BatchState
+from millstream.domain.phases import LEGAL
 from millstream.domain.recorded import Recorded
 from millstream_schemas import notes
 from millstream_schemas import slices as slice_events
@@ -92,9 +93,21 @@ def find_stuck(state: BatchState, around: Surroundings) -> StuckFinding | None:
         return None
     if state.phase == "stopping":
         return _stop_overdue(state, around)
-    if state.phase != "active":
+    if state.phase != "active" or _waits_for_a_known_moment(state, around.now):
         return None
     return _no_worker(state, around) or _no_progress(state, around)
+
+
+def _waits_for_a_known_moment(state: BatchState, now: datetime) -> bool:
+    """Tell whether a provider holds the batch up until a time that is known and yet to come.
+
+    A provider that says nothing at all is no reason to wait: that is what stuck means.
+    """
+    waits = state.held_up
+    if waits is None or waits.until <= now:
+        return False
+    error = state.last_error
+    return waits.kind == "throttled" or error is None or error.category != "timeout"
 
 
 def _started_at(state: BatchState) -> datetime:

@@ -17,6 +17,7 @@ class Totals(NamedTuple):
     tokens_out: int = 0
     cost_nano_usd: int | None = None
     wasted_nano_usd: int | None = None
+    unconfirmed_calls: int = 0
 
     def moved(self, old: SliceState, new: SliceState) -> "Totals":
         """Return the sums after one slice went from ``old`` to ``new``."""
@@ -30,6 +31,7 @@ class Totals(NamedTuple):
             self.tokens_out + new.tokens_out - old.tokens_out,
             _moved(self.cost_nano_usd, old.cost_nano_usd, new.cost_nano_usd),
             _moved(self.wasted_nano_usd, old.wasted_nano_usd, new.wasted_nano_usd),
+            self.unconfirmed_calls + new.unconfirmed - old.unconfirmed,
         )
 
 

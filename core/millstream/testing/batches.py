@@ -56,6 +56,16 @@ class Batches:
         """Ask for the end of a batch."""
         self._post(f"/v1/batches/{batch_id}/stop", {})
 
+    def command(
+        self, batch_id: str, command: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Send a command such as ``continue``; returns the answer.
+
+        Raises:
+            httpx.HTTPStatusError: the server refused.
+        """
+        return self._post(f"/v1/batches/{batch_id}/{command}", body or {})
+
     def live(self) -> list[str]:
         """Return the ids of all batches that have not ended."""
         page = self._get("/v1/batches", params={"state": list(LIVE), "limit": 1000})

@@ -1,16 +1,14 @@
 """A builder of legal event histories: what a sound log holds, without a server or a generator."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from millstream.domain import slice as slices
-from millstream.domain.batch import BatchState, apply
-from millstream.domain.decide import Stamp, complete, end_stop
 from millstream.domain.recorded import Recorded
-from millstream.testing.examples import example_cell, example_spec
+from millstream.testing.examples import example_cell
+from millstream.testing.journal import Journal
 from millstream.testing.tape import Tape
-from millstream_schemas import control, notes, subjects
+from millstream_schemas import control, subjects
 from millstream_schemas import slices as slice_events
 from millstream_schemas.envelope import Actor, BatchEvent
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
@@ -20,11 +18,11 @@ NODE = "node-1"
 COST_NANO_USD = 2_000
 
 
-class Script:
+class Script(Journal):
     """Writes the legal history of one batch onto a tape, event by event.
 
     Each method appends one event (``stop`` and ``run`` append several) and keeps the cumulative
-    slice state that the next one has to carry. ``state`` is the fold so far.
+    slice state that the next one has to carry.
     """
 
     def __init__(
@@ -35,53 +33,8 @@ class Script:
         spec: control.BatchSpec | None = None,
         user: str = "ada",
     ) -> None:
-        self.tape = tape or Tape()
-        self.batch_id = batch_id
-        self.spec = spec or example_spec()
-        self.user = Actor(kind="user", id=user)
-        self.state = BatchState(batch_id)
+        super().__init__(tape, batch_id=batch_id, spec=spec, user=user)
         self.slices: dict[int, SliceState] = {}
-
-    def _stamp(self, actor: Actor) -> Stamp:
-        number = len(self.tape.entries) + 1
-        return Stamp(
-            new_id=lambda: f"{number:032x}",
-            time=self.tape.now,
-            actor=actor,
-            source="script",
-            causation_id="script",
-        )
-
-    def record(self, event: BatchEvent) -> Recorded[BatchEvent]:
-        """Append ``event`` as it is, legal or not."""
-        recorded = self.tape.append(event)
-        self.state = apply(self.state, recorded)
-        return recorded
-
-    def _control(self, actor: Actor | None = None) -> dict[str, Any]:
-        return self._stamp(actor or self.user).control(self.batch_id)
-
-    def start(self) -> Recorded[BatchEvent]:
-        """Append BatchStarted."""
-        return self.record(
-            control.BatchStarted(**self._control(), spec=self.spec, dataset_id=self.batch_id)
-        )
-
-    def pause(self) -> Recorded[BatchEvent]:
-        """Append BatchPaused."""
-        return self.record(control.BatchPaused(**self._control()))
-
-    def resume(self) -> Recorded[BatchEvent]:
-        """Append BatchResumed."""
-        return self.record(control.BatchResumed(**self._control()))
-
-    def request_stop(
-        self, reason: str = "", error: ErrorInfo | None = None
-    ) -> Recorded[BatchEvent]:
-        """Append BatchStopRequested; with ``error`` the batch will end as failed."""
-        return self.record(
-            control.BatchStopRequested(**self._control(), reason=reason, error=error)
-        )
 
     def close(self, index: int) -> Recorded[BatchEvent]:
         """Append SliceClosed: open slots of the slice are abandoned."""
@@ -89,11 +42,6 @@ class Script:
         return self._slice_event(
             slice_events.SliceClosed, index, after, Actor(kind="system", id="fence")
         )
-
-    def end_stop(self) -> Recorded[BatchEvent]:
-        """Append BatchStopped (or BatchFailed) with the counts of the fold."""
-        stamp = self._stamp(Actor(kind="system", id="fence"))
-        return self.record(end_stop(self.state, self.state.counts, stamp))
 
     def stop(self, reason: str = "") -> Recorded[BatchEvent]:
         """Append a whole stop: the request, every open slice closed, the end."""
@@ -103,22 +51,17 @@ class Script:
                 self.close(index)
         return self.end_stop()
 
-    def complete(self) -> Recorded[BatchEvent]:
-        """Append BatchCompleted.
-
-        Raises:
-            ValueError: a slot has no outcome yet, so the event would be illegal.
-        """
-        event = complete(self.state, self._stamp(Actor(kind="system", id="dispatcher")))
-        if event is None:
-            raise ValueError(f"batch {self.batch_id} is not complete: {self.state.counts}")
-        return self.record(event)
-
     def claim(
-        self, index: int, node: str = NODE, rescue_of: str | None = None
+        self,
+        index: int,
+        node: str = NODE,
+        rescue_of: str | None = None,
+        *,
+        at_risk: int = 0,
+        allowance: int | None = None,
     ) -> Recorded[BatchEvent]:
-        """Append SliceClaimed."""
-        after = slices.claimed(self._slice(index), node)
+        """Append SliceClaimed; ``at_risk`` calls of a holder that died may have been paid."""
+        after = slices.claimed(self._slice(index), node, at_risk=at_risk, allowance=allowance)
         return self._slice_event(
             slice_events.SliceClaimed,
             index,
@@ -126,6 +69,21 @@ class Script:
             Actor(kind="node", id=node),
             rescue_of=rescue_of,
         )
+
+    def release(self, index: int, reason: str = "leaving") -> Recorded[BatchEvent]:
+        """Append SliceReleased: the holder gave the slice up in order."""
+        before = self._slice(index)
+        actor = Actor(kind="node", id=before.node or NODE)
+        after = slices.released(before)
+        return self._slice_event(slice_events.SliceReleased, index, after, actor, reason=reason)
+
+    def put_on_trial(self, slot: int) -> Recorded[BatchEvent]:
+        """Append SlotOnTrial: the slot runs alone in its slice."""
+        index, offset = self.place(slot)
+        before = self._slice(index)
+        actor = Actor(kind="node", id=before.node or NODE)
+        after = slices.on_trial(before, offset)
+        return self._slice_event(slice_events.SlotOnTrial, index, after, actor, slot=slot)
 
     def generate(
         self, slot: int, content: dict[str, Any] | None = None, **usage: Any
@@ -190,20 +148,6 @@ class Script:
         after = slices.with_usage(self._slice(index), used, wasted=True)
         return self._attempt(slice_events.SampleAbandoned, slot, after, used)
 
-    def detect_stuck(self, finding: notes.StuckFinding) -> Recorded[BatchEvent]:
-        """Append StuckDetected."""
-        envelope = self._note()
-        return self.record(notes.StuckDetected(**envelope, finding=finding))
-
-    def clear_stuck(self, rule: notes.StuckRule) -> Recorded[BatchEvent]:
-        """Append StuckCleared."""
-        return self.record(notes.StuckCleared(**self._note(), rule=rule))
-
-    def throttle(self, seconds: float) -> Recorded[BatchEvent]:
-        """Append RouteThrottled until ``seconds`` from now."""
-        until = self.tape.now + timedelta(seconds=seconds)
-        return self.record(notes.RouteThrottled(**self._note(), model=self.spec.model, until=until))
-
     def run(self, failed: Sequence[int] = ()) -> "Script":
         """Append a whole batch: started, every slot generated or ``failed``, completed."""
         self.start()
@@ -232,10 +176,6 @@ class Script:
 
     def _slice(self, index: int) -> SliceState:
         return self.slices.get(index, SliceState())
-
-    def _note(self) -> dict[str, Any]:
-        stamp = self._stamp(Actor(kind="system", id="watchdog"))
-        return stamp.envelope(self.batch_id, subjects.note(self.batch_id))
 
     def _usage(self, given: dict[str, Any], tokens_out: int = 20) -> Usage:
         usage = Usage(

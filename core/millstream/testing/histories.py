@@ -8,8 +8,10 @@ from random import Random
 from typing import Any
 
 from millstream.domain import slice as steps
+from millstream.domain.batch import is_upgrade
 from millstream.domain.recorded import Recorded
 from millstream.testing.events import Script
+from millstream.testing.journal import CHILD
 from millstream.testing.tape import BEGIN, Tape
 from millstream_schemas import control, notes, slices
 from millstream_schemas.envelope import Actor, BatchEvent, Counts
@@ -19,6 +21,7 @@ from millstream_schemas.slices import bitmap
 BATCH = "batch_1767225600_00000001"
 OTHER = "batch_1767225600_00000002"
 ENDINGS = ("live", "stopping", "stopped", "failed", "completed")
+PRIORITIES: tuple[control.Priority, ...] = ("high", "normal", "low")
 CATEGORIES: tuple[ErrorCategory, ...] = ("server", "timeout", "rate_limit")
 ERROR = ErrorInfo(category="auth", message="key refused")
 FINDING = notes.StuckFinding(
@@ -43,6 +46,8 @@ _ATTEMPT: dict[str, Any] = {
 _ERROR_FIELDS: dict[str, Any] = {**_ATTEMPT, "category": "server", "message": "boom"}
 _SLICE_KINDS: list[tuple[type[slices.SliceEvent], dict[str, Any]]] = [
     (slices.SliceClaimed, {}),
+    (slices.SliceReleased, {}),
+    (slices.SlotOnTrial, {"slot": 0}),
     (slices.SliceClosed, {}),
     (slices.SampleAbandoned, _ATTEMPT),
     (slices.SampleGenerated, {**_ATTEMPT, "content": {}}),
@@ -70,22 +75,56 @@ def play(rng: Random, spec: control.BatchSpec, moves: int, ending: str) -> Scrip
         _complete(rng, script)
     elif ending != "live":
         _stop(rng, script, ending)
+    if script.state.is_final and rng.random() < 0.5:
+        script.note_child()
     return script
 
 
 def _step(rng: Random, script: Script) -> None:
     slots = [slot for slot in script.open_slots() if script.place(slot)[0] in script.slices]
     draw = rng.random()
-    if draw < 0.3 or not slots:
-        script.claim(rng.randrange(script.spec.slices), node=f"node-{rng.randrange(3)}")
-    elif draw < 0.8:
+    if draw < 0.25 or not slots:
+        _claim(rng, script)
+    elif draw < 0.75:
         _attempt(rng, script, rng.choice(slots))
-    elif draw < 0.9 and script.state.phase != "stopping":
-        script.resume() if script.state.phase == "paused" else script.pause()
-    elif draw < 0.95:
-        script.detect_stuck(FINDING)
+    elif draw < 0.8:
+        script.release(rng.choice(list(script.slices)))
+    elif draw < 0.83:
+        script.put_on_trial(rng.choice(slots))
+    elif draw < 0.92:
+        _control(rng, script)
     else:
-        script.clear_stuck("no_progress")
+        _note(rng, script)
+
+
+def _claim(rng: Random, script: Script) -> None:
+    script.claim(
+        rng.randrange(script.spec.slices),
+        node=f"node-{rng.randrange(3)}",
+        at_risk=rng.randrange(3),
+        allowance=rng.choice([None, None, 0, 3]),
+    )
+
+
+def _control(rng: Random, script: Script) -> None:
+    if rng.random() < 0.4:
+        script.set_priority(rng.choice(PRIORITIES))
+    elif script.state.phase == "paused":
+        script.resume()
+    else:
+        script.pause()
+
+
+def _note(rng: Random, script: Script) -> None:
+    notes_of_chance = [
+        lambda: script.detect_stuck(FINDING),
+        lambda: script.clear_stuck("no_progress"),
+        lambda: script.throttle(rng.randrange(9)),
+        lambda: script.block(rng.randrange(9)),
+        script.recover,
+        script.warn_budget,
+    ]
+    rng.choice(notes_of_chance)()
 
 
 def _attempt(rng: Random, script: Script, slot: int) -> None:
@@ -115,10 +154,17 @@ def _complete(rng: Random, script: Script) -> None:
 
 
 def _stop(rng: Random, script: Script, ending: str) -> None:
-    script.request_stop(error=ERROR if ending == "failed" else None)
+    if ending == "failed":
+        script.request_stop(error=ERROR)
+    elif rng.random() < 0.5:
+        script.request_stop()
+    else:
+        script.drain()
     for slot in script.open_slots():
         if script.place(slot)[0] in script.slices and rng.random() < 0.3:
             script.generate(slot) if rng.random() < 0.5 else script.abandon(slot)
+    if is_upgrade(script.state, "cancel") and rng.random() < 0.5:
+        script.request_stop("at once")
     if ending == "stopping":
         return
     for index in list(script.slices):
@@ -135,11 +181,12 @@ def own(script: Script) -> list[Recorded[BatchEvent]]:
 
 
 def control_events(spec: control.BatchSpec, counts: Counts) -> list[BatchEvent]:
-    """Return one control event of each of the seven types."""
+    """Return one control event of each of the eight types."""
     return [
         control.BatchStarted(**ENVELOPE, spec=spec, dataset_id="d"),
         control.BatchPaused(**ENVELOPE),
         control.BatchResumed(**ENVELOPE),
+        control.BatchPriorityChanged(**ENVELOPE, priority="high"),
         control.BatchStopRequested(**ENVELOPE),
         control.BatchStopped(**ENVELOPE, counts=counts),
         control.BatchCompleted(**ENVELOPE, counts=counts),
@@ -158,12 +205,17 @@ def any_event(rng: Random, spec: control.BatchSpec) -> BatchEvent:
         return event
     if draw < 0.9:
         counts = Counts(generated=rng.randrange(3), pending=rng.randrange(3), cost_nano_usd=1)
-        return rng.choice(control_events(spec, counts))
+        drain = control.BatchStopRequested(**ENVELOPE, mode="drain", bound_at=BEGIN)
+        return rng.choice([*control_events(spec, counts), drain])
     return rng.choice(
         [
             notes.StuckDetected(**ENVELOPE, finding=FINDING),
             notes.StuckCleared(**ENVELOPE, rule="no_progress"),
             notes.BudgetWarned(**ENVELOPE, budget="cost", used=0.8),
+            notes.RouteThrottled(**ENVELOPE, model="m", until=BEGIN),
+            notes.RouteBlocked(**ENVELOPE, model="m", until=BEGIN, failures=5),
+            notes.RouteRecovered(**ENVELOPE, model="m"),
+            notes.ChildStarted(**ENVELOPE, child_id=CHILD, kind="continue", slots=1),
         ]
     )
 
@@ -172,7 +224,7 @@ def any_slice_state(rng: Random) -> slices.SliceState:
     """Return a slice state that fits no slice in particular: 5 bits wide, numbers up to 3."""
     small = {
         name: rng.randrange(4)
-        for name in ("epoch", "tokens_in", "tokens_out", "rejected", "barren_claims")
+        for name in ("epoch", "tokens_in", "tokens_out", "rejected", "barren_claims", "unconfirmed")
     }
     money = {name: rng.choice([None, 0, 1, 2]) for name in ("cost_nano_usd", "wasted_nano_usd")}
     return slices.SliceState(
@@ -181,6 +233,7 @@ def any_slice_state(rng: Random) -> slices.SliceState:
         abandoned=_any_bitmap(rng),
         attempts={rng.choice(["0", "x"]): rng.randrange(-1, 3)},
         attempts_failed=rng.randrange(3),
+        allowance=rng.choice([None, 0, 2]),
         errors={rng.choice(CATEGORIES): rng.randrange(-1, 3)},
         last_error=rng.choice([None, ERROR]),
         closed=rng.random() < 0.1,

@@ -7,13 +7,14 @@ from typing import Any
 
 from rpds import HashTrieMap
 
-from millstream.domain.batch import BatchState, Phase, SliceTail
+from millstream.domain.batch import BatchState, SliceTail
+from millstream.domain.phases import Phase
 from millstream.domain.recorded import Recorded
 from millstream.domain.totals import Totals
-from millstream_schemas.control import BatchStarted, BatchStopRequested
+from millstream_schemas.control import BatchStarted, BatchStopRequested, Priority
 from millstream_schemas.envelope import BatchEvent, Contract, Counts
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
-from millstream_schemas.notes import StuckFinding
+from millstream_schemas.notes import ChildStarted, HeldUp, StuckFinding
 from millstream_schemas.slices import SliceState
 
 Lengths = Mapping[str, tuple[int, int]]
@@ -54,6 +55,10 @@ class Head(Contract):
     last_error: ErrorInfo | None = None
     last_progress_at: datetime | None = None
     stuck: StuckFinding | None = None
+    held_up: HeldUp | None = None
+    budgets_warned: tuple[str, ...] = ()
+    child: ChildStarted | None = None
+    changed_priority: Priority | None = None
     late: int = 0
     anomalies: int = 0
 
@@ -73,6 +78,10 @@ class Head(Contract):
             last_error=state.last_error,
             last_progress_at=state.last_progress_at,
             stuck=state.stuck,
+            held_up=state.held_up,
+            budgets_warned=state.budgets_warned,
+            child=state.child,
+            changed_priority=state.changed_priority,
             late=state.late,
             anomalies=state.anomalies,
         )
@@ -117,6 +126,10 @@ def restore(
         last_error=head.last_error,
         last_progress_at=head.last_progress_at,
         stuck=head.stuck,
+        held_up=head.held_up,
+        budgets_warned=head.budgets_warned,
+        child=head.child,
+        changed_priority=head.changed_priority,
         late=head.late,
         anomalies=head.anomalies,
     )

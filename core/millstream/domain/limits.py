@@ -1,0 +1,284 @@
+"""What all nodes may ask of one route together: its shared state, paced calls and permits.
+
+Pure: every function takes the state and the present time and returns the next state. All times
+are seconds of one clock, the log's, which every node measures its own clock against.
+
+The pace is GCRA (the generic cell rate algorithm) without burst: calls have due times one
+interval apart, and a node leases some of the next due times at once. A call that starts late,
+travels slowly or reads the clock a little off must not push a window over its limit, so the
+interval counts on windows of ``WINDOW_S + SLACK_S``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from millstream_schemas.envelope import Contract
+
+WINDOW_S = 60.0
+LATE_MOST_S = 0.25
+"""A leased call that would start later than this after its due time is not made."""
+SLACK_S = 2 * LATE_MOST_S
+"""Lateness, and as much again for the way to the provider and for differing clocks."""
+LEAD_S = 0.5
+"""How long before the first due time a lease may be taken."""
+CHUNK_S = 1.0
+"""How far apart the first and the last due time of one lease may be."""
+AHEAD_S = 0.05
+"""A lease takes this long to be stored, so nothing is due earlier."""
+PERMIT_S = 10.0
+"""A permit that is not renewed for so long belonged to a node that died."""
+REFUND_MOST_S = 600.0
+FACTOR_LEAST = 0.01
+RECOVERY_PER_S = 0.05
+SKEW_MOST_S = 5.0
+"""Times further ahead than they can be were written by a clock that has jumped since."""
+COOLDOWN_MOST_S = 600.0
+OPEN_MOST_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a route's provider allows; None: no limit."""
+
+    rpm: float | None = None
+    tpm: float | None = None
+    concurrency: int | None = None
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is any limit."""
+        return (self.rpm, self.tpm, self.concurrency) != (None, None, None)
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether calls have due times."""
+        return self.rpm is not None or self.tpm is not None
+
+    def shared_by(self, nodes: int) -> "Limits":
+        """Return one node's part of the limits, for when nodes can't agree."""
+        most = self.concurrency
+        return Limits(
+            None if self.rpm is None else self.rpm / nodes,
+            None if self.tpm is None else self.tpm / nodes,
+            None if most is None else max(1, most // nodes),
+        )
+
+
+class Permit(Contract):
+    """How many calls a node may have in flight, how many it would like, and until when."""
+
+    held: Annotated[int, Field(ge=0)]
+    wanted: Annotated[int, Field(ge=0)]
+    until: float
+
+
+class Breaker(Contract):
+    """An open circuit: no call starts but one probe at a time, from ``open_until`` on."""
+
+    open_until: float
+    backoff_s: float
+    failures: int = 0
+    message: str = ""
+    probe_by: str = ""
+    probe_until: float = 0.0
+
+
+class RouteState(Contract):
+    """What the nodes know together about one route; one document in the limits bucket.
+
+    ``requested_at`` is the last due time that was given away, ``reserved_at`` that of the last
+    token reservation, which takes ``reserved_s`` seconds at the full rate.
+    """
+
+    requested_at: float = 0.0
+    reserved_at: float = 0.0
+    reserved_s: float = 0.0
+    permits: dict[str, Permit] = {}
+    cooldown_until: float = 0.0
+    backoff_s: float = 0.0
+    cause: str = ""
+    factor: Annotated[float, Field(ge=FACTOR_LEAST, le=1)] = 1.0
+    factor_at: float = 0.0
+    breaker: Breaker | None = None
+    closed_at: float = 0.0
+    closed_backoff_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Leave to start one call at ``due_at``, with ``tokens`` reserved for it."""
+
+    due_at: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a node got: slots to start calls in, and when asking again makes sense."""
+
+    slots: tuple[Slot, ...]
+    ask_at: float
+
+
+def factor(state: RouteState, now: float) -> float:
+    """Return the share (0.01..1) of its rate that a throttled route is given at ``now``."""
+    since = max(state.factor_at, state.cooldown_until)
+    return min(1.0, state.factor + RECOVERY_PER_S * max(0.0, now - since))
+
+
+def sound(state: RouteState, now: float) -> RouteState:
+    """Return the state without times that lie further ahead than any rule puts them."""
+    most = now + SKEW_MOST_S
+    breaker = state.breaker
+    if breaker is not None and breaker.open_until > most + OPEN_MOST_S:
+        breaker = breaker.model_copy(update={"open_until": now, "probe_until": 0.0})
+    if (
+        breaker is state.breaker
+        and state.requested_at <= most
+        and state.reserved_at <= most
+        and state.factor_at <= most
+        and state.cooldown_until <= most + COOLDOWN_MOST_S
+    ):
+        return state
+    return state.model_copy(
+        update={
+            "requested_at": min(state.requested_at, now),
+            "reserved_at": min(state.reserved_at, now),
+            "factor_at": min(state.factor_at, now),
+            "cooldown_until": min(state.cooldown_until, now),
+            "breaker": breaker,
+        }
+    )
+
+
+def lease(
+    state: RouteState,
+    node: str,
+    now: float,
+    limits: Limits,
+    *,
+    wanted: Sequence[int],
+    in_flight: int = 0,
+    ahead_s: float = AHEAD_S,
+) -> tuple[RouteState, Lease]:
+    """Give ``node`` the next due times, and the permits that go with them.
+
+    Args:
+        state: What all nodes know.
+        node: Who asks.
+        now: The present.
+        limits: The route's limits.
+        wanted: The tokens that each waiting call reserves, in their order.
+        in_flight: Calls of this node on the route that run now.
+        ahead_s: How long the lease takes to be stored.
+    """
+    state = sound(state, now)
+    free = len(wanted)
+    if limits.concurrency is not None:
+        most = max(1, int(limits.concurrency * factor(state, now)))
+        permits, free = _permits(
+            state, node, now, most=most, in_flight=in_flight, waiting=len(wanted)
+        )
+        state = state.model_copy(update={"permits": permits})
+    held_until = max(state.cooldown_until, state.breaker.open_until if state.breaker else 0.0)
+    if state.breaker is not None or held_until > now:
+        return state, Lease((), max(held_until, now))
+    if not limits.is_paced:
+        slots = tuple(Slot(now, tokens) for tokens in wanted[:free])
+        return state, Lease(slots, now + CHUNK_S)
+    return _paced(state, now, limits, wanted[:free], ahead_s)
+
+
+def _paced(
+    state: RouteState, now: float, limits: Limits, wanted: Sequence[int], ahead_s: float
+) -> tuple[RouteState, Lease]:
+    share = factor(state, now)
+    earliest = now + ahead_s
+    slots: list[Slot] = []
+    due_at = _next_due(state, limits, share)
+    for tokens in wanted:
+        at = max(due_at, earliest)
+        if at > (slots[0].due_at + CHUNK_S if slots else earliest + LEAD_S):
+            break
+        slots.append(Slot(at, tokens))
+        state = state.model_copy(
+            update={
+                "requested_at": at,
+                "reserved_at": at,
+                "reserved_s": tokens * token_interval_s(limits, tokens),
+            }
+        )
+        due_at = _next_due(state, limits, share)
+    return state, Lease(tuple(slots), due_at - LEAD_S)
+
+
+def request_interval_s(limits: Limits) -> float:
+    """Return the seconds between two due times, such that no window holds more than allowed."""
+    # The last factor: points that far apart are never one more than fit, rounding included.
+    return 0.0 if limits.rpm is None else (WINDOW_S + SLACK_S) / limits.rpm * (1 + 1e-6)
+
+
+def token_interval_s(limits: Limits, tokens: int) -> float:
+    """Return the seconds that one token of a reservation of ``tokens`` takes.
+
+    A window ends with a whole reservation whose time lies outside it, so only the rest of the
+    limit is spread; a reservation of more than half the limit is spread over the half.
+    """
+    if limits.tpm is None:
+        return 0.0
+    return (WINDOW_S + SLACK_S) / max(limits.tpm - tokens, limits.tpm / 2)
+
+
+def _next_due(state: RouteState, limits: Limits, share: float) -> float:
+    after_request = state.requested_at + request_interval_s(limits) / share
+    after_tokens = state.reserved_at + state.reserved_s / share
+    return max(
+        after_request if limits.rpm is not None else 0.0,
+        after_tokens if limits.tpm is not None else 0.0,
+    )
+
+
+def settled(state: RouteState, limits: Limits, unused: int, reserved: int) -> RouteState:
+    """Return the state after a call used ``unused`` tokens less (or, below 0, more) than reserved.
+
+    What is given back shortens the wait that is due now; it never makes room in the past.
+    """
+    seconds = unused * token_interval_s(limits, reserved)
+    left_s = min(max(0.0, state.reserved_s - seconds), REFUND_MOST_S)
+    return state.model_copy(update={"reserved_s": left_s})
+
+
+def _permits(
+    state: RouteState, node: str, now: float, *, most: int, in_flight: int, waiting: int
+) -> tuple[dict[str, Permit], int]:
+    """Return everyone's permits after ``node`` asked, and how many calls more it may start.
+
+    Nodes that want more than there is get equal parts: a node beyond its part takes nothing
+    that another one within its part waits for, and calls that run are never taken away.
+    """
+    others = {
+        name: permit
+        for name, permit in state.permits.items()
+        if name != node and now < permit.until <= now + PERMIT_S + SKEW_MOST_S
+    }
+    wanted = in_flight + waiting
+    if not wanted:
+        return others, 0
+    share = max(1, most // (1 + len(others)))
+    left = most - sum(permit.held for permit in others.values())
+    owed = sum(max(0, min(permit.wanted, share) - permit.held) for permit in others.values())
+    held = max(in_flight, min(wanted, max(left - owed, min(share, left))))
+    own = Permit(held=held, wanted=wanted, until=now + PERMIT_S)
+    return {**others, node: own}, held - in_flight
+
+
+def is_waited_for(state: RouteState, node: str, now: float) -> bool:
+    """Tell whether another node waits for permits of the route."""
+    return any(
+        permit.wanted > permit.held and permit.until > now
+        for name, permit in state.permits.items()
+        if name != node
+    )

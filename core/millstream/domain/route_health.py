@@ -1,0 +1,155 @@
+"""How failing calls change what all nodes may ask of a route: cooldowns, AIMD, circuit breaker.
+
+Pure, as ``limits``. AIMD: the first 429 of a burst halves the route's share, which then grows by
+5 % a second. A circuit opens when calls fail one after the other; single probes, ever further
+apart, find out when it may close.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from millstream.domain.limits import (
+    COOLDOWN_MOST_S,
+    FACTOR_LEAST,
+    OPEN_MOST_S,
+    Breaker,
+    RouteState,
+    factor,
+)
+
+BACKOFF_LEAST_S = 1.0
+BACKOFF_MOST_S = 30.0
+CALM_S = 60.0
+"""After so long without a 429 the next one counts as the first."""
+LONGER_LEAST_S = 1.0
+"""The answers of one burst come apart: a cooldown is not made longer by less."""
+FAILURES_IN_A_ROW = 5
+RECENT = 20
+RECENT_S = 30.0
+PROBE_S = 10.0
+"""A probe that its node does not renew for so long has died with it."""
+RELAPSE_S = 30.0
+"""A circuit that opens again so soon after it closed goes on with its longer pauses."""
+
+
+def throttled(
+    state: RouteState, now: float, *, started_at: float, retry_after_s: float | None, cause: str
+) -> RouteState:
+    """Return the state after a provider answered 429 to a call that started at ``started_at``.
+
+    One burst is one cut: a call that had started before the last cooldown was over only
+    lengthens it, and only when the provider named a longer one.
+    """
+    is_first = started_at >= state.cooldown_until
+    backoff_s = state.backoff_s
+    if is_first:
+        is_calm = now - state.cooldown_until > CALM_S
+        again_s = BACKOFF_LEAST_S if is_calm else max(BACKOFF_LEAST_S, 2 * state.backoff_s)
+        backoff_s = min(BACKOFF_MOST_S, again_s)
+    asked_s = min(retry_after_s or 0.0, COOLDOWN_MOST_S)
+    until = now + (asked_s or (backoff_s if is_first else 0.0))
+    if not is_first and until < state.cooldown_until + LONGER_LEAST_S:
+        return state
+    update: dict[str, object] = {
+        "cooldown_until": max(until, state.cooldown_until),
+        "cause": cause,
+        "backoff_s": backoff_s,
+    }
+    if is_first:
+        update |= {"factor": max(FACTOR_LEAST, factor(state, now) / 2), "factor_at": now}
+    return state.model_copy(update=update)
+
+
+def opened(
+    state: RouteState, now: float, *, failures: int, message: str, first_s: float
+) -> RouteState:
+    """Return the state with the circuit open; one that is open already stays as it is."""
+    if state.breaker is not None:
+        return state
+    is_relapse = now - state.closed_at < RELAPSE_S
+    backoff_s = max(first_s, min(OPEN_MOST_S, 2 * state.closed_backoff_s) if is_relapse else 0.0)
+    breaker = Breaker(
+        open_until=now + backoff_s, backoff_s=backoff_s, failures=failures, message=message
+    )
+    return state.model_copy(update={"breaker": breaker})
+
+
+def may_probe(state: RouteState, node: str, now: float) -> bool:
+    """Tell whether ``node`` may try the route with one call now."""
+    breaker = state.breaker
+    return (
+        breaker is not None
+        and now >= breaker.open_until
+        and (breaker.probe_by in {"", node} or now >= breaker.probe_until)
+    )
+
+
+def probing(state: RouteState, node: str, now: float) -> RouteState:
+    """Return the state in which ``node`` probes, or goes on probing; else the state as it is."""
+    if state.breaker is None or not may_probe(state, node, now):
+        return state
+    update = {"probe_by": node, "probe_until": now + PROBE_S}
+    return state.model_copy(update={"breaker": state.breaker.model_copy(update=update)})
+
+
+def probe_failed(state: RouteState, node: str, now: float, message: str) -> RouteState:
+    """Return the state after ``node``'s probe failed: the next one comes after twice the pause."""
+    breaker = state.breaker
+    if breaker is None or breaker.probe_by != node:
+        return state
+    backoff_s = min(OPEN_MOST_S, 2 * breaker.backoff_s)
+    again = Breaker(
+        open_until=now + backoff_s,
+        backoff_s=backoff_s,
+        failures=breaker.failures + 1,
+        message=message,
+    )
+    return state.model_copy(update={"breaker": again})
+
+
+def probe_dropped(state: RouteState, node: str) -> RouteState:
+    """Return the state after ``node``'s probe was cancelled: anybody may probe at once."""
+    if state.breaker is None or state.breaker.probe_by != node:
+        return state
+    update = {"probe_by": "", "probe_until": 0.0}
+    return state.model_copy(update={"breaker": state.breaker.model_copy(update=update)})
+
+
+def closed(state: RouteState, now: float) -> RouteState:
+    """Return the state after a call through an open circuit was answered."""
+    if state.breaker is None:
+        return state
+    update = {"breaker": None, "closed_at": now, "closed_backoff_s": state.breaker.backoff_s}
+    return state.model_copy(update=update)
+
+
+class _Outcome(NamedTuple):
+    at: float
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """The last outcomes of one node's calls on a route: do they open the circuit?"""
+
+    in_a_row: int = 0
+    recent: tuple[_Outcome, ...] = ()
+
+    def after(self, now: float, *, failed: bool) -> "Outcomes":
+        """Return the outcomes with one more; successes count once there was a failure."""
+        if not failed and not self.recent:
+            return self
+        recent = (*self.recent, _Outcome(now, failed))[-RECENT:]
+        if not failed and not any(outcome.failed for outcome in recent):
+            return Outcomes()
+        return Outcomes(self.in_a_row + 1 if failed else 0, recent)
+
+    def trips(self, now: float) -> str:
+        """Return why the circuit opens, in words; empty while it need not."""
+        if self.in_a_row >= FAILURES_IN_A_ROW:
+            return f"{self.in_a_row} calls in a row failed"
+        fresh = [outcome for outcome in self.recent if now - outcome.at <= RECENT_S]
+        failures = sum(outcome.failed for outcome in fresh)
+        if len(fresh) >= RECENT and 2 * failures >= RECENT:
+            return f"{failures} of the last {RECENT} calls failed"
+        return ""

@@ -1,0 +1,215 @@
+"""No interleaving of nodes takes a route above its limits; permits are shared and never lost."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millstream.domain import limits as rules
+from millstream.domain.limits import Breaker, Limits, Permit, RouteState, Slot, lease, settled
+
+NODES = ("a", "b", "c", "d")
+START = 1_767_225_600.0
+
+asks = st.lists(
+    st.tuples(st.floats(0, 3), st.sampled_from(NODES), st.integers(1, 40)),
+    min_size=1,
+    max_size=120,
+)
+
+
+def play(
+    limits: Limits, steps: Sequence[tuple[float, str, int]], tokens: int = 0
+) -> tuple[list[Slot], RouteState]:
+    """Return every slot that was given away to nodes that ask one after the other."""
+    now, state = START, RouteState()
+    given_away: list[Slot] = []
+    for gap, node, count in steps:
+        now += gap
+        state, got = lease(state, node, now, limits, wanted=[tokens] * count)
+        given_away += got.slots
+    return given_away, state
+
+
+def most_in_a_minute(times: Sequence[float]) -> int:
+    """Return the largest number of times in any closed window of 60 s."""
+    ordered, most, first = sorted(times), 0, 0
+    for last, at in enumerate(ordered):
+        while at - ordered[first] > 60.0:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+@settings(max_examples=300)
+@given(rpm=st.integers(1, 3000), steps=asks, seed=st.integers(0, 2**32), lost=st.floats(0, 0.9))
+def test_no_window_of_a_minute_holds_more_calls_than_the_limit_whatever_nodes_do(
+    rpm: int, steps: list[tuple[float, str, int]], seed: int, lost: float
+) -> None:
+    """Calls start and travel late, and leases are lost with their nodes."""
+    chance = random.Random(seed)
+    slots, _ = play(Limits(rpm=rpm), steps)
+    arrivals = [
+        slot.due_at + chance.uniform(0, rules.SLACK_S) for slot in slots if chance.random() >= lost
+    ]
+    assert most_in_a_minute(arrivals) <= rpm
+
+
+@pytest.mark.parametrize("rpm", [1, 7, 60, 600, 6000])
+def test_a_busy_route_uses_almost_all_of_its_limit(rpm: int) -> None:
+    now, state = START, RouteState()
+    slots: list[Slot] = []
+    while now < START + 600:
+        state, got = lease(state, "a", now, Limits(rpm=rpm), wanted=[0] * 10_000)
+        slots += got.slots
+        now = max(got.ask_at, now + 0.01)
+    assert len(slots) >= 0.98 * rpm * 10
+
+
+@given(rpm=st.integers(1, 3000), steps=asks)
+def test_due_times_never_meet_and_lie_within_reach(
+    rpm: int, steps: list[tuple[float, str, int]]
+) -> None:
+    now, state, last = START, RouteState(), 0.0
+    for gap, node, count in steps:
+        now += gap
+        state, got = lease(state, node, now, Limits(rpm=rpm), wanted=[0] * count)
+        for slot in got.slots:
+            assert slot.due_at >= last + 60 / rpm
+            assert now < slot.due_at <= now + 2.0
+            last = slot.due_at
+
+
+@settings(max_examples=200)
+@given(
+    tpm=st.integers(1000, 1_000_000),
+    tokens=st.integers(1, 500),
+    steps=asks,
+)
+def test_no_window_of_a_minute_reserves_more_tokens_than_the_limit(
+    tpm: int, tokens: int, steps: list[tuple[float, str, int]]
+) -> None:
+    slots, _ = play(Limits(tpm=tpm), steps, tokens)
+    assert most_in_a_minute([slot.due_at for slot in slots]) * tokens <= tpm
+
+
+def test_a_call_that_reserves_more_than_the_limit_starts_all_the_same() -> None:
+    limits = Limits(tpm=1000)
+    state, got = lease(RouteState(), "a", START, limits, wanted=[5000, 5000])
+    assert len(got.slots) == 1
+    assert got.ask_at > START + 500
+    _, again = lease(state, "b", got.ask_at + rules.LEAD_S, limits, wanted=[10])
+    assert len(again.slots) == 1
+
+
+def test_tokens_that_were_not_used_shorten_the_wait() -> None:
+    limits = Limits(tpm=6000)
+    state, _ = lease(RouteState(), "a", START, limits, wanted=[3000])
+    _, late = lease(state, "b", START + 1, limits, wanted=[10])
+    assert late.slots == ()
+    refunded = settled(state, limits, 2950, 3000)
+    _, soon = lease(refunded, "b", START + 1, limits, wanted=[10])
+    assert len(soon.slots) == 1
+    assert settled(state, limits, 10**9, 3000).reserved_s == 0.0
+    assert settled(state, limits, -100, 3000).reserved_s > state.reserved_s
+
+
+def test_a_throttled_route_is_given_its_share_and_no_slot_before_the_cooldown_ends() -> None:
+    cut = RouteState(factor=0.5, factor_at=START, cooldown_until=START + 10)
+    state, none = lease(cut, "a", START + 5, Limits(rpm=600), wanted=[0] * 50)
+    assert (none.slots, none.ask_at) == ((), START + 10)
+    _, got = lease(state, "a", START + 10, Limits(rpm=600), wanted=[0] * 50)
+    gaps = [b.due_at - a.due_at for a, b in zip(got.slots, got.slots[1:], strict=False)]
+    assert min(gaps) > 0.19
+
+
+def test_an_open_circuit_gives_no_slot() -> None:
+    state = RouteState(breaker=Breaker(open_until=START - 1, backoff_s=2))
+    for limits in (Limits(), Limits(rpm=60), Limits(concurrency=4)):
+        assert lease(state, "a", START, limits, wanted=[0])[1].slots == ()
+
+
+@given(ahead=st.floats(10, 10**7))
+def test_times_of_a_clock_that_has_jumped_back_hold_nobody_up(ahead: float) -> None:
+    ahead += 1000
+    state = RouteState(
+        requested_at=START + ahead,
+        reserved_at=START + ahead,
+        cooldown_until=START + ahead,
+        factor_at=START + ahead,
+        breaker=Breaker(open_until=START + ahead, backoff_s=4, probe_by="b", probe_until=START),
+        permits={"b": Permit(held=4, wanted=4, until=START + ahead)},
+    )
+    healed = rules.sound(state, START)
+    assert healed.cooldown_until <= START
+    assert healed.breaker is not None
+    assert healed.breaker.open_until <= START
+    limits = Limits(rpm=60, tpm=600, concurrency=4)
+    without = healed.model_copy(update={"breaker": None})
+    asked_at = START + 1.01  # one interval after the last due time, which was put to now
+    assert len(lease(without, "a", asked_at, limits, wanted=[0])[1].slots) == 1
+
+
+calls = st.lists(
+    st.tuples(st.sampled_from(NODES), st.integers(0, 6), st.floats(0, 2)), min_size=1, max_size=80
+)
+
+
+@given(most=st.integers(1, 12), steps=calls, seed=st.integers(0, 2**32))
+def test_permits_are_never_more_than_the_limit_and_all_are_used_when_wanted(
+    most: int, steps: list[tuple[str, int, float]], seed: int
+) -> None:
+    chance = random.Random(seed)
+    now, state, running = START, RouteState(), dict.fromkeys(NODES, 0)
+    for node, waiting, gap in steps:
+        now += gap
+        for name in NODES:  # everybody renews; some calls end
+            running[name] = chance.randint(0, running[name])
+            state, got = lease(
+                state,
+                name,
+                now,
+                Limits(concurrency=most),
+                wanted=[0] * (waiting if name == node else 0),
+                in_flight=running[name],
+            )
+            running[name] += len(got.slots)
+        assert sum(running.values()) <= most
+        assert sum(permit.held for permit in state.permits.values()) <= most
+
+
+def test_nodes_that_want_all_get_equal_parts_in_the_end() -> None:
+    limits, state, running = Limits(concurrency=8), RouteState(), dict.fromkeys("ab", 0)
+    for turn in range(40):
+        node = "ab"[turn % 2]
+        running[node] = max(0, running[node] - 1)  # one call ends, many wait
+        state, got = lease(
+            state, node, START + turn, limits, wanted=[0] * 20, in_flight=running[node]
+        )
+        running[node] += len(got.slots)
+    assert running == {"a": 4, "b": 4}
+
+
+def test_the_permits_of_a_dead_node_come_back() -> None:
+    limits = Limits(concurrency=2)
+    state, _ = lease(RouteState(), "a", START, limits, wanted=[0, 0])
+    assert lease(state, "b", START + 1, limits, wanted=[0])[1].slots == ()
+    later = START + rules.PERMIT_S + 0.1
+    assert len(lease(state, "b", later, limits, wanted=[0, 0])[1].slots) == 2
+
+
+def test_a_node_sees_that_another_waits_for_permits() -> None:
+    limits = Limits(concurrency=2)
+    state, _ = lease(RouteState(), "a", START, limits, wanted=[0, 0])
+    assert not rules.is_waited_for(state, "a", START)
+    state, _ = lease(state, "b", START + 1, limits, wanted=[0])
+    assert rules.is_waited_for(state, "a", START + 1)
+    assert not rules.is_waited_for(state, "b", START + 1)
+
+
+def test_limits_are_divided_when_nodes_cannot_agree() -> None:
+    assert Limits(600, 6000, 5).shared_by(4) == Limits(150, 1500, 1)
+    assert Limits(None, None, 2).shared_by(4) == Limits(None, None, 1)
+    assert not Limits().shared_by(3).is_any

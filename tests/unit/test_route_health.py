@@ -1,0 +1,184 @@
+"""Cooldowns, the share of a throttled route, and the circuit breaker."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millstream.domain import route_health as health
+from millstream.domain.limits import FACTOR_LEAST, OPEN_MOST_S, RouteState, factor
+from millstream.domain.route_health import Outcomes
+
+START = 1_767_225_600.0
+
+
+def throttle(
+    state: RouteState, now: float, *, started_at: float | None = None, asked: float | None = None
+) -> RouteState:
+    return health.throttled(
+        state,
+        now,
+        started_at=now if started_at is None else started_at,
+        retry_after_s=asked,
+        cause="too many",
+    )
+
+
+def test_the_first_429_of_a_burst_halves_the_share_and_the_others_do_not() -> None:
+    state = throttle(RouteState(), START, started_at=START - 1, asked=20)
+    assert (state.factor, state.cooldown_until) == (0.5, START + 20)
+    for late in (0.1, 5.0, 19.0):
+        again = throttle(state, START + late, started_at=START - 0.5, asked=1)
+        assert again is state
+    longer = throttle(state, START + 1, started_at=START - 0.5, asked=60)
+    assert (longer.factor, longer.cooldown_until) == (0.5, START + 61)
+
+
+def test_the_share_comes_back_by_five_percent_a_second_after_the_cooldown() -> None:
+    state = throttle(RouteState(), START, asked=20)
+    assert factor(state, START + 20) == 0.5
+    assert factor(state, START + 24) == pytest.approx(0.7)
+    assert factor(state, START + 31) == 1.0
+    cut = throttle(state, START + 24)
+    assert cut.factor == pytest.approx(0.35)
+
+
+def test_without_a_time_the_pause_doubles_up_to_its_bound_and_starts_anew_after_calm() -> None:
+    state, now, pauses = RouteState(), START, []
+    for _ in range(8):
+        state = throttle(state, now)
+        pauses.append(state.cooldown_until - now)
+        now = state.cooldown_until
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    now += health.CALM_S + 1
+    assert throttle(state, now).cooldown_until == now + 1
+
+
+@given(st.lists(st.tuples(st.floats(0, 90), st.none() | st.floats(0, 700)), max_size=60))
+def test_a_storm_of_429_never_stops_a_route_for_good(storm: list[tuple[float, float]]) -> None:
+    state, now = RouteState(), START
+    for gap, asked in storm:
+        now += gap
+        state = throttle(state, now, started_at=now - gap / 2, asked=asked)
+        assert FACTOR_LEAST <= state.factor <= 1
+        assert state.cooldown_until <= now + 600
+    assert factor(state, state.cooldown_until + 20) == 1.0
+
+
+def opened(now: float = START, state: RouteState | None = None) -> RouteState:
+    return health.opened(state or RouteState(), now, failures=5, message="refused", first_s=1.5)
+
+
+def test_exactly_one_node_probes_an_open_circuit_when_its_pause_is_over() -> None:
+    state = opened()
+    assert not health.may_probe(state, "a", START + 1.4)
+    assert health.probing(state, "a", START + 1.4) is state
+    taken = health.probing(state, "a", START + 1.5)
+    assert health.may_probe(taken, "a", START + 2)
+    assert not health.may_probe(taken, "b", START + 2)
+    assert health.probing(taken, "b", START + 2) is taken
+    died = START + 2 + health.PROBE_S
+    assert health.may_probe(taken, "b", died)
+    assert not health.may_probe(health.probing(taken, "a", START + 9), "b", died)
+
+
+def test_a_failed_probe_doubles_the_pause_up_to_five_minutes_and_only_its_node_may_say_so() -> None:
+    state, now, pauses = opened(), START, []
+    for _ in range(10):
+        assert state.breaker is not None
+        pauses.append(state.breaker.backoff_s)
+        now = state.breaker.open_until
+        state = health.probing(state, "a", now)
+        assert health.probe_failed(state, "b", now, "no") is state
+        state = health.probe_failed(state, "a", now, "still refused")
+    assert pauses == [1.5, 3, 6, 12, 24, 48, 96, 192, 300, 300]
+    assert state.breaker is not None
+    assert (state.breaker.failures, state.breaker.message) == (15, "still refused")
+
+
+def test_an_answered_probe_closes_the_circuit_and_a_cancelled_one_leaves_it_to_the_next() -> None:
+    state = health.probing(opened(), "a", START + 2)
+    dropped = health.probe_dropped(state, "a")
+    assert health.may_probe(dropped, "b", START + 2)
+    assert health.probe_dropped(state, "b") is state
+    assert health.closed(state, START + 3).breaker is None
+
+
+def test_an_open_circuit_stays_as_it_is_when_calls_from_before_fail() -> None:
+    state = opened()
+    assert opened(START + 1, state) is state
+
+
+def test_a_relapse_goes_on_with_longer_pauses() -> None:
+    state = health.probing(opened(), "a", START + 2)
+    state = health.probe_failed(state, "a", START + 2, "no")
+    state = health.closed(state, START + 10)
+    soon, late = opened(START + 12, state), opened(START + 100, state)
+    assert soon.breaker is not None
+    assert late.breaker is not None
+    assert (soon.breaker.backoff_s, late.breaker.backoff_s) == (6.0, 1.5)
+
+
+def test_five_failures_in_a_row_open_a_circuit_and_a_success_between_does_not_let_them() -> None:
+    row = Outcomes()
+    for _ in range(4):
+        row = row.after(START, failed=True)
+    assert not row.trips(START)
+    assert row.after(START, failed=True).trips(START) == "5 calls in a row failed"
+    assert not row.after(START, failed=False).after(START, failed=True).trips(START)
+
+
+def test_half_of_the_last_twenty_failing_within_thirty_seconds_opens_a_circuit() -> None:
+    mixed = Outcomes()
+    for index in range(20):
+        mixed = mixed.after(START + index, failed=index % 2 == 0)
+    assert mixed.trips(START + 19) == "10 of the last 20 calls failed"
+    assert not mixed.trips(START + 60)
+
+
+@given(st.lists(st.booleans(), max_size=80))
+def test_successes_before_the_first_failure_cost_nothing_and_few_failures_open_nothing(
+    calls: list[bool],
+) -> None:
+    seen = Outcomes()
+    for index, failed in enumerate(calls):
+        before = seen
+        seen = seen.after(START + index, failed=failed)
+        if not failed and not before.recent:
+            assert seen is before
+    last = calls[-20:]
+    if sum(last) < 5:
+        assert not seen.trips(START + len(calls))
+
+
+events = st.lists(
+    st.tuples(
+        st.floats(0, 40),
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(["fail", "probe", "probe_failed", "answered", "drop"]),
+    ),
+    max_size=60,
+)
+
+
+@given(events)
+def test_any_history_leaves_a_circuit_that_some_node_can_close(
+    history: list[tuple[float, str, str]],
+) -> None:
+    state, now = RouteState(), START
+    for gap, node, what in history:
+        now += gap
+        match what:
+            case "fail":
+                state = opened(now, state)
+            case "probe":
+                state = health.probing(state, node, now)
+            case "probe_failed":
+                state = health.probe_failed(state, node, now, "no")
+            case "answered":
+                state = health.closed(state, now)
+            case _:
+                state = health.probe_dropped(state, node)
+        if state.breaker is not None:
+            assert state.breaker.open_until <= now + OPEN_MOST_S
+            later = max(state.breaker.open_until, state.breaker.probe_until, now)
+            assert health.may_probe(state, "c", later)
