@@ -9,7 +9,8 @@ default:
 
 # Install what the tests need, then run every check and all tests; ends with pytest's closing line.
 test *options: browser format-check lint types imports
-    uv run pytest --cov --cov-report=term:skip-covered "$@"
+    uv run pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --cov \
+        --cov-report=term:skip-covered "$@"
 
 # Everything that `test` checks, without the tests.
 check: format-check lint types imports

@@ -6,7 +6,8 @@ MillstreamError
 ├── LogError              the event log refused or did not answer
 │   ├── ConflictError         compare-and-set lost: somebody else appended first
 │   ├── LogUnavailableError   no answer in time; nothing is known to be stored
-│   └── LogFullError          the store is full; nothing was dropped
+│   ├── LogFullError          the store is full; nothing was dropped
+│   └── LogRefusedError       the NATS user has no permission for it
 ├── QueryFailedError      a projector did not answer or could not
 └── ServerError           an embedded process did not start or died
 """
@@ -46,6 +47,10 @@ class LogUnavailableError(LogError):
 
 class LogFullError(LogError):
     """The store is full and refuses new events; make room or raise MILLSTREAM_MAX_BYTES."""
+
+
+class LogRefusedError(LogError):
+    """The NATS user may not do this; asking again changes nothing."""
 
 
 class QueryFailedError(MillstreamError):

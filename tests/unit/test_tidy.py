@@ -2,16 +2,13 @@
 
 import ast
 import re
-import subprocess
-import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from millstream.eventlog.server import find_binary
 from millstream.runtime.settings import Settings
 from millstream.runtime.settings_page import with_table
 
@@ -30,6 +27,9 @@ HOSTS = re.compile(
     "|".join(("py" + "pi.org", "python" + "hosted.org", "npm" + "js")), re.IGNORECASE
 )
 PLACES = re.compile(r"(?<![\w.])/(" + "|".join(("ro" + "ot", "ho" + "me", "wo" + "rk")) + r")/\w")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+FROM_OTHERS = {"aiohappyeyeballs", "httptools", "pydantic_core", "starlette", "uvloop"}
+"""Modules that come with a declared dependency and are not named themselves."""
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 
 
@@ -130,48 +130,37 @@ def test_the_readme_names_the_two_commands() -> None:
         assert command in readme
 
 
-def _compose() -> dict[str, Any]:
-    document = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    assert isinstance(document, dict)
-    return document
-
-
-def test_compose_runs_a_cluster_with_health_checks_and_known_settings() -> None:
-    services = _compose()["services"]
-    assert {"nats-1", "nats-2", "nats-3", "api", "projector-1", "projector-2"} <= services.keys()
-    assert [name for name, service in services.items() if "healthcheck" not in service] == []
-    known = {f"MILLSTREAM_{name.upper()}" for name in Settings.model_fields} | {"NATS_NAME"}
-    used = {name for service in services.values() for name in service.get("environment", {})}
-    assert used <= known
-
-
-def test_the_cluster_configuration_of_compose_is_valid(tmp_path: Path) -> None:
-    content = _compose()["configs"]["nats"]["content"].replace("$$", "$")
-    assert "sync_interval: always" in content
-    path = tmp_path / "nats.conf"
-    path.write_text(content, encoding="utf-8")
-    done = subprocess.run(
-        [find_binary(), "-t", "-c", str(path)],
-        env={"NATS_NAME": "nats-1"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+def _named(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=;~! ]", line)[0] for line in requirements}
 
 
 def test_the_lock_file_of_the_image_names_every_dependency() -> None:
-    locked = set(
-        re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    )
-    script = "from importlib.metadata import requires; print('\\n'.join(requires('millstream')))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
-    )
-    wanted = {
-        re.split(r"[\[<>=;~! ]", line)[0]
-        for line in done.stdout.splitlines()
-        if "extra" not in line
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert _named(PROJECT["dependencies"]) - _named(lock.splitlines()) == set()
+
+
+def _imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_what_the_sources_import_is_declared() -> None:
+    imported = set()
+    for folder in ("schemas", "core", "services"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if "testing" not in path.parts:
+                imported |= _imported(path)
+    declared = _named([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["local"]])
+    homes = packages_distributions()
+    missing = {
+        module
+        for module in imported
+        if module in homes
+        and not declared & {home.lower().replace("_", "-") for home in homes[module]}
     }
-    assert wanted - locked == set()
+    assert missing - FROM_OTHERS == set()

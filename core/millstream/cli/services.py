@@ -11,6 +11,7 @@ SERVICES = {
     "simulated": "millstream_generator.simulated",
     "local-model": "millstream_generator.local_model",
     "local-pull": "millstream_generator.local_pull",
+    "audit-verify": "millstream_projector.verify",
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from millstream.domain.batch import BatchState, apply
-from millstream.domain.decide import Refusal, Stamp, decide
+from millstream.domain.decide import Refusal, Stamp, allowed, decide
 from millstream.errors import ConflictError
 from millstream.eventlog.log import EventLog, in_order
 from millstream.eventlog.stored import Stored, decode
@@ -17,37 +17,57 @@ CONFLICTS_MOST = 20
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """What became of a command: the new event's sequence, a refusal, or neither (it was so)."""
+    """What became of a command: the new event's sequence, a refusal, or neither (it was so).
 
+    ``before`` is the state on which it was decided, ``state`` the one after.
+    """
+
+    before: BatchState
     state: BatchState
     sequence: int | None = None
     refusal: Refusal | None = None
 
 
-async def load_batch(event_log: EventLog, batch_id: str, *, slices: bool = True) -> BatchState:
+async def load_batch(
+    event_log: EventLog, batch_id: str, *, slices: bool = True, newest_notes: bool = False
+) -> BatchState:
     """Fold one batch from its control events, notes and (unless told not to) slice tails.
 
-    A batch that nobody started has phase ``unknown``.
+    A batch that nobody started has phase ``unknown``. Control events are always the newest;
+    notes only where asked for, since few readers write one.
 
     Raises:
         LogUnavailableError: the log did not answer.
     """
-    control = subjects.control(batch_id)
     state = BatchState(batch_id)
-    read = 0
-    for subject in (control, subjects.note(batch_id)):
+    for subject in (subjects.control(batch_id), subjects.note(batch_id)):
+        read = 0
         async for page in event_log.history(subject):
             for stored in page:
                 state = _folded(state, stored)
-                read = max(read, stored.sequence if subject == control else 0)
-    # The pages may come from a follower that lags; what the leader has beyond them counts.
-    while (newer := await event_log.after(control, read)) is not None:
-        state = _folded(state, newer)
-        read = newer.sequence
+                read = stored.sequence
+        if subject == subjects.note(batch_id) and not newest_notes:
+            continue
+        # The pages may come from a follower that lags; what the leader has beyond them counts.
+        while (newer := await event_log.after(subject, read)) is not None:
+            state = _folded(state, newer)
+            read = newer.sequence
     if slices and state.phase != "unknown":
         for stored in in_order(await event_log.tails(batch_id)):
             state = _folded(state, stored)
     return state
+
+
+async def with_first_slice(event_log: EventLog, state: BatchState) -> BatchState:
+    """Return a state that was loaded without slices such that it tells running from queued.
+
+    Raises:
+        LogUnavailableError: the log did not answer.
+    """
+    if state.phase != "active" or len(state.slices):
+        return state
+    stored = await event_log.after(subjects.all_slices(state.batch_id), 0)
+    return state if stored is None else _folded(state, stored)
 
 
 def _folded(state: BatchState, stored: Stored) -> BatchState:
@@ -74,15 +94,21 @@ async def execute(
     """
 
     def choose(state: BatchState, stamp: Stamp) -> BatchEvent | Refusal | None:
-        if if_match is not None and state.control_sequence not in {0, if_match}:
-            return Refusal(
-                "stale",
-                f"batch {batch_id} has version {state.control_sequence}, not {if_match}; "
-                "read it again",
-            )
-        return decide(state, command, stamp)
+        return stale(state, if_match) or decide(state, command, stamp)
 
     return await append_decision(event_log, batch_id, choose, make_stamp)
+
+
+def stale(state: BatchState, if_match: int | None) -> Refusal | None:
+    """Return the refusal of a command by a client that has seen another version, else None."""
+    if if_match is None or state.control_sequence in {0, if_match}:
+        return None
+    return Refusal(
+        "stale",
+        f"batch {state.batch_id} has version {state.control_sequence}, not {if_match}; "
+        "read it again",
+        allowed(state),
+    )
 
 
 async def append_decision(
@@ -93,12 +119,15 @@ async def append_decision(
         state = await load_batch(event_log, batch_id, slices=False)
         chosen = choose(state, make_stamp())
         if isinstance(chosen, Refusal):
-            return Executed(state, refusal=chosen)
+            state = await with_first_slice(event_log, state)  # it names the state
+            chosen = choose(state, make_stamp())
+        if isinstance(chosen, Refusal):
+            return Executed(state, state, refusal=chosen)
         if chosen is None:
-            return Executed(state)
+            return Executed(state, state)
         try:
             sequence = await event_log.append(chosen, expected=state.control_sequence)
         except ConflictError:
             continue
-        return Executed(await load_batch(event_log, batch_id), sequence)
+        return Executed(state, await load_batch(event_log, batch_id), sequence)
     raise ConflictError(f"batch {batch_id} changes too often; try again")

@@ -15,11 +15,13 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
-from millstream.errors import LogError, LogUnavailableError
+from millstream.errors import LogError, LogRefusedError, LogUnavailableError
+from millstream.eventlog.connection import UserConnection
 from millstream.runtime.clock import boot_seconds
 
 RECONNECT_S = 1.0
 POLL_S = 0.02
+_REFUSED = "403"
 
 
 class Answers:
@@ -30,7 +32,17 @@ class Answers:
         self._inbox = ""
         self._numbers = itertools.count(1)
         self._waiting: dict[str, asyncio.Queue[Msg]] = {}
+        self._asked: dict[str, str] = {}
         self._opening = asyncio.Lock()
+        self._user = "(none)"
+        if isinstance(connection, UserConnection):
+            self._user = connection.user
+            connection.on_refusal(self._note_refusal)
+
+    @property
+    def reconnects(self) -> int:
+        """How often the connection was lost and made again."""
+        return int(self._connection.stats["reconnects"])
 
     @contextlib.asynccontextmanager
     async def expected(self) -> AsyncIterator[tuple[str, asyncio.Queue[Msg]]]:
@@ -44,6 +56,7 @@ class Answers:
             yield f"{self._inbox}.{token}", queue
         finally:
             del self._waiting[token]
+            self._asked.pop(token, None)
 
     @contextlib.asynccontextmanager
     async def deliveries(self) -> AsyncIterator[tuple[str, asyncio.Queue[Msg]]]:
@@ -76,6 +89,13 @@ class Answers:
         if queue is not None:  # else nobody waits any more: the request was given up
             queue.put_nowait(message)
 
+    def _note_refusal(self, subject: str) -> None:
+        """Answer all who wait for ``subject`` (in lower case): the server stays silent."""
+        for token, asked in self._asked.items():
+            if asked.lower() == subject:
+                headers = {"Status": _REFUSED, "User": self._user}
+                self._waiting[token].put_nowait(Msg(self._connection, subject, headers=headers))
+
     async def ask(
         self,
         subject: str,
@@ -88,6 +108,7 @@ class Answers:
 
         Raises:
             LogUnavailableError: none came within ``timeout_s``, or nobody serves ``subject``.
+            LogRefusedError: the NATS user may not ask that.
         """
         async with self.expected() as (reply, queue):
             await self.send(subject, payload, reply=reply, headers=headers)
@@ -112,6 +133,10 @@ class Answers:
         """
         if not self._connection.is_connected:
             await self._wait_connected(subject)
+        if reply:
+            token = reply.rpartition(".")[2]
+            if token in self._waiting:
+                self._asked[token] = subject
         try:
             await self._connection.publish(subject, payload, reply=reply, headers=headers)
         except MaxPayloadError as error:
@@ -163,14 +188,26 @@ async def _subscribe(
 
 
 async def receive(queue: asyncio.Queue[Msg], subject: str, timeout_s: float) -> Msg:
-    """Return the next message of ``queue``; raises LogUnavailableError after ``timeout_s``."""
+    """Return the next message of ``queue``.
+
+    Raises:
+        LogUnavailableError: none came within ``timeout_s`` seconds.
+        LogRefusedError: the NATS user may not publish to ``subject``.
+    """
     if not queue.empty():
-        return queue.get_nowait()
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await queue.get()
-    except TimeoutError as error:
-        raise LogUnavailableError(f"no answer on {subject} within {timeout_s:g} s") from error
+        message = queue.get_nowait()
+    else:
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await queue.get()
+        except TimeoutError as error:
+            raise LogUnavailableError(f"no answer on {subject} within {timeout_s:g} s") from error
+    if message.headers and message.headers.get("Status") == _REFUSED:
+        raise LogRefusedError(
+            f"the NATS user {message.headers['User']} may not publish to {subject}; give it the "
+            "permissions of its service, as compose.yaml has them, or correct MILLSTREAM_NATS_USER"
+        )
+    return message
 
 
 def delivery(reply: str) -> list[str]:

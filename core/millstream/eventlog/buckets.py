@@ -3,11 +3,13 @@
 import base64
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from millstream.errors import ConflictError, LogUnavailableError
 from millstream.eventlog.answers import Answers
 from millstream.eventlog.publisher import EXPECTED, WRONG_LAST_SEQUENCE
+from millstream.eventlog.stored import parse_time
 
 REQUEST_S = 2.0
 NOT_FOUND = 10037
@@ -15,10 +17,11 @@ NOT_FOUND = 10037
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A key's value and its revision."""
+    """A key's value, its revision, and when the server stored it (the server's clock)."""
 
     value: bytes
     revision: int
+    stored_at: datetime
 
 
 class Bucket:
@@ -33,7 +36,8 @@ class Bucket:
         message = await self._last(key)
         if message is None or _is_deletion(message):
             return None
-        return Entry(base64.b64decode(message.get("data", "")), message["seq"])
+        value = base64.b64decode(message.get("data", ""))
+        return Entry(value, message["seq"], parse_time(message["time"]))
 
     async def put(self, key: str, value: bytes, *, expected: int | None = None) -> int:
         """Store ``value`` and return its revision.

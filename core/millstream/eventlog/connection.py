@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from millstream.errors import LogUnavailableError
+from millstream.errors import LogRefusedError, LogUnavailableError, SettingsError
 from millstream.runtime.clock import boot_seconds
 from millstream.runtime.settings import Settings
 
@@ -17,14 +18,43 @@ log = structlog.get_logger()
 CONNECT_BOUND_S = 10.0
 AGAIN_S = 10.0
 DRAIN_BOUND_S = 2.0
+_REFUSED = re.compile(r'permissions violation for publish to "(.+)"')
 
 
-class _Connection(Client):
-    """The client with a header parser that checks less: reading the log costs half as much."""
+class Headers(dict[str, str]):
+    """A message's headers, and the bytes that they were read from: what the hash chain covers."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__()
+        self.raw = raw
+
+
+class UserConnection(Client):
+    """The client with a header parser that checks less: reading the log costs half as much.
+
+    It knows its user, and tells who listens which publish the server refused to that user: the
+    server answers such a publish with silence.
+    """
+
+    def __init__(self, user: str | None) -> None:
+        super().__init__()
+        self.user = user or "(none)"
+        self._listeners: list[Callable[[str], None]] = []
+
+    def on_refusal(self, listener: Callable[[str], None]) -> None:
+        """Call ``listener`` with the subject, in lower case, of every publish that is refused."""
+        self._listeners.append(listener)
+
+    def tell_refusal(self, error: Exception) -> None:
+        """Tell the listeners if ``error`` is the refusal of a publish."""
+        found = _REFUSED.search(str(error))
+        if found:
+            for listener in self._listeners:
+                listener(found[1])
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        found: dict[str, str] = {}
+        found = Headers(raw)
         for line in raw.decode("utf-8", "replace").split("\r\n"):
             name, colon, value = line.partition(":")
             if colon:
@@ -38,12 +68,17 @@ class _ErrorNotes:
     While no server answers, the client reports each of its ten attempts a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, client: UserConnection) -> None:
+        self._client = client
         self._words = ""
         self._noted_at = 0.0
+        self.is_unauthorized = False
 
     async def note(self, error: Exception) -> None:
         """Log ``error`` unless its words were logged just now."""
+        # Kept: a server that refuses a user cuts the connection, which is the last one hears.
+        self.is_unauthorized |= "authorization violation" in str(error).lower()
+        self._client.tell_refusal(error)
         words = str(error) or type(error).__name__
         now = boot_seconds()
         if words == self._words and now - self._noted_at < AGAIN_S:
@@ -66,8 +101,11 @@ async def connected(
 
     Raises:
         LogUnavailableError: no server answered within ``bound_s`` seconds.
+        LogRefusedError: the servers do not take the user and its password.
+        SettingsError: the password can't be read.
     """
-    client = _Connection()
+    client = UserConnection(settings.nats_user)
+    notes = _ErrorNotes(client)
 
     async def note_disconnect() -> None:
         if not client.is_closed:
@@ -79,19 +117,26 @@ async def connected(
                 servers=[url.strip() for url in settings.nats_url.split(",")],
                 name=f"{service}/{settings.node}",
                 inbox_prefix=f"_INBOX_{service}",
+                user=settings.nats_user,
+                password=_password(settings),
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds; floats work
                 ping_interval=2,
                 max_outstanding_pings=2,
                 connect_timeout=1,
                 drain_timeout=int(DRAIN_BOUND_S),
-                error_cb=_ErrorNotes().note,
+                error_cb=notes.note,
                 disconnected_cb=note_disconnect,
                 reconnected_cb=_note_reconnect,
             )
     except (TimeoutError, NatsError, OSError) as error:
         with contextlib.suppress(AssertionError):  # what close raises before any connection
             await client.close()
+        if notes.is_unauthorized:
+            raise LogRefusedError(
+                f"NATS at {settings.nats_url} does not take the user {client.user}; correct "
+                "MILLSTREAM_NATS_USER and the password in MILLSTREAM_NATS_PASSWORD_FILE"
+            ) from error
         raise LogUnavailableError(
             f"no NATS server answered at {settings.nats_url} within {bound_s:g} s; "
             "start one (`millstream up` does) or correct MILLSTREAM_NATS_URL"
@@ -103,3 +148,16 @@ async def connected(
         with contextlib.suppress(TimeoutError, NatsError, OSError, RuntimeError):
             async with asyncio.timeout(DRAIN_BOUND_S):
                 await client.close()
+
+
+def _password(settings: Settings) -> str | None:
+    path = settings.nats_password_file
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"MILLSTREAM_NATS_PASSWORD_FILE={path} can't be read: {error}; "
+            "name a file that holds the password of MILLSTREAM_NATS_USER"
+        ) from error

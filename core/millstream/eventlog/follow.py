@@ -24,10 +24,13 @@ PENDING_MOST = 20_000
 """Beyond this many waiting messages the feed drops what comes and reads the stream instead."""
 
 
-async def follow(event_log: EventLog, *, after: int) -> AsyncGenerator[list[Stored], None]:
+async def follow(
+    event_log: EventLog, *, after: int, tells_quiet: bool = False
+) -> AsyncGenerator[list[Stored], None]:
     """Yield all events after ``after`` as they come; never ends; use under ``aclosing``.
 
-    Each list is contiguous with the one before. An outage of the log is waited out.
+    Each list is contiguous with the one before. An outage of the log is waited out. With
+    ``tells_quiet`` an empty list comes after each second without an event.
 
     Raises:
         LogUnavailableError: the connection was closed for good.
@@ -53,6 +56,8 @@ async def follow(event_log: EventLog, *, after: int) -> AsyncGenerator[list[Stor
             if fresh and not must_fill:
                 after = fresh[-1].sequence
                 yield fresh
+            if tells_quiet and not live:
+                yield []
 
 
 async def _next(feed: asyncio.Queue[Stored]) -> list[Stored]:

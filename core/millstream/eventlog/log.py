@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from millstream.errors import ConflictError, LogError, LogFullError, LogUnavailableError
 from millstream.eventlog.answers import Answers, receive
 from millstream.eventlog.publisher import Chain, Publisher
-from millstream.eventlog.stored import Stored, from_headers, parse_time
+from millstream.eventlog.stored import Stored, from_headers, parse_time, stored_message
 from millstream.runtime.clock import boot_seconds
 from millstream_schemas import events, subjects
 from millstream_schemas.envelope import BatchEvent
@@ -120,6 +120,12 @@ class EventLog:
         state = document["state"]
         return Head(state["first_seq"], state["last_seq"], document["created"])
 
+    async def used_share(self) -> float:
+        """Return how much of its largest size the store uses (0..1)."""
+        document = await self._stream_info({})
+        most: int = document["config"]["max_bytes"]
+        return float(document["state"]["bytes"]) / most if most > 0 else 0.0
+
     async def slice_subjects(self, batch_id: str) -> list[str]:
         """Return the subjects of all slices that have an event, as the leader knows them."""
         found: list[str] = []
@@ -200,11 +206,13 @@ class EventLog:
         if document is None:
             return None
         message = document["message"]
-        return Stored(
+        _, _, raw = base64.b64decode(message.get("hdrs", "")).partition(b"\r\n")
+        return stored_message(
             message["seq"],
             parse_time(message["time"]),
             message["subject"],
             base64.b64decode(message.get("data", "")),
+            raw,
         )
 
     async def _stream_info(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import structlog
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from millstream.errors import LogError
 from millstream.eventlog.answers import Answers
@@ -28,6 +28,8 @@ class NodeBeat(BaseModel):
     in_flight: int = 0
     started_at: datetime
     sequence: int = 0
+    note: str | None = Field(None, description="Why the node starts no call, if it does not.")
+    alarm: str = Field("", description="What a projector found wrong with the log.")
 
 
 class Nodes:

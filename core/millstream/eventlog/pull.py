@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 
 from millstream.errors import LogUnavailableError
 from millstream.eventlog.answers import Answers, delivery
-from millstream.eventlog.stored import Stored
+from millstream.eventlog.stored import Stored, stored_message
 from millstream_schemas import subjects
 
 log = structlog.get_logger()
@@ -144,7 +144,8 @@ class _Reader:
             raise _BrokenError(f"delivery {delivered} came after {self._delivered}")
         self._delivered += 1
         stored_at = _EPOCH + timedelta(microseconds=int(stamp) // 1000)
-        return Stored(int(sequence), stored_at, message.subject, message.data)
+        raw = getattr(message.headers, "raw", b"")
+        return stored_message(int(sequence), stored_at, message.subject, message.data, raw)
 
 
 async def _create(answers: Answers, after: int, name: str) -> str:

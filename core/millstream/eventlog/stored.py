@@ -1,8 +1,10 @@
 """A stored message as read from the stream, and how it becomes an event."""
 
+import base64
+import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -13,14 +15,33 @@ from millstream_schemas.events import MalformedEventError, UnknownEventError, pa
 log = structlog.get_logger()
 
 
+IMPORTED = "Millstream-Imported"
+_IMPORTED_LINE = f"{IMPORTED}: ".encode()
+_ADDED_BY_READING = b"Nats-Stream: "
+"""The first of the headers that the server puts behind a message's own when it is read directly
+or republished."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message of the event stream: ``stored_at`` is the stream's own clock (UTC)."""
+    """A message of the event stream: ``stored_at`` is the stream's own clock (UTC).
+
+    ``headers`` are the header lines as stored, without the protocol's first line and the last
+    line's end. Of an imported event both are those of the stream that it came from.
+    """
 
     sequence: int
     stored_at: datetime
     subject: str
     payload: bytes
+    headers: bytes = b""
+
+    @property
+    def time_us(self) -> int:
+        """``stored_at`` as microseconds since 1970."""
+        return (self.stored_at - _EPOCH) // _MICROSECOND
 
 
 class Decoder:
@@ -55,9 +76,46 @@ def parse_time(text: str) -> datetime:
 
 def from_headers(headers: Mapping[str, str], payload: bytes) -> Stored:
     """Return the stored message of a direct-get answer or of a republished message."""
-    return Stored(
+    return stored_message(
         int(headers["Nats-Sequence"]),
         parse_time(headers["Nats-Time-Stamp"]),
         headers["Nats-Subject"],
         payload,
+        getattr(headers, "raw", b""),
     )
+
+
+def stored_message(
+    sequence: int, stored_at: datetime, subject: str, payload: bytes, raw: bytes
+) -> Stored:
+    """Return a message whose header lines came as ``raw``, whichever way it was read."""
+    if raw:
+        raw = _own_lines(raw)
+        if _IMPORTED_LINE in raw:
+            stored_at, raw = _origin(raw, stored_at)
+    return Stored(sequence, stored_at, subject, payload, raw)
+
+
+def imported_header(stored: Stored) -> str:
+    """Return the value of the header with which an event keeps its time and its headers."""
+    return f"{stored.time_us} {base64.b64encode(stored.headers).decode()}"
+
+
+def _own_lines(raw: bytes) -> bytes:
+    if raw.startswith(_ADDED_BY_READING):
+        return b""
+    end = raw.rfind(b"\r\n" + _ADDED_BY_READING)
+    return raw[:end] if end >= 0 else raw.rstrip(b"\r\n")
+
+
+def _origin(raw: bytes, stored_at: datetime) -> tuple[datetime, bytes]:
+    """Return the time and headers that an imported event had; what nobody imported stays."""
+    for line in raw.split(b"\r\n"):
+        if line.startswith(_IMPORTED_LINE):
+            time_us, _, headers = line[len(_IMPORTED_LINE) :].partition(b" ")
+            try:
+                moment = _EPOCH + timedelta(microseconds=int(time_us))
+                return moment, base64.b64decode(headers, validate=True)
+            except (ValueError, OverflowError, binascii.Error):
+                break
+    return stored_at, raw

@@ -23,6 +23,11 @@ class Settings(BaseSettings):
     nats_url: Annotated[str, Field(min_length=1)] = Field(
         "nats://127.0.0.1:4222", description="NATS server(s), comma-separated."
     )
+    nats_user: str | None = Field(
+        None,
+        description="User that logs in at NATS; a process that has one makes no streams.",
+    )
+    nats_password_file: Path | None = Field(None, description="File with that user's password.")
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("millstream"),
         description="Where the embedded store and the read model live.",
@@ -68,6 +73,12 @@ class Settings(BaseSettings):
     )
     simulated_url: str | None = Field(None, description="Base URL of the simulated models.")
     local_url: str | None = Field(None, description="Base URL of the local model.")
+    probe_after_s: Annotated[float, Field(ge=0.05, le=60)] = Field(
+        1.5, description="Pause before the first probe of a route that fails; doubles up to 5 min."
+    )
+    unanswered_s: Annotated[float, Field(ge=0.1, le=3600)] = Field(
+        30.0, description="How long no call of a batch may be answered at all before it fails."
+    )
     stuck_after_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
         30.0, description="Least time without progress before a batch counts as stuck."
     )

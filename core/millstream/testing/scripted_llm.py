@@ -53,18 +53,19 @@ Script = Callable[[Request], Answer] | Sequence[Answer]
 
 
 class ScriptedLLM:
-    """An async context manager that serves a script on a free port of 127.0.0.1.
+    """An async context manager that serves a script on 127.0.0.1, on ``port`` or a free one.
 
     A list is played in order of arrival; its last answer repeats. A callable sees each request,
     its body included, and chooses the answer.
     """
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, *, port: int = 0) -> None:
         if not callable(script) and not script:
             raise ValueError("script: an empty list; give at least one answer")
         self.requests: list[Request] = []
         self.base_url = ""
         self._script = script
+        self._port = port
         self._changed = asyncio.Event()
         self._runner: web.ServerRunner | None = None
 
@@ -73,7 +74,7 @@ class ScriptedLLM:
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
         self._runner = runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", self._port).start()
         self.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         return self
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from millstream.domain.batch import BatchState
 from millstream.domain.decide import Stamp
+from millstream.errors import LogUnavailableError
 from millstream.eventlog.aggregate import Executed, execute, load_batch
 from millstream.eventlog.stored import decode
 from millstream.runtime.clock import boot_seconds, new_id, utc_now
@@ -99,19 +100,22 @@ class Site:
     async def reach(
         self, batch_id: str, is_reached: Callable[[BatchState], bool], bound_s: float = 30.0
     ) -> BatchState:
-        """Return the batch's first state that fulfils the condition.
+        """Return the batch's first state that fulfils the condition; a silent log is asked again.
 
         Raises:
             AssertionError: none did within ``bound_s`` seconds.
         """
         deadline = boot_seconds() + bound_s
-        while not is_reached(state := await self.state(batch_id)):
-            if boot_seconds() > deadline:
-                raise AssertionError(
-                    f"not within {bound_s:g} s: {state.phase} {state.counts} {state.last_error}"
-                )
+        state = BatchState(batch_id)
+        while boot_seconds() < deadline:
+            with contextlib.suppress(LogUnavailableError):
+                state = await self.state(batch_id)
+                if is_reached(state):
+                    return state
             await asyncio.sleep(POLL_S)
-        return state
+        raise AssertionError(
+            f"not within {bound_s:g} s: {state.phase} {state.counts} {state.last_error}"
+        )
 
     async def ended(self, batch_id: str, bound_s: float = 30.0) -> BatchState:
         """Return the final state of a batch."""

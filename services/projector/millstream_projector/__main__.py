@@ -2,22 +2,31 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
 from millstream.errors import LogError
+from millstream.eventlog.checkpoints import FILE as CHECKPOINT_FILE
+from millstream.eventlog.checkpoints import CheckpointFile, CheckpointLog
 from millstream.eventlog.connection import connected
+from millstream.eventlog.follow import follow
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import NodeBeat, Nodes, keep_beating
+from millstream.eventlog.pull import pull
+from millstream.eventlog.stored import Stored
 from millstream.eventlog.topology import ensure_topology
 from millstream.runtime.clock import boot_seconds, utc_now
 from millstream.runtime.lifecycle import start_service
 from millstream.runtime.settings import Settings
 from millstream_projector.answers import Answerer, Readers
+from millstream_projector.auditing import Auditor
 from millstream_projector.opening import open_store
 from millstream_projector.progress import Progress
 from millstream_projector.projection import Projection, project
+from millstream_projector.rebuilding import Rebuilder
+from millstream_projector.sealer import Sealer
 from millstream_projector.store import Store, StoreError
 from millstream_projector.watchdog import Watchdog
 
@@ -37,21 +46,42 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     async with connected(settings, "projector") as connection:
         await ensure_topology(connection, settings)
         event_log = EventLog(connection)
-        head = await event_log.head()
-        loop = asyncio.get_running_loop()
+        rebuilder = Rebuilder(settings, node=settings.node, address=connection.new_inbox())
+        await asyncio.to_thread(rebuilder.clear)
         with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
-            store = await loop.run_in_executor(
-                writer,
-                lambda: open_store(settings.data_dir, stream=head.created, last_sequence=head.last),
-            )
-            log.info("projector.started", checkpoint=store.checkpoint, head=head.last)
-            try:
-                projection = await loop.run_in_executor(writer, Projection, store)
-                progress = Progress(store.checkpoint, now_s=boot_seconds())
-                service = _Service(settings, event_log, head.created, projection, progress)
-                await service.run(store, writer, stop)
-            finally:
-                await loop.run_in_executor(writer, store.close)
+            await _serve(settings, event_log, rebuilder, writer, stop)
+            while rebuilder.is_ready.is_set() and not stop.is_set():
+                await asyncio.to_thread(rebuilder.swap)
+                await _serve(settings, event_log, rebuilder, writer, stop)
+
+
+async def _serve(
+    settings: Settings,
+    event_log: EventLog,
+    rebuilder: Rebuilder,
+    writer: ThreadPoolExecutor,
+    stop: asyncio.Event,
+) -> None:
+    """Project into the file that is there until ``stop``, or until another waits to be swapped in.
+
+    Raises as ``main``.
+    """
+    head = await event_log.head()
+    loop = asyncio.get_running_loop()
+    store = await loop.run_in_executor(
+        writer,
+        lambda: open_store(settings.data_dir, stream=head.created, last_sequence=head.last),
+    )
+    log.info("projector.started", checkpoint=store.checkpoint, head=head.last)
+    try:
+        projection = await loop.run_in_executor(writer, Projection, store)
+        progress = Progress(store.checkpoint, now_s=boot_seconds())
+        service = _Service(
+            settings, event_log, head.created, projection, progress, rebuilder=rebuilder
+        )
+        await service.run(store, writer, stop)
+    finally:
+        await loop.run_in_executor(writer, store.close)
 
 
 class _Service:
@@ -64,20 +94,32 @@ class _Service:
         stream: str,
         projection: Projection,
         progress: Progress,
+        *,
+        rebuilder: Rebuilder,
     ) -> None:
         self._settings = settings
         self._event_log = event_log
         self._stream = stream
         self._projection = projection
         self._progress = progress
+        self._rebuilder = rebuilder
         self._nodes = Nodes(event_log.answers)
+        self._sealer = Sealer(
+            projection,
+            CheckpointLog(event_log.answers),
+            CheckpointFile(settings.data_dir / CHECKPOINT_FILE),
+            stream=stream,
+            node=settings.node,
+        )
         self._started_at = utc_now()
 
     async def run(self, store: Store, writer: ThreadPoolExecutor, stop: asyncio.Event) -> None:
-        """Run all parts until ``stop``."""
-        connection = self._event_log.connection
+        """Run all parts until ``stop``, or until a rebuild is done."""
         readers = Readers(store)
-        answerer = Answerer(connection, readers, self._progress)
+        auditor = Auditor(
+            store, self._progress, self._sealer, self._rebuilder, node=self._settings.node
+        )
+        answerer = Answerer(self._event_log.connection, readers, self._progress, auditor)
         watchdog = Watchdog(
             self._projection,
             self._progress,
@@ -86,14 +128,29 @@ class _Service:
             node=self._settings.node,
             floor_s=self._settings.stuck_after_s,
         )
+        ending = asyncio.Event()
         try:
             async with answerer.serving(), asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow_head(stop))
-                tasks.create_task(watchdog.watch(stop))
-                tasks.create_task(keep_beating(self._nodes, stop, self._beat))
-                await project(connection, self._projection, self._progress, writer, stop)
+                tasks.create_task(self._rebuilder.serve(stop, ending))
+                tasks.create_task(self._follow_head(ending))
+                tasks.create_task(watchdog.watch(ending))
+                tasks.create_task(self._sealer.watch(ending))
+                tasks.create_task(keep_beating(self._nodes, ending, self._beat))
+                await project(self._feed(), self._projection, self._progress, writer, ending)
         finally:
+            auditor.close()
             readers.close()
+
+    def _feed(self) -> AsyncGenerator[list[Stored], None]:
+        """Give what follows the checkpoint: by a consumer where this process may make one.
+
+        A NATS user that may make consumers may have any event delivered to any subject, so the
+        projector's may not; without a consumer a long history takes half as long again to read.
+        """
+        after = self._progress.checkpoint
+        if self._settings.nats_user:
+            return follow(self._event_log, after=after, tells_quiet=True)
+        return pull(self._event_log.connection, after=after, name="projector")
 
     async def _follow_head(self, stop: asyncio.Event) -> None:
         """Keep in mind where the log ends.
@@ -113,6 +170,7 @@ class _Service:
                         " start the projector again to follow it"
                     )
                 self._progress.saw_head(head.last, boot_seconds())
+                self._sealer.log_ends(head.last)
             try:
                 async with asyncio.timeout(HEAD_INTERVAL_S):
                     await stop.wait()
@@ -125,6 +183,7 @@ class _Service:
             service="projector",
             started_at=self._started_at,
             sequence=self._progress.checkpoint,
+            alarm=self._sealer.alarm.words if self._sealer.alarm else "",
         )
 
 

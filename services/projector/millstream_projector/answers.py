@@ -18,11 +18,12 @@ from pydantic import ValidationError
 from millstream.errors import LogError
 from millstream.eventlog.log import EventLog
 from millstream_projector import queries
+from millstream_projector.auditing import Auditor
 from millstream_projector.changes import as_json
 from millstream_projector.paging import RefusedError, no_such_batch
 from millstream_projector.progress import Progress
 from millstream_projector.store import Store
-from millstream_schemas import subjects, views
+from millstream_schemas import audit, subjects, views
 from millstream_schemas.envelope import Contract
 
 log = structlog.get_logger()
@@ -78,9 +79,12 @@ class Readers:
 class Answerer:
     """Takes requests, waits until the projection is far enough, and replies."""
 
-    def __init__(self, connection: Client, readers: Readers, progress: Progress) -> None:
-        """Serve over ``connection`` what ``readers`` find."""
+    def __init__(
+        self, connection: Client, readers: Readers, progress: Progress, auditor: Auditor
+    ) -> None:
+        """Serve over ``connection`` what ``readers`` and ``auditor`` find."""
         self._connection = connection
+        self._auditor = auditor
         self._readers = readers
         self._progress = progress
         self._event_log = EventLog(connection)
@@ -102,17 +106,23 @@ class Answerer:
                 self._in_hand += 1
                 tasks.create_task(self._handle(message))
 
-            subscription = await self._connection.subscribe(
-                subjects.query("*"), queue=subjects.QUERY_GROUP, cb=take
-            )
+            subscriptions = [
+                await self._connection.subscribe(
+                    subjects.query("*"), queue=subjects.QUERY_GROUP, cb=take
+                ),
+                # What must be asked of this projector and no other.
+                await self._connection.subscribe(f"{self._auditor.address}.*", cb=take),
+            ]
             try:
                 yield
             finally:
                 self._readers.interrupt()
-                try:
-                    await subscription.unsubscribe()
-                except NatsError as error:  # the connection is gone, and the interest with it
-                    log.info("queries.unsubscribe_failed", reason=str(error))
+                self._auditor.interrupt()
+                for subscription in subscriptions:
+                    try:
+                        await subscription.unsubscribe()
+                    except NatsError as error:  # the connection is gone, and the interest with it
+                        log.info("queries.unsubscribe_failed", reason=str(error))
 
     async def _handle(self, message: Msg) -> None:
         try:
@@ -126,11 +136,12 @@ class Answerer:
             self._in_hand -= 1
 
     async def _answer(self, message: Msg) -> bytes:
-        name = message.subject.removeprefix(subjects.query(""))
-        if name not in views.QUERIES:
-            known = ", ".join(sorted(views.QUERIES))
-            raise RefusedError("invalid", f"query={name[:80]!r} is not known; ask one of: {known}")
-        request = _parse(views.QUERIES[name][0], message.data)
+        name = message.subject.rpartition(".")[2]
+        known = views.QUERIES | audit.QUERIES
+        if name not in known:
+            names = ", ".join(sorted(known))
+            raise RefusedError("invalid", f"query={name[:80]!r} is not known; ask one of: {names}")
+        request = _parse(known[name][0], message.data)
         sequence = getattr(request, "min_sequence", 0)
         if not await self._progress.wait_for(sequence, WAIT_MOST_S):
             raise RefusedError(
@@ -138,6 +149,8 @@ class Answerer:
                 f"min_sequence={sequence} is not folded yet: this projector is at"
                 f" {self._progress.checkpoint}; ask again in a second",
             )
+        if name in audit.QUERIES:
+            return await self._auditor.answer(request)
         most_bytes = self._connection.max_payload - ENVELOPE_BYTES
         if isinstance(request, views.EventsQuery):
             return await self._events(request, most_bytes)

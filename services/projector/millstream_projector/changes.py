@@ -10,6 +10,7 @@ import orjson
 from millstream.domain.batch import BatchState
 from millstream.domain.recorded import Recorded
 from millstream.domain.view import batch_view
+from millstream.eventlog.chain import GENESIS
 from millstream.eventlog.stored import Stored
 from millstream_projector.heads import Head, Known
 from millstream_schemas import slices
@@ -27,9 +28,14 @@ _KINDS: dict[type[slices.AttemptEvent], str] = {
 
 @dataclass(slots=True)
 class Changes:
-    """Rows to insert, batches to replace, and the checkpoint that they lead to."""
+    """Rows to insert, batches to replace, and the checkpoint that they lead to.
+
+    ``root`` is the hash chain's at the checkpoint, over ``chained`` events.
+    """
 
     checkpoint: int
+    root: bytes = GENESIS
+    chained: int = 0
     batches: dict[str, Row] = field(default_factory=dict)
     samples: list[Row] = field(default_factory=list)
     attempts: list[Row] = field(default_factory=list)

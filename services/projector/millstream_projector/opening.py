@@ -6,10 +6,11 @@ import duckdb
 import structlog
 
 from millstream.errors import MillstreamError
+from millstream.eventlog.chain import GENESIS
 from millstream_projector import tables
 from millstream_projector.changes import as_json
 from millstream_projector.restoring import load_live
-from millstream_projector.store import Store, StoreError, wal_file
+from millstream_projector.store import NO_PROGRESS_BAR, Store, StoreError, wal_file
 
 log = structlog.get_logger()
 
@@ -91,7 +92,13 @@ def _create(path: Path, memory_limit: str, stream: str) -> Store:
     try:
         for table in tables.TABLES:
             connection.execute(table.create)
-        first = {"seq": 0, "stream": stream, "schema_version": tables.SCHEMA_VERSION}
+        first = {
+            "seq": 0,
+            "stream": stream,
+            "schema_version": tables.SCHEMA_VERSION,
+            "root": GENESIS.hex(),
+            "chained": 0,
+        }
         connection.execute(tables.CHECKPOINT.insert, [[as_json(first)]])
         # DDL is moved into the file at once: replaying it from the log has had bugs.
         connection.execute("CHECKPOINT")
@@ -118,6 +125,7 @@ def _connect(path: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
         connection.execute(f"ATTACH '{where}' AS views (ROW_GROUP_SIZE {ROW_GROUP_SIZE})")
         connection.execute("USE views")
         connection.execute("SET enable_external_access = false")
+        connection.execute(NO_PROGRESS_BAR)
     except duckdb.Error as error:
         connection.close()
         if "lock on file" in str(error) or "already attached" in str(error):

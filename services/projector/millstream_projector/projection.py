@@ -2,18 +2,17 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import structlog
-from nats.aio.client import Client
 from rpds import HashTrieMap
 
 from millstream.domain.batch import BatchState, apply
 from millstream.domain.stuck import moved_at
-from millstream.eventlog.pull import pull
+from millstream.eventlog.chain import ChainState, RecentRoots
 from millstream.eventlog.stored import Decoder, Stored
 from millstream.runtime.clock import boot_seconds
 from millstream_projector.changes import Changes
@@ -31,11 +30,15 @@ LATENCIES = 50
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The live batches as of a checkpoint, and each model's usual latency: never changed."""
+    """The live batches as of a checkpoint, and each model's usual latency: never changed.
+
+    ``chain`` is the hash chain at the checkpoint.
+    """
 
     checkpoint: int = 0
     live: "HashTrieMap[str, Known]" = field(default_factory=HashTrieMap)
     latency_p95_s: "HashTrieMap[str, float]" = field(default_factory=HashTrieMap)
+    chain: ChainState = field(default_factory=ChainState)
 
 
 class Projection:
@@ -44,9 +47,13 @@ class Projection:
     ``snapshot`` may be read from any thread: it is replaced as a whole, after each commit.
     """
 
-    def __init__(self, store: Store) -> None:
-        """Go on where the store's checkpoint stands."""
+    def __init__(self, store: Store, *, is_chained: bool = True) -> None:
+        """Go on where the store's checkpoint stands.
+
+        ``is_chained`` is false for a fold of a part of the log, which has no hash chain.
+        """
         self._store = store
+        self._is_chained = is_chained
         self._latencies = {
             model: deque(found, LATENCIES)
             for model, found in store.recent_latencies(LATENCIES).items()
@@ -56,7 +63,9 @@ class Projection:
             store.checkpoint,
             HashTrieMap({found.state.batch_id: found for found in store.load_live()}),
             HashTrieMap({model: _p95_s(found) for model, found in self._latencies.items()}),
+            store.load_chain(),
         )
+        self.roots = RecentRoots()
 
     def advance(self, stored: Sequence[Stored]) -> int:
         """Fold what lies beyond the checkpoint, in one transaction; return the new checkpoint.
@@ -69,12 +78,16 @@ class Projection:
         news = [item for item in stored if item.sequence > self._store.checkpoint]
         if not news:
             return self._store.checkpoint
-        step = _Step(self._store, self.snapshot, Changes(news[-1].sequence))
+        chain = ChainState(news[-1].sequence)
+        if self._is_chained:
+            chain = self.roots.extend(self.snapshot.chain, news)
+        changes = Changes(chain.sequence, chain.root, chain.events)
+        step = _Step(self._store, self.snapshot, changes)
         for item in news:
             step.take(item, self.decode)
         step.settle()
-        self._store.write(step.changes)
-        self.snapshot = self._next(step)
+        self._store.write(changes)
+        self.snapshot = self._next(step, chain)
         self._store.tidy(idle=False)
         return self._store.checkpoint
 
@@ -82,7 +95,7 @@ class Projection:
         """Use a quiet moment to move DuckDB's write-ahead log into the file."""
         self._store.tidy(idle=True)
 
-    def _next(self, step: "_Step") -> Snapshot:
+    def _next(self, step: "_Step", chain: ChainState) -> Snapshot:
         live = self.snapshot.live
         for batch_id, found in step.batches.items():
             if found.state.is_live:
@@ -94,7 +107,7 @@ class Projection:
             recent = self._latencies.setdefault(model, deque(maxlen=LATENCIES))
             recent.extend(latencies)
             p95 = p95.insert(model, _p95_s(recent))
-        return Snapshot(step.changes.checkpoint, live, p95)
+        return Snapshot(chain.sequence, live, p95, chain)
 
 
 class _Step:
@@ -148,7 +161,7 @@ def _p95_s(latencies_ms: Sequence[float]) -> float:
 
 
 async def project(
-    connection: Client,
+    feed: AsyncGenerator[list[Stored], None],
     projection: Projection,
     progress: Progress,
     writer: Executor,
@@ -156,6 +169,7 @@ async def project(
 ) -> None:
     """Keep the read model at the end of the log until ``stop``.
 
+    ``feed`` yields what follows the checkpoint, and an empty list in each quiet second.
     The first event after a quiet time is stored at once; then at most one commit in 50 ms, so
     that a busy log costs few transactions and a quiet one no waiting.
 
@@ -163,7 +177,7 @@ async def project(
         StoreError: the read model takes no rows; nothing is lost, a restart reads them again.
     """
     loop = asyncio.get_running_loop()
-    async with aclosing(pull(connection, after=progress.checkpoint, name="projector")) as feed:
+    async with aclosing(feed):
         async for stored in feed:
             if stop.is_set():
                 return

@@ -12,6 +12,7 @@ import duckdb
 import structlog
 
 from millstream.errors import MillstreamError
+from millstream.eventlog.chain import ChainState
 from millstream_projector import tables
 from millstream_projector.changes import Changes, Row, as_json
 from millstream_projector.heads import Known
@@ -19,6 +20,8 @@ from millstream_projector.restoring import load_batch, load_live
 
 log = structlog.get_logger()
 
+NO_PROGRESS_BAR = "SET SESSION enable_progress_bar = false"
+"""DuckDB writes one to stdout when a statement takes two seconds."""
 IDLE_CHECKPOINT_BYTES = 64 * 2**20
 FORCED_CHECKPOINT_BYTES = 256 * 2**20
 
@@ -60,7 +63,8 @@ class Store:
 
     def _write(self, changes: Changes) -> None:
         moved = self._connection.execute(
-            "UPDATE checkpoint SET seq = ? WHERE seq = ?", [changes.checkpoint, self.checkpoint]
+            "UPDATE checkpoint SET seq = ?, root = ?, chained = ? WHERE seq = ?",
+            [changes.checkpoint, changes.root.hex(), changes.chained, self.checkpoint],
         ).fetchone()
         if moved != (1,):
             raise StoreError(f"{self.path} is not at checkpoint {self.checkpoint}")
@@ -81,6 +85,13 @@ class Store:
     def _insert(self, table: tables.Table, rows: Sequence[Row]) -> None:
         if rows:
             self._connection.execute(table.insert, [[as_json(row) for row in rows]])
+
+    def load_chain(self) -> ChainState:
+        """Return the hash chain as of the checkpoint; raises as ``load``."""
+        with self._reading():
+            rows = self._connection.execute("SELECT seq, root, chained FROM checkpoint").fetchall()
+        sequence, root, events = rows[0]
+        return ChainState(sequence, bytes.fromhex(root), events)
 
     def load(self, batch_id: str) -> Known | None:
         """Return the fold of one batch as of the checkpoint, None for one nobody has heard of.
@@ -148,7 +159,21 @@ class Store:
         """Return a connection of its own for one reading thread."""
         cursor = self._connection.cursor()
         cursor.execute("USE views")
+        cursor.execute(NO_PROGRESS_BAR)
         return cursor
+
+    def finish(self) -> None:
+        """Close the file with all of it in one piece, so that it can be moved.
+
+        Raises:
+            StoreError: the write-ahead log can't be moved into the file.
+        """
+        try:
+            self._connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise StoreError(f"{self.path} can't be finished: {error}") from error
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the file; readers must have ended."""

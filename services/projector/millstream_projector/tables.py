@@ -7,7 +7,7 @@ own minima and maxima per row group find a batch.
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 3
 """Raise it with any change below: a file of another version is rebuilt from the log."""
 
 
@@ -117,7 +117,7 @@ ATTEMPTS = Table(
 late or twice (``kind`` is the event's name, or ``uncounted``)."""
 
 EVENTS = Table("events", {**_PLACE, "subject": _TEXT, "type": _TEXT, "payload": _TEXT})
-"""Control events, notes, claims and closings as they were stored."""
+"""Control events, notes, claims, releases, trials and closings as they were stored."""
 
 SLICE_STATES = Table(
     "slice_states",
@@ -138,8 +138,11 @@ CHECKPOINT = Table(
         "seq": "BIGINT NOT NULL",
         "stream": "VARCHAR NOT NULL",
         "schema_version": "INTEGER NOT NULL",
+        "root": "VARCHAR NOT NULL",
+        "chained": "BIGINT NOT NULL",
     },
 )
-"""One row: everything up to ``seq`` of the stream created at ``stream`` is folded."""
+"""One row: everything up to ``seq`` of the stream created at ``stream`` is folded; ``root`` is the
+hash chain's there, over ``chained`` events."""
 
 TABLES = (BATCHES, SAMPLES, ATTEMPTS, EVENTS, SLICE_STATES, CHECKPOINT)

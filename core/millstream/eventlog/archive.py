@@ -1,0 +1,184 @@
+"""Export and import: the raw events as JSON lines, with a manifest that they must add up to.
+
+An imported event keeps its sequence; a header of ours carries its time and its own headers, and
+every reader unwraps it. So the tables and the hash chain of a system that a log was imported into
+are those of the system that it came from.
+"""
+
+import base64
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+from pydantic import ValidationError
+
+from millstream.errors import UsageError
+from millstream.eventlog.chain import ChainState, extend
+from millstream.eventlog.log import EventLog
+from millstream.eventlog.stored import Stored
+from millstream.eventlog.whole import read_range
+from millstream.runtime.clock import utc_now
+from millstream_schemas import subjects
+from millstream_schemas.audit import ExportedEvent, ExportManifest
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def export_lines(
+    event_log: EventLog, *, batch_id: str | None = None
+) -> AsyncGenerator[bytes, None]:
+    """Yield the lines of an export of the log as it is now, its manifest last.
+
+    Each piece holds whole lines. Use under ``aclosing``.
+
+    Raises:
+        LogUnavailableError: the log does not answer.
+    """
+    head = await event_log.head()
+    chain, first = ChainState(), 0
+    if batch_id is None:
+        feed = read_range(event_log, after=0, until=head.last, name="export")
+    else:
+        feed = event_log.history(subjects.all_of_batch(batch_id), until=head.last)
+    async with contextlib.aclosing(feed):
+        async for chunk in feed:
+            first = first or chunk[0].sequence
+            chain = extend(chain, chunk)
+            yield b"".join(map(export_line, chunk))
+    manifest = ExportManifest(
+        stream=head.created,
+        batch_id=batch_id,
+        count=chain.events,
+        first_sequence=first,
+        last_sequence=chain.sequence if batch_id else head.last,
+        root=chain.root.hex(),
+        exported_at=utc_now(),
+    )
+    yield manifest.model_dump_json().encode() + b"\n"
+
+
+async def export_file(
+    event_log: EventLog, path: Path, *, batch_id: str | None = None
+) -> ExportManifest:
+    """Write an export; the file appears once it is whole. Return its manifest.
+
+    Raises:
+        LogUnavailableError: the log does not answer.
+        UsageError: the file can't be written.
+    """
+    draft = path.with_name(f"{path.name}.part")
+    line = b""
+    try:
+        with draft.open("wb") as out:
+            lines = export_lines(event_log, batch_id=batch_id)
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    out.write(line)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"FILE={path} can't be written ({error.strerror}); name another place",
+            field="FILE",
+            value=str(path),
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return ExportManifest.model_validate_json(line)
+
+
+def read_export(path: Path) -> Iterator[Stored | ExportManifest]:
+    """Yield the events of an export and then its manifest, each line checked by itself.
+
+    Raises:
+        UsageError: a line is not an export's, or the file ends before its manifest.
+    """
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                found = _parse(line, path, number)
+                is_end = isinstance(found, ExportManifest)
+                if is_end and next(lines, None) is not None:
+                    raise bad_export(path, f"line {number + 1} follows the manifest")
+                yield found
+                if is_end:
+                    return
+    except OSError as error:
+        raise bad_export(path, f"it can't be read ({error.strerror})") from error
+    raise bad_export(path, "it ends before its manifest, so a part is missing")
+
+
+def check_export(path: Path) -> ExportManifest:
+    """Return the manifest of an export whose lines add up to it.
+
+    Raises:
+        UsageError: they don't; the message says what differs.
+    """
+    chain, first, last = ChainState(), 0, 0
+    for found in read_export(path):
+        if isinstance(found, Stored):
+            if found.sequence <= last:
+                raise bad_export(path, f"sequence {found.sequence} comes after {last}")
+            first, last = first or found.sequence, found.sequence
+            chain = extend(chain, (found,))
+            continue
+        if (chain.events, first) != (found.count, found.first_sequence):
+            raise bad_export(
+                path,
+                f"it holds {chain.events} events from {first} on, but its manifest tells of"
+                f" {found.count} from {found.first_sequence} on",
+            )
+        if chain.root.hex() != found.root:
+            raise bad_export(
+                path,
+                f"its events have the root {chain.root.hex()}, but its manifest says"
+                f" {found.root}: an event was changed or moved",
+            )
+        return found
+    raise bad_export(path, "it has no manifest")
+
+
+def export_line(stored: Stored) -> bytes:
+    """Return an event as a line of an export."""
+    document: dict[str, object] = {
+        "sequence": stored.sequence,
+        "time_us": stored.time_us,
+        "subject": stored.subject,
+        "headers": base64.b64encode(stored.headers).decode(),
+    }
+    try:
+        document["payload"] = stored.payload.decode()
+    except UnicodeDecodeError:
+        document["payload"] = base64.b64encode(stored.payload).decode()
+        document["is_base64"] = True
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _parse(line: bytes, path: Path, number: int) -> Stored | ExportManifest:
+    try:
+        if b'"millstream.export.v1"' in line[:200] and line.startswith(b'{"kind"'):
+            return ExportManifest.model_validate_json(line)
+        event = ExportedEvent.model_validate_json(line)
+        payload = event.payload.encode()
+        if event.is_base64:
+            payload = base64.b64decode(payload, validate=True)
+        headers = base64.b64decode(event.headers, validate=True)
+        moment = _EPOCH + timedelta(microseconds=event.time_us)
+    except (ValidationError, ValueError, OverflowError) as error:
+        words = str(error).splitlines()[0]
+        raise bad_export(path, f"line {number} is no line of an export ({words})") from error
+    return Stored(event.sequence, moment, event.subject, payload, headers)
+
+
+def bad_export(path: Path, words: str) -> UsageError:
+    """Return the refusal of a file that is no sound export."""
+    return UsageError(
+        f"FILE={path} can't be imported: {words}; give a whole export as `millstream audit export`"
+        " wrote it",
+        field="FILE",
+        value=str(path),
+    )
