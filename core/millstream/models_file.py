@@ -9,6 +9,9 @@ api_base = "http://10.0.0.5:8000/v1" # optional
 api_key_env = "MY_KEY"               # optional: the variable, never the key itself
 input_usd_per_million = 0.15         # optional, with output_usd_per_million
 output_usd_per_million = 0.60
+rpm = 600                            # optional limits, shared by all generators: requests
+tpm = 200000                         # and tokens per minute,
+max_concurrency = 32                 # and calls in flight
 """
 
 import tomllib
@@ -87,7 +90,9 @@ def _route(path: Path, where: str, entry: Any) -> Route:
     fields.setdefault("model", name)
     fields["provider"] = provider
     if "api_base" not in fields and "api_key_env" not in fields:
-        fields["api_key_env"] = PROVIDER_KEYS.get(provider)
+        # The key of the company that is called, whatever the route is labelled.
+        called = name.partition("/")[0]
+        fields["api_key_env"] = PROVIDER_KEYS.get(called, PROVIDER_KEYS.get(provider))
     try:
         return Route.model_validate(fields)
     except ValidationError as error:

@@ -38,7 +38,7 @@ async def claimed(event_log: EventLog, node: str = "a") -> SliceWriter:
     """Return a writer that has just claimed the slice."""
     made = a_writer(event_log)
     await made.load()
-    await made.record(steps.claimed(node, None))
+    await made.record(steps.claimed(node))
     return made
 
 
@@ -138,7 +138,7 @@ async def test_a_writer_that_lost_may_load_and_claim_again(running: RunningLog) 
     with pytest.raises(LeaseLostError):
         await old.record(outcome(1))
     await old.load()
-    await old.record(steps.claimed("a", "b"))
+    await old.record(steps.claimed("a", rescue_of="b"))
     await old.record(outcome(2))
     assert (old.state.epoch, await slots(running)) == (3, [2])
 

@@ -124,7 +124,15 @@ def test_status_first_class_second(error: Exception, category: ErrorCategory) ->
         ({"retry-after": "inf"}, RETRY_AFTER_MOST_S),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "-1"}, None),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        (
+            {
+                "retry-after": "Wed, 21 Oct 2026 07:28:20 GMT",
+                "date": "Wed, 21 Oct 2026 07:28:00 GMT",
+            },
+            20.0,
+        ),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "Wed, 99 Oct 2026"}, None),
         ({"retry-after": ""}, None),
         ({}, None),
         (None, None),

@@ -110,6 +110,9 @@ def test_a_models_file_adds_models_and_replaces_built_in_ones(tmp_path: Path) ->
         [[models.routes]]
         litellm_model = "openai/house"
         api_base = "http://10.0.0.5:8000/v1"
+        rpm = 600
+        tpm = 200_000
+        max_concurrency = 32
         input_usd_per_million = 0.15
         output_usd_per_million = 0.6
 
@@ -125,6 +128,8 @@ def test_a_models_file_adds_models_and_replaces_built_in_ones(tmp_path: Path) ->
     assert house.routes[0].price is not None
     assert house.routes[0].price.cost_nano_usd(1_000_000, 1_000_000) == 750_000_000
     assert house.routes[0].api_key_env is None
+    limits = (house.routes[0].rpm, house.routes[0].tpm, house.routes[0].max_concurrency)
+    assert limits == (600, 200_000, 32)
     assert len(models.find("gpt-oss-120b").routes) == 1
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream_generator.completion import CallFailedError
+from millstream_generator.completion import CallFailedError, Link
 from millstream_generator.policy import (
     ATTEMPTS_MOST,
     BACKOFF_MOST_S,
-    THROTTLE_MOST_S,
+    LOSSES_MOST,
     Retry,
     Verdict,
     after_failure,
@@ -20,22 +20,60 @@ from millstream_generator.policy import (
 from millstream_schemas.errors import ErrorCategory
 
 CATEGORIES: tuple[ErrorCategory, ...] = get_args(ErrorCategory)
-COUNTED = [category for category in CATEGORIES if category != "rate_limit"]
+COUNTED: list[ErrorCategory] = [
+    "timeout",
+    "invalid_request",
+    "content_filter",
+    "server",
+    "validation",
+]
+OUTAGES: list[ErrorCategory] = ["server", "timeout"]
 
 
 def failure(
-    category: ErrorCategory, *, status: int | None = None, retry_after_s: float | None = None
+    category: ErrorCategory,
+    *,
+    status: int | None = None,
+    retry_after_s: float | None = None,
+    link: Link | None = None,
 ) -> CallFailedError:
-    return CallFailedError(category, "no answer", status_code=status, retry_after_s=retry_after_s)
+    return CallFailedError(
+        category, "no answer", status_code=status, retry_after_s=retry_after_s, link=link
+    )
 
 
-def after(error: CallFailedError, used: int, *, most: int = 20, throttled_s: float = 0.0) -> object:
-    return after_failure(error, used, most, throttled_s, random.Random(1))
+def after(error: CallFailedError, used: int, *, most: int = 20) -> object:
+    return after_failure(error, used, most, random.Random(1))
 
 
-def test_every_category_has_a_bound_and_only_a_rate_limit_uses_no_attempt() -> None:
+def test_every_category_has_a_bound_and_only_limits_and_refused_keys_use_no_attempt() -> None:
     assert set(ATTEMPTS_MOST) == set(CATEGORIES)
-    assert [category for category in CATEGORIES if not uses_attempt(category)] == ["rate_limit"]
+    assert [category for category in CATEGORIES if uses_attempt(failure(category))] == [
+        category for category in CATEGORIES if category in COUNTED
+    ]
+
+
+@pytest.mark.parametrize("category", OUTAGES)
+def test_what_befalls_every_call_of_a_route_costs_a_slot_no_attempt(
+    category: ErrorCategory,
+) -> None:
+    error = failure(category)
+    assert not uses_attempt(error, is_open=True)
+    assert not uses_attempt(error, was_answered=False)
+    assert uses_attempt(error)
+
+
+@pytest.mark.parametrize("category", ["validation", "content_filter", "invalid_request"])
+def test_an_open_circuit_excuses_no_answer_of_the_model(category: ErrorCategory) -> None:
+    assert uses_attempt(failure(category), is_open=True, was_answered=False)
+
+
+def test_some_broken_connections_cost_nothing_and_the_next_ones_may_be_the_slots_own_doing() -> (
+    None
+):
+    lost = failure("server", link="lost")
+    costs = [uses_attempt(lost, losses=losses) for losses in range(LOSSES_MOST + 2)]
+    assert costs == [False] * LOSSES_MOST + [True] * 2
 
 
 @pytest.mark.parametrize("category", COUNTED)
@@ -59,79 +97,95 @@ def test_a_refused_answer_is_asked_for_again_at_once(category: ErrorCategory) ->
 
 @given(used=st.integers(1, 4), seed=st.integers(0, 1000))
 def test_the_back_off_is_jittered_and_doubles_up_to_its_bound(used: int, seed: int) -> None:
-    retry = after_failure(failure("server"), used, 20, 0.0, random.Random(seed))
+    retry = after_failure(failure("server"), used, 20, random.Random(seed))
     assert retry is not None
     assert 0.1 <= retry.delay_s <= min(BACKOFF_MOST_S, 2 ** (used - 1))
 
 
 def test_a_server_that_says_when_to_come_back_is_believed() -> None:
     assert after(failure("server", status=503, retry_after_s=7.0), 1) == Retry(7.0)
-    retry = after(failure("rate_limit", status=429, retry_after_s=7.0), 1)
-    assert isinstance(retry, Retry)
-    assert 7.0 <= retry.delay_s <= 8.0
 
 
-@given(st.lists(st.none() | st.floats(0, 600), min_size=700, max_size=700), st.integers(0, 1000))
-def test_a_slot_waits_for_rate_limits_for_ten_minutes_in_all(
-    asked: list[float | None], seed: int
-) -> None:
-    chance = random.Random(seed)
-    throttled_s = 0.0
-    for retry_after_s in asked:
-        error = failure("rate_limit", status=429, retry_after_s=retry_after_s)
-        retry = after_failure(error, 0, 1, throttled_s, chance)
-        if retry is None:
-            break
-        assert retry.delay_s > 0
-        throttled_s += retry.delay_s
-    assert throttled_s <= THROTTLE_MOST_S + 1e-6
-    assert after_failure(failure("rate_limit"), 0, 1, THROTTLE_MOST_S, chance) is None
+def verdict_on(*errors: CallFailedError, routes: int = 1, answered: bool = False) -> Verdict:
+    verdict = Verdict(routes)
+    if answered:
+        verdict.note_success()
+    for number, error in enumerate(errors):
+        verdict.note_failure(error, float(number))
+    return verdict
 
 
-def test_a_limit_without_a_time_is_asked_about_ever_more_seldom() -> None:
-    waits, throttled_s, chance = [], 0.0, random.Random(7)
-    while (retry := after_failure(failure("rate_limit"), 0, 3, throttled_s, chance)) is not None:
-        waits.append(retry.delay_s)
-        throttled_s += retry.delay_s
-    assert waits[0] <= 2.0
-    assert max(waits) <= BACKOFF_MOST_S + 1.0
-    assert len(waits) < 40
+def is_over(verdict: Verdict, now: float = 0.0) -> bool:
+    return verdict.hopeless(now, unanswered_s=30.0) is not None
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
 def test_a_first_answer_that_refuses_the_key_or_the_model_ends_the_batch(status: int) -> None:
     category: ErrorCategory = "invalid_request" if status == 404 else "auth"
-    assert Verdict().is_fatal(failure(category, status=status))
+    error = failure(category, status=status)
+    assert verdict_on(error).hopeless(0.0, 30.0) == (0, error)
 
 
 def test_once_a_call_was_answered_one_refusal_ends_nothing_but_three_of_the_key_do() -> None:
-    verdict = Verdict()
-    verdict.note_success()
-    assert not verdict.is_fatal(failure("invalid_request", status=404))
-    refused = [verdict.is_fatal(failure("auth", status=401)) for _ in range(3)]
-    assert refused == [False, False, True]
+    assert not is_over(verdict_on(failure("invalid_request", status=404), answered=True))
+    refused = failure("auth", status=401)
+    assert [is_over(verdict_on(*[refused] * n, answered=True)) for n in (1, 2, 3)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_bad_requests_end_a_batch_only_when_all_are_alike_from_the_first_on() -> None:
     error = failure("invalid_request", status=422)
-    verdict = Verdict()
-    assert [verdict.is_fatal(error) for _ in range(5)] == [False] * 4 + [True]
-    verdict = Verdict()
-    verdict.note_success()
-    assert not any(verdict.is_fatal(error) for _ in range(50))
+    assert [is_over(verdict_on(*[error] * n)) for n in (4, 5)] == [False, True]
+    assert not is_over(verdict_on(*[error] * 50, answered=True))
 
 
 @pytest.mark.parametrize("other", ["server", "timeout", "rate_limit", "invalid_request"])
 def test_refusals_of_the_key_count_only_in_a_row(other: ErrorCategory) -> None:
-    verdict = Verdict()
-    verdict.note_success()
-    for _ in range(10):
-        assert not verdict.is_fatal(failure("auth", status=401))
-        assert not verdict.is_fatal(failure("auth", status=401))
-        assert not verdict.is_fatal(failure(other))
+    refused = failure("auth", status=401)
+    assert not is_over(verdict_on(*[refused, refused, failure(other)] * 10, answered=True))
 
 
 @pytest.mark.parametrize("category", ["server", "timeout", "rate_limit", "validation"])
-def test_what_may_pass_ends_no_batch(category: ErrorCategory) -> None:
-    verdict = Verdict()
-    assert not any(verdict.is_fatal(failure(category, status=404)) for _ in range(20))
+def test_what_may_pass_ends_no_batch_at_once(category: ErrorCategory) -> None:
+    assert not is_over(verdict_on(*[failure(category, status=404)] * 20))
+
+
+@pytest.mark.parametrize("category", OUTAGES)
+def test_an_endpoint_that_never_answers_ends_the_batch_after_a_while(
+    category: ErrorCategory,
+) -> None:
+    error = failure(category)
+    verdict = verdict_on(error, error)
+    assert not is_over(verdict, 29.9)
+    assert verdict.hopeless(30.0, 30.0) == (0, error)
+    assert not is_over(verdict_on(error, answered=True), 10**6)
+    assert not is_over(verdict_on(error, failure("rate_limit", status=429)), 10**6)
+
+
+def test_a_batch_goes_on_while_one_of_its_routes_may_answer() -> None:
+    refused, unknown = failure("auth", status=401), failure("invalid_request", status=404)
+    verdict = Verdict(2)
+    verdict.note_failure(refused, 0.0, 0)
+    assert not is_over(verdict)
+    verdict.note_failure(unknown, 0.0, 1)
+    assert verdict.hopeless(0.0, 30.0) == (1, unknown)
+    assert [verdict.is_unknown(index) for index in (0, 1)] == [False, True]
+    verdict.note_success(1)
+    assert not is_over(verdict)
+
+
+def test_a_key_that_was_refused_to_another_batch_is_wrong_unless_it_has_worked() -> None:
+    refused = failure("auth", status=401)
+    fresh, proven = Verdict(), verdict_on(answered=True)
+    for verdict in (fresh, proven):
+        verdict.note_refusal(refused, 0)
+    assert (is_over(fresh), is_over(proven)) == (True, False)
+
+
+def test_an_answer_on_another_node_takes_the_silence_back() -> None:
+    verdict = verdict_on(failure("server"))
+    verdict.note_success_elsewhere()
+    assert not is_over(verdict, 10**6)

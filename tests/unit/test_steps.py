@@ -8,8 +8,8 @@ from millstream.domain import slice as slices
 from millstream.testing.examples import example_cell, example_spec
 from millstream_generator import steps
 from millstream_generator.completion import CallFailedError, Completion, priced
-from millstream_generator.slice_work import parallel_calls, window
 from millstream_generator.steps import Attempt, Step
+from millstream_generator.windows import parallel_calls, window
 from millstream_schemas import events, subjects
 from millstream_schemas.errors import ErrorInfo
 from millstream_schemas.routes import Price, Route
@@ -51,8 +51,8 @@ def take(step: Step, state: SliceState | None = None) -> SliceEvent:
 
 
 def test_a_claim_raises_the_epoch_and_names_whom_it_rescues() -> None:
-    first = take(steps.claimed("a", None), SliceState())
-    second = take(steps.claimed("b", "a"), first.after)
+    first = take(steps.claimed("a"), SliceState())
+    second = take(steps.claimed("b", rescue_of="a"), first.after)
     assert (first.after.epoch, second.after.epoch, second.after.node) == (1, 2, "b")
     assert second.model_dump()["rescue_of"] == "a"
 
@@ -87,12 +87,15 @@ def test_any_answer_can_be_kept_with_its_refusal() -> None:
     assert (len(event.answer), len(event.message)) == (20_000, 2000)
 
 
-@pytest.mark.parametrize(("category", "attempts"), [("server", {"1": 1}), ("rate_limit", {})])
-def test_a_failed_call_uses_an_attempt_unless_it_was_throttled(
-    category: Any, attempts: dict[str, int]
+@pytest.mark.parametrize(
+    ("category", "counts", "attempts"),
+    [("server", True, {"1": 1}), ("server", False, {}), ("rate_limit", False, {})],
+)
+def test_a_failed_call_uses_an_attempt_where_the_policy_says_so(
+    category: Any, attempts: dict[str, int], *, counts: bool
 ) -> None:
     failure = CallFailedError(category, "no", status_code=500)
-    event = take(steps.attempt_failed(ATTEMPT, failure, Usage(latency_ms=1.0), 2.5))
+    event = take(steps.attempt_failed(ATTEMPT, failure, Usage(latency_ms=1.0), 2.5, counts=counts))
     assert isinstance(event, SampleAttemptFailed)
     assert (event.category, event.status_code, event.retry_in_s) == (category, 500, 2.5)
     assert (event.after.attempts, event.after.attempts_failed) == (attempts, 1)

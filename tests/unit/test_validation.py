@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from millstream.recipes import RecipeBook, builtin_recipes_dir, pin
-from millstream_generator.duplicates import DuplicateIndex, fingerprint
+from millstream_generator.duplicates import DuplicateIndex
+from millstream_generator.recipe_rules import _fixed_part
 from millstream_generator.validation import Accepted, Rejection, validate
 from millstream_schemas.recipes import Cell, PinnedRecipe, Recipe
 
@@ -21,13 +22,6 @@ GOOD = {
     "answer": "A driver owes that duty to everybody who could foreseeably be hurt by the driving.",
     "reasoning": "Harm to people near the road is foreseeable, and so the law asks for care.",
 }
-WORDS = (
-    "the court held that a neighbour who keeps a dangerous dog near an open gate must pay for the"
-    " wounds of a child who walked past on the way to school because the harm was easy to foresee"
-    " and a simple lock would have been enough to prevent it from ever taking place at all"
-)
-
-VOCABULARY = ["ab", "cd", "ef", "gh", "ij", "kl", "mn", "op"]
 
 
 def judge(text: str, finish: str | None = "stop", recipe: PinnedRecipe = LEGAL) -> Any:
@@ -176,77 +170,6 @@ def test_the_same_text_counts_once() -> None:
     assert rule(first.replace("heavy lorry", "small tram")) == ""
 
 
-def test_a_near_duplicate_is_one_of_similarity_085_and_up() -> None:
-    seen = DuplicateIndex()
-    seen.add(fingerprint(WORDS))
-    words = WORDS.split()
-    for changed in range(1, 6):
-        # Each changed word, five apart, takes its own five 5-grams along.
-        for place in range(changed):
-            words[3 + 5 * place] = f"other{place}"
-        new = fingerprint(" ".join(words))
-        similarity = new.similarity(fingerprint(WORDS))
-        match = seen.match(new)
-        assert (match is not None) == (similarity >= 0.85)
-        assert match is None or (match.kind, match.similarity) == ("near", similarity)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(
-        st.lists(st.sampled_from(VOCABULARY), max_size=40).map(" ".join),
-        max_size=15,
-    )
-)
-def test_the_index_finds_just_what_a_comparison_with_all_texts_finds(texts: list[str]) -> None:
-    seen = DuplicateIndex()
-    kept: list[str] = []
-    for text in texts:
-        new = fingerprint(text)
-        repeats = any(
-            fingerprint(old).digest == new.digest or new.similarity(fingerprint(old)) >= 0.85
-            for old in kept
-        )
-        assert (seen.match(new) is not None) == repeats
-        if not repeats:
-            seen.add(new)
-            kept.append(text)
-
-
-def test_the_index_forgets_the_oldest_and_keeps_its_bound() -> None:
-    seen = DuplicateIndex(capacity=3)
-    texts = [f"{number} {WORDS}" * (number + 1) for number in range(10)]
-    for text in texts:
-        seen.add(fingerprint(text))
-    assert len(seen) == 3
-    assert [seen.match(fingerprint(text)) is not None for text in texts[-3:]] == [True] * 3
-    first = DuplicateIndex(capacity=1)
-    for text in ("one two three four five six", "seven eight nine ten eleven twelve"):
-        first.add(fingerprint(text))
-    assert first.match(fingerprint("one two three four five six")) is None
-
-
-def test_long_texts_are_compared_by_their_sketches() -> None:
-    base = [f"word{number}" for number in range(2000)]
-    near = base.copy()
-    near[1000] = "changed"
-    seen = DuplicateIndex()
-    seen.add(fingerprint(" ".join(base)))
-    assert seen.match(fingerprint(" ".join(near))) is not None
-    assert seen.match(fingerprint(" ".join(base[:1200]))) is None
-
-
-def test_fingerprints_are_the_same_in_every_process() -> None:
-    """Two nodes must agree: never edit these values."""
-    print_ = fingerprint("The quick brown fox jumps over the lazy dog")
-    assert list(print_.sketch) == SKETCH
-    assert print_.digest.hex() == DIGEST
-
-
-SKETCH = [328056710, 504815743, 1113615516, 2623655542, 3857319700]
-DIGEST = "05c6e08f1d9fdafa03147fcb8f82f124"
-
-
 def safe(verdict: Accepted | Rejection) -> None:
     if isinstance(verdict, Rejection):
         assert len(verdict.message) <= 2000
@@ -278,6 +201,18 @@ def test_no_text_raises(text: str, finish: str | None) -> None:
 def test_no_json_raises(fields: dict[str, Any]) -> None:
     safe(judge(json.dumps({**GOOD, **fields})))
     safe(judge(json.dumps(fields, ensure_ascii=False)))
+
+
+WORD = st.text("ab .", min_size=1, max_size=4)
+PIECE = st.one_of(WORD, WORD.map("({})".format), WORD.map("({})?".format), WORD.map("{}?".format))
+
+
+@given(st.lists(PIECE, min_size=1, max_size=4).map("".join), st.data())
+def test_what_a_pattern_can_not_do_without_is_in_all_that_it_finds(
+    pattern: str, data: st.DataObject
+) -> None:
+    text = data.draw(st.from_regex(pattern, fullmatch=True).filter(str.isascii))
+    assert _fixed_part(pattern) in text.casefold()
 
 
 @settings(max_examples=100, deadline=None)

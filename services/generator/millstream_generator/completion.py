@@ -1,6 +1,7 @@
 """What a call to a model gives: a completion, or a failure in one of seven categories."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from millstream_schemas.errors import ErrorCategory
 from millstream_schemas.routes import Route
@@ -45,6 +46,10 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", "\\0")
 
 
+Link = Literal["refused", "lost"]
+"""What a failed connection tells: none could be made, or it broke in the middle of a call."""
+
+
 class CallFailedError(Exception):
     """A call that gave no answer; ``message`` is safe to show."""
 
@@ -55,12 +60,14 @@ class CallFailedError(Exception):
         *,
         status_code: int | None = None,
         retry_after_s: float | None = None,
+        link: Link | None = None,
     ) -> None:
         super().__init__(message)
         self.category = category
         self.message = storable(message)[:2000]
         self.status_code = status_code
         self.retry_after_s = retry_after_s
+        self.link = link
 
 
 def priced(route: Route, tokens_in: int | None, tokens_out: int | None) -> int | None:

@@ -6,57 +6,50 @@ harm: queueing a slice twice is once, and every ending is a compare-and-set.
 
 import asyncio
 import contextlib
-from itertools import islice
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import structlog
 
-from millstream.domain import slice as slices
 from millstream.domain.batch import BatchState
 from millstream.domain.decide import complete
 from millstream.errors import ConflictError, LogError
-from millstream.eventlog.buckets import Bucket
 from millstream.eventlog.follow import follow
 from millstream.eventlog.live import LiveBatches
 from millstream.eventlog.stop import run_stop_fence
+from millstream.eventlog.stored import Stored
 from millstream.eventlog.topology import ensure_topology
 from millstream.eventlog.work import WorkQueue
-from millstream.runtime.clock import utc_now
+from millstream.runtime.clock import boot_seconds, utc_now
 from millstream.runtime.lifecycle import fault_point
+from millstream_generator.budgets import BudgetWatch, call_bound, is_any
+from millstream_generator.grants import Ledgers, Purse
+from millstream_generator.holders import Holders
+from millstream_generator.leadership import Leadership
+from millstream_generator.newest import newest
 from millstream_generator.node import Node
-from millstream_generator.slice_work import window
-from millstream_schemas import subjects
+from millstream_generator.windows import Window, parallel_calls, pending
 
 log = structlog.get_logger()
 
-LEADER_KEY = "dispatcher"
 RENEW_S = 3.0
 RETRY_S = 1.0
 RECONCILE_S = 3.0
+RECONCILE_SHARE = 0.02
+"""The most of its time that the dispatcher spends on looking at everything."""
+TICK_S = 0.25
+AT_ONCE = 64
+"""Batches tended at once: each waits for the server, and there may be thousands."""
 
 
-class Leadership:
-    """Which dispatcher is active: a bucket entry that ages out 10 s after its last renewal."""
+@dataclass(slots=True)
+class _Tended:
+    """What the leading dispatcher keeps of a live batch."""
 
-    def __init__(self, node: Node) -> None:
-        self._bucket = Bucket(node.event_log.answers, subjects.NODES_BUCKET)
-        self._name = node.settings.node.encode()
-
-    async def hold(self) -> bool:
-        """Take or renew the lead; False while another node has it."""
-        entry = await self._bucket.get(LEADER_KEY)
-        if entry is not None and entry.value != self._name:
-            return False
-        try:
-            await self._bucket.put(LEADER_KEY, self._name, expected=entry.revision if entry else 0)
-        except ConflictError:
-            return False
-        return True
-
-    async def leave(self) -> None:
-        """Give the lead up, so that another takes it at once."""
-        entry = await self._bucket.get(LEADER_KEY)
-        if entry is not None and entry.value == self._name:
-            await self._bucket.delete(LEADER_KEY)
+    window: Window
+    purse: Purse | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    fence: asyncio.Task[None] | None = None
 
 
 class Dispatcher:
@@ -67,11 +60,13 @@ class Dispatcher:
         self._log = node.event_log
         self._work = WorkQueue(node.event_log.answers)
         self._leadership = Leadership(node)
+        self._holders = Holders(node.event_log, node.settings.lease_s)
+        self._ledgers = Ledgers(node.event_log.answers)
+        self._budgets = BudgetWatch(node)
         self._live = LiveBatches({}, 0)
-        self._queued: dict[str, set[int]] = {}
-        self._first_open: dict[str, int] = {}
-        self._fences: dict[str, asyncio.Task[None]] = {}
-        self._turn = asyncio.Lock()
+        self._tended: dict[str, _Tended] = {}
+        self._timed: set[str] = set()
+        self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
         """Lead whenever nobody else does, until the node stops."""
@@ -89,11 +84,11 @@ class Dispatcher:
     async def _lead(self) -> None:
         """Follow the log and tend every batch that moves; returns when the lead is lost."""
         self._live = await LiveBatches.load(self._log)
-        self._queued, self._fences = {}, {}
+        self._tended, self._timed = {}, set()
         async with asyncio.TaskGroup() as tasks:
             rounds = [
                 tasks.create_task(self._follow(tasks)),
-                tasks.create_task(self._reconcile(tasks)),
+                tasks.create_task(self._watch_times(tasks)),
             ]
             try:
                 while not self._node.stop.is_set():
@@ -103,40 +98,96 @@ class Dispatcher:
                         return
             finally:
                 # A fence that is cut off is run again by whoever leads next.
-                for task in (*rounds, *self._fences.values()):
+                fences = [tended.fence for tended in self._tended.values() if tended.fence]
+                for task in (*rounds, *fences):
                     task.cancel()
 
     async def _follow(self, tasks: asyncio.TaskGroup) -> None:
-        for batch_id in list(self._live.batches):
-            await self._tend(batch_id, tasks)
-        async with contextlib.aclosing(follow(self._log, after=self._live.sequence)) as feed:
-            async for chunk in feed:
-                moved = [self._live.apply(stored) for stored in chunk]
-                for batch_id in {state.batch_id: None for state in moved if state}:
-                    await self._tend(batch_id, tasks)
+        """Look at everything once, then at what moves, and now and then at everything again."""
+        await self._reconcile(tasks)
+        reconciling = tasks.create_task(self._keep_reconciling(tasks))
+        try:
+            async with contextlib.aclosing(follow(self._log, after=self._live.sequence)) as feed:
+                async for chunk in feed:
+                    await self._tend_all(self._moved(chunk), tasks)
+        finally:
+            reconciling.cancel()
+
+    def _moved(self, chunk: list[Stored]) -> set[str]:
+        """Fold a chunk; return the batches for which something may have to be done."""
+        moved: set[str] = set()
+        for stored, parsed in newest(chunk):
+            state = self._live.apply(stored)
+            if state is None:
+                continue
+            tended = self._tended.get(state.batch_id)
+            if (
+                tended is None
+                or parsed is None
+                or tended.window.moved(state, parsed[1])
+                or is_any(state.spec.budgets)
+            ):
+                moved.add(state.batch_id)
+        return moved
+
+    async def _tend_all(self, batch_ids: Iterable[str], tasks: asyncio.TaskGroup) -> None:
+        """Advance batches side by side."""
+        async with asyncio.TaskGroup() as group:
+            for batch_id in batch_ids:
+                group.create_task(self._tend(batch_id, tasks))
 
     async def _tend(self, batch_id: str, tasks: asyncio.TaskGroup) -> None:
         """Advance a batch; what the log refuses is left for the next round."""
-        try:
-            await self._advance(batch_id, tasks)
-        except LogError as error:
-            log.warning("dispatcher.postponed", batch_id=batch_id, reason=str(error))
+        state = self._live.batches.get(batch_id)
+        if state is None:
+            ended = self._tended.pop(batch_id, None)
+            self._timed.discard(batch_id)
+            if ended is not None and ended.purse is not None:
+                with contextlib.suppress(LogError):  # a few bytes stay
+                    await self._ledgers.drop(batch_id)
+            return
+        tended = self._tended_of(state)
+        async with self._at_once, tended.lock:
+            try:
+                await self._advance(self._live.batches.get(batch_id, state), tended, tasks)
+            except LogError as error:
+                log.warning("dispatcher.postponed", batch_id=batch_id, reason=str(error))
+            except Exception:
+                # One batch's defect must not take the others down; the next round tries again.
+                log.exception("dispatcher.crashed", batch_id=batch_id)
 
-    async def _advance(self, batch_id: str, tasks: asyncio.TaskGroup) -> None:
+    def _tended_of(self, state: BatchState) -> _Tended:
+        tended = self._tended.get(state.batch_id)
+        if tended is None:
+            tended = self._tended[state.batch_id] = _Tended(Window(state))
+        return tended
+
+    async def _advance(self, state: BatchState, tended: _Tended, tasks: asyncio.TaskGroup) -> None:
         """Do what the batch's state asks for."""
-        async with self._turn:
-            state = self._live.batches.get(batch_id)
-            if state is None or state.phase != "active":
-                # Workers give the slices of a paused batch up: a resumed one is looked at anew.
-                self._queued.pop(batch_id, None)
-            if state is None:
-                self._first_open.pop(batch_id, None)
-            elif state.phase == "stopping":
-                await self._begin_fence(state, tasks)
-            elif state.counts.pending == 0:
-                await self._complete(state)
-            elif state.phase == "active":
-                await self._queue(state)
+        if state.is_final:
+            return
+        if state.phase != "active":
+            # Workers give the slices of a paused batch up: a resumed one is looked at anew.
+            tended.window.forget_queue()
+        if state.phase == "stopping":
+            self._begin_fence(state, tended, tasks)
+        elif not pending(state):
+            await self._complete(state)
+        elif is_any(state.spec.budgets):
+            await self._keep_within_budgets(state, tended)
+        elif state.phase == "active":
+            await self._queue(state, tended)
+
+    async def _keep_within_budgets(self, state: BatchState, tended: _Tended) -> None:
+        """Queue what the batch's budgets let start; warn or stop where it is time."""
+        as_of, budgets = self._live.sequence, state.spec.budgets
+        if budgets.bounds_calls and tended.purse is None:
+            tended.purse = Purse(self._ledgers, await call_bound(state.spec))
+        if budgets.max_duration_s is not None:
+            self._timed.add(state.batch_id)
+        if state.phase == "active":
+            await self._queue(state, tended, as_of)
+        await self._budgets.look(state, as_of, tended.purse)
 
     async def _complete(self, state: BatchState) -> None:
         fault_point(self._node.settings, "before-completed")
@@ -151,77 +202,98 @@ class Dispatcher:
         counts = event.counts
         log.info("batch.completed", batch_id=state.batch_id, **counts.model_dump())
 
-    async def _begin_fence(self, state: BatchState, tasks: asyncio.TaskGroup) -> None:
+    def _begin_fence(self, state: BatchState, tended: _Tended, tasks: asyncio.TaskGroup) -> None:
         stop = state.stop
-        if state.batch_id in self._fences or stop is None:
+        if tended.fence is not None or stop is None:
             return
-        if stop.event.mode == "drain" and not await self._is_drained(state):
+        if stop.event.mode == "drain" and not _is_drained(state, tended):
+            self._timed.add(state.batch_id)
             return
-        fence = self._fence(state.batch_id, stop.event.id)
-        self._fences[state.batch_id] = tasks.create_task(fence)
+        tended.fence = tasks.create_task(self._fence(state.batch_id, tended, stop.event.id))
 
-    async def _fence(self, batch_id: str, cause: str) -> None:
+    async def _fence(self, batch_id: str, tended: _Tended, cause: str) -> None:
         try:
             final = await run_stop_fence(self._log, batch_id, self._node.stamper(cause))
             log.info("batch.ended", batch_id=batch_id, state=final.state)
         except LogError as error:
             log.warning("dispatcher.fence_postponed", batch_id=batch_id, reason=str(error))
         finally:
-            self._fences.pop(batch_id, None)
+            tended.fence = None
 
-    async def _is_drained(self, state: BatchState) -> bool:
-        """Tell whether no call is in flight: no open slice is leased, or the bound passed."""
-        bound_at = state.stop.event.bound_at if state.stop else None
-        if bound_at is not None and utc_now() >= bound_at:
-            return True
-        claimed = {index for index in state.slices if not self._is_slice_done(state, index)}
-        return not claimed or not claimed & await self._work.queued(state.batch_id)
+    async def _queue(self, state: BatchState, tended: _Tended, as_of: int = 0) -> None:
+        """Keep the batch's window of slices in the work queue full.
 
-    async def _queue(self, state: BatchState) -> None:
-        """Keep the batch's window of slices in the work queue full."""
-        spec = state.spec
-        queued = self._queued.get(state.batch_id)
-        if queued is None:
-            fault_point(self._node.settings, "before-queue")
-            queued = self._queued[state.batch_id] = await self._work.queued(state.batch_id)
-        queued -= {index for index in queued if self._is_slice_done(state, index)}
-        first = self._first_open.get(state.batch_id, 0)
-        while first < spec.slices and self._is_slice_done(state, first):
-            first += 1
-        self._first_open[state.batch_id] = first
-        left = (
-            index
-            for index in range(first, spec.slices)
-            if index not in queued and not self._is_slice_done(state, index)
-        )
-        wanted = list(islice(left, max(0, window(spec) - len(queued))))
-        if wanted:
-            await self._work.enqueue(spec.pool, spec.priority, state.batch_id, wanted)
-            queued |= set(wanted)
-
-    @staticmethod
-    def _is_slice_done(state: BatchState, index: int) -> bool:
-        tail = state.slices.get(index)
-        return tail is not None and slices.is_done(tail.state, state.slice_size(index))
-
-    async def _reconcile(self, tasks: asyncio.TaskGroup) -> None:
-        """Look at every live batch once in a while, also when no event comes.
-
-        Slices that the queue has lost are queued again (it is a cache, the log knows what is
-        left), and what was postponed gets its next round.
+        ``as_of`` is the sequence up to which ``state`` is folded; only budgets ask for it.
         """
+        window, spec = tended.window, state.spec
+        if not window.is_known:
+            fault_point(self._node.settings, "before-queue")
+            window.matched(state, await self._work.queued(state.batch_id))
+        wanted = window.wanted(state)
+        if tended.purse is not None:
+            wanted = await tended.purse.claimable(state, as_of, window, wanted)
+        if wanted:
+            calls = parallel_calls(spec)
+            await self._work.enqueue(spec.pool, state.priority, state.batch_id, wanted, calls=calls)
+            window.is_queued(wanted)
+
+    async def _keep_reconciling(self, tasks: asyncio.TaskGroup) -> None:
+        """Look at every live batch once in a while, also when no event comes."""
         while True:
-            await asyncio.sleep(RECONCILE_S)
-            try:
-                for batch_id in list(self._live.batches):
-                    self._queued.pop(batch_id, None)
-                    await self._advance(batch_id, tasks)
-            except LogError as error:
-                log.warning("dispatcher.round_cut_short", reason=str(error))
-                with contextlib.suppress(LogError):
-                    await ensure_topology(self._log.connection, self._node.settings)
+            began = boot_seconds()
+            is_done = await self._reconcile(tasks)
+            took_s = boot_seconds() - began
+            await asyncio.sleep(max(RECONCILE_S, took_s / RECONCILE_SHARE) if is_done else RETRY_S)
+
+    async def _reconcile(self, tasks: asyncio.TaskGroup) -> bool:
+        """Queue again what the queue has lost (it is a cache, the log knows what is left).
+
+        What was postponed gets its next round too. Returns whether all was seen to.
+        """
+        try:
+            found = await self._work.all_queued()
+            self._holders.begin_round()
+            for batch_id, state in list(self._live.batches.items()):
+                window = self._tended_of(state).window
+                lost = window.matched(state, found.get(batch_id, set()))
+                if state.phase == "active":
+                    await self._look_at_holders(state, self._tended_of(state), lost)
+        except LogError as error:
+            log.warning("dispatcher.round_cut_short", reason=str(error))
+            with contextlib.suppress(LogError):
+                await ensure_topology(self._log.connection, self._node.settings)
+            return False
+        await self._tend_all(list(self._live.batches), tasks)
+        return True
+
+    async def _look_at_holders(self, state: BatchState, tended: _Tended, lost: list[int]) -> None:
+        """Find the slices that nobody works on any more, though the log says that a node does.
+
+        The queue offers those it still has by itself, once the lease has run out; where a budget
+        bounds the calls, they can be claimed only with a grant.
+        """
+        purse, window = tended.purse, tended.window
+        if purse is None:
+            gone = await self._holders.abandoned(state, lost)
+        else:
+            gone = await self._holders.dead(state, sorted(window.held))
+            purse.gone = {index: state.slices[index].state.epoch for index in gone}
+        for index in set(gone) & set(lost):
+            window.is_missing(index)
+
+    async def _watch_times(self, tasks: asyncio.TaskGroup) -> None:
+        """Tend batches for which time itself changes something."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            await self._tend_all(list(self._timed), tasks)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._node.stop.wait()
+
+
+def _is_drained(state: BatchState, tended: _Tended) -> bool:
+    """Tell whether no call is in flight: nobody holds an open slice, or the bound passed."""
+    bound_at = state.stop.event.bound_at if state.stop else None
+    return not tended.window.held or (bound_at is not None and utc_now() >= bound_at)

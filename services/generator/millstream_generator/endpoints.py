@@ -1,41 +1,38 @@
-"""From a route to an OpenAI-compatible endpoint, as litellm would call it.
+"""From a route to an OpenAI-compatible endpoint, where one can be called without litellm.
 
-litellm knows each provider's URL, headers and parameter names. It is asked once per route; a
-route that it does not translate one to one has no endpoint and goes through litellm itself.
+Millstream's own servers speak that form by definition, and so does what a route names as
+``openai/<model>`` with a base of its own. For every other route litellm is asked, in a
+process of its own that ends with the answer: its modules would cost this one 160 MB for good.
 """
 
+import asyncio
+import contextlib
+import re
+import sys
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import orjson
 import structlog
 
-from millstream_generator.litellm_setup import litellm
+from millstream_generator.failures import safe_message
+from millstream_generator.http_client import Target, make_target
 from millstream_schemas.routes import Route
 
 log = structlog.get_logger()
 
-KNOWN_BASES = {
-    "openai": "https://api.openai.com/v1",
-    "openrouter": "https://openrouter.ai/api/v1",
-}
-"""Providers for which litellm names no base of its own."""
-
-_MESSAGES: list[Any] = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-_FORMAT = {
-    "type": "json_schema",
-    "json_schema": {"name": "probe", "schema": {"type": "object", "properties": {}}},
-}
-_PROBES: dict[str, Any] = {
-    "max_tokens": 7919,
-    "temperature": 0.7919,
-    "top_p": 0.6907,
-    "seed": 104729,
-    "response_format": _FORMAT,
-}
+OWN_PROVIDERS = frozenset({"simulated", "local"})
+PARAMETERS = ("max_tokens", "temperature", "top_p", "seed", "response_format")
+"""What a prompt asks for besides its messages."""
+_RENAMING = re.compile(r"(^|/)(o\d|gpt-5|chatgpt)", re.IGNORECASE)
+"""OpenAI's models that take other parameters, under whatever base: litellm knows them."""
+ASK_S = 60.0
+"""litellm takes 3 s to load, and many times that on a machine that starts everything at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Endpoint:
     """Where and how to call; ``names`` gives each parameter's name there (absent: not taken)."""
 
@@ -44,69 +41,86 @@ class Endpoint:
     model: str
     names: dict[str, str]
 
+    @cached_property
+    def target(self) -> Target:
+        """The URL and headers as they are sent; raises ValueError when they can't be."""
+        own = {name: text for name, text in self.headers.items() if name.lower() != "content-type"}
+        return make_target(self.url, {**own, "Content-Type": "application/json"})
 
-def find_endpoint(route: Route, base: str | None, key: str) -> Endpoint | None:
+
+async def find_endpoint(route: Route, base: str | None, key: str) -> Endpoint | None:
     """Return the endpoint of ``route``, None when only litellm itself can call it."""
     try:
-        return _find(route, base, key)
-    except Exception as error:  # noqa: BLE001  # litellm's own classes, undocumented here
-        log.warning(
-            "route.not_direct", model=route.model, reason=f"{type(error).__name__}: {error}"
-        )
+        if base is not None and _is_plain(route, base):
+            endpoint = _plain(route, base, key)
+        else:
+            endpoint = await _ask_litellm(route, base, key)
+        _check_reachable(route, endpoint)
+    except _NotDirectError as error:
+        reason = safe_message(str(error), key)
+        log.warning("route.not_direct", model=route.model, reason=reason)
         return None
+    return endpoint
 
 
-def _find(route: Route, base: str | None, key: str) -> Endpoint | None:
-    model, provider, _, known_base = litellm.get_llm_provider(
-        route.litellm_model, api_base=base, api_key=key
-    )
-    base = base or known_base or KNOWN_BASES.get(provider)
-    config = litellm.utils.ProviderConfigManager.get_provider_chat_config(
-        model=model, provider=litellm.types.utils.LlmProviders(provider)
-    )
-    if base is None or not isinstance(config, litellm.OpenAIGPTConfig):
-        return None
-    mapped = config.map_openai_params(
-        non_default_params=dict(_PROBES), optional_params={}, model=model, drop_params=True
-    )
-    names = _names({**mapped, **mapped.pop("extra_body", {})})
-    if names is None or "response_format" not in names:
-        return None
-    headers = config.validate_environment(
-        headers={},
-        model=model,
-        messages=_MESSAGES,
-        optional_params={},
-        litellm_params={},
-        api_key=key,
-        api_base=base,
-    )
-    url = config.get_complete_url(
-        api_base=base,
-        api_key=key,
-        model=model,
-        optional_params={},
-        litellm_params={},
-        stream=True,
-    )
-    # A provider's class that is asked without a base may name another company's address.
-    if urlsplit(url).netloc != urlsplit(base).netloc:
-        return None
-    body = config.transform_request(
-        model=model, messages=_MESSAGES, optional_params={}, litellm_params={}, headers={}
-    )
-    if body.get("messages") != _MESSAGES or set(body) - {"model", "messages"}:
-        return None
-    plain = {str(name): str(value) for name, value in headers.items()}
-    return Endpoint(str(url), plain, str(body["model"]), names)
+class _NotDirectError(Exception):
+    """Why a route has to go through litellm."""
 
 
-def _names(mapped: dict[str, Any]) -> dict[str, str] | None:
-    """Return parameter -> name there; None when litellm does more than rename."""
-    names: dict[str, str] = {}
-    for name, value in mapped.items():
-        ours = [key for key, probe in _PROBES.items() if probe == value]
-        if len(ours) != 1:
-            return None
-        names[ours[0]] = name
-    return names
+def _is_plain(route: Route, base: str) -> bool:
+    """Tell whether the endpoint takes OpenAI's parameters under their own names."""
+    if route.provider in OWN_PROVIDERS:
+        return True
+    provider, _, model = route.litellm_model.partition("/")
+    is_openais = (urlsplit(base).hostname or "").endswith("openai.com")
+    return provider == "openai" and not is_openais and not _RENAMING.search(model)
+
+
+def _plain(route: Route, base: str, key: str) -> Endpoint:
+    return Endpoint(
+        url=f"{base.rstrip('/')}/chat/completions",
+        headers={"Authorization": f"Bearer {key}"},
+        model=route.litellm_model.partition("/")[2],
+        names={name: name for name in PARAMETERS},
+    )
+
+
+def _check_reachable(route: Route, endpoint: Endpoint) -> None:
+    try:
+        target = endpoint.target
+    except ValueError as error:
+        raise _NotDirectError(f"{urlsplit(endpoint.url).hostname}: {error}") from error
+    is_proxied = urlsplit(endpoint.url).scheme in getproxies() and not proxy_bypass(target.host)
+    if is_proxied and route.provider not in OWN_PROVIDERS:
+        raise _NotDirectError(f"{target.host} is reached through a proxy")
+
+
+async def _ask_litellm(route: Route, base: str | None, key: str) -> Endpoint:
+    """Return what litellm says; the key goes over a pipe, never into an argument list.
+
+    Raises:
+        _NotDirectError: litellm has no such endpoint, or gave no answer.
+    """
+    question = orjson.dumps({"litellm_model": route.litellm_model, "base": base, "key": key})
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "millstream_generator.resolve"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(ASK_S):
+            output, _ = await process.communicate(question)
+    except TimeoutError as error:
+        raise _NotDirectError(f"litellm did not tell its endpoint within {ASK_S:g} s") from error
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            process.kill()
+        await process.wait()
+    lines = output.splitlines()
+    if process.returncode or not lines:
+        raise _NotDirectError(f"asking litellm for its endpoint ended with {process.returncode}")
+    answer = orjson.loads(lines[-1])
+    if answer["endpoint"] is None:
+        raise _NotDirectError(answer["reason"])
+    return Endpoint(**answer["endpoint"])

@@ -6,9 +6,12 @@ misleads.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
-from millstream_generator.completion import CallFailedError, storable
+from millstream.runtime.clock import utc_now
+from millstream_generator.completion import CallFailedError, Link, storable
 from millstream_schemas.errors import ErrorCategory
 
 _BY_STATUS: dict[int, ErrorCategory] = {
@@ -39,7 +42,21 @@ _SECRET = re.compile(
 )
 _KEY_LEAST = 8
 """A shorter "key" is a placeholder for an endpoint that needs none."""
+_ABOUT_THE_KEY = ("incorrect api key", "api key not valid", "credit balance is too low")
+"""What xAI, Gemini and Anthropic say with status 400 of a key that can't be used."""
 RETRY_AFTER_MOST_S = 600.0
+_REFUSED = frozenset({"ConnectError", "ClientConnectorError", "ConnectionRefusedError", "gaierror"})
+_LOST = frozenset(
+    {
+        "ReadError",
+        "RemoteProtocolError",
+        "ClientPayloadError",
+        "ServerDisconnectedError",
+        "ConnectionResetError",
+        "BrokenPipeError",
+    }
+)
+"""Names in what an exception came from, over the HTTP clients that litellm uses."""
 
 
 def classify(error: BaseException, key: str = "") -> CallFailedError:
@@ -51,6 +68,7 @@ def classify(error: BaseException, key: str = "") -> CallFailedError:
         safe_message(str(error) or type(error).__name__, key),
         status_code=status,
         retry_after_s=_retry_after(error),
+        link=_link(error),
     )
 
 
@@ -84,6 +102,8 @@ def _category(status: int | None, names: set[str], text: str) -> ErrorCategory:
         return "rate_limit"
     if status == 429 and "insufficient_quota" in text:
         return "auth"  # no waiting helps an account without credit
+    if status == 400 and any(words in text for words in _ABOUT_THE_KEY):
+        return "auth"
     if status is not None and status in _BY_STATUS:
         return _BY_STATUS[status]
     if status is None or status < 500:
@@ -99,29 +119,64 @@ def _status(error: BaseException) -> int | None:
 
 
 def _retry_after(error: BaseException) -> float | None:
-    """Return the Retry-After in seconds, which litellm hides in two places."""
-    response = getattr(error, "response", None)
-    for headers in (
-        getattr(error, "litellm_response_headers", None),
-        getattr(response, "headers", None),
-    ):
-        seconds = _seconds(headers) if isinstance(headers, Mapping) else None
-        if seconds is not None:
-            return seconds
+    """Return the Retry-After in seconds, which litellm hides in two places of some exception."""
+    for found in _causes(error):
+        response = getattr(found, "response", None)
+        for headers in (
+            getattr(found, "litellm_response_headers", None),
+            getattr(response, "headers", None),
+        ):
+            seconds = _seconds(headers) if isinstance(headers, Mapping) else None
+            if seconds is not None:
+                return seconds
     return None
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
+    """Return a Retry-After as seconds from now; it may be a number or an HTTP date."""
+    text = headers.get("retry-after") or headers.get("Retry-After")
+    if not text:
+        return None
     try:
-        seconds = float(headers.get("retry-after") or headers.get("Retry-After") or "nan")
+        seconds = float(text)
     except ValueError:
-        return None  # an HTTP date: the own back-off serves
+        sent_at = _date(headers.get("date") or headers.get("Date") or "") or utc_now()
+        until = _date(text)
+        if until is None:
+            return None  # neither: the own back-off serves
+        # The provider's own clock counts from: ours may be wrong.
+        seconds = max(0.0, (until - sent_at).total_seconds())
     return min(seconds, RETRY_AFTER_MOST_S) if seconds >= 0 else None  # false for nan too
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _link(error: BaseException) -> Link | None:
+    """Tell whether no connection could be made, or one broke, from what ``error`` came from."""
+    names = {cls.__name__ for found in _causes(error) for cls in type(found).__mro__}
+    if names & _REFUSED:
+        return "refused"
+    return "lost" if names & _LOST else None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = found.__cause__ or found.__context__
 
 
 def safe_message(text: str, key: str = "") -> str:
     """Return one line without ``key`` and without anything else that looks like one."""
-    line = " ".join(storable(text).split())
+    line = " ".join(storable(text.partition("Traceback (most recent call last)")[0]).split())
     if len(key) >= _KEY_LEAST:
         line = line.replace(key, "[removed]")
     return _SECRET.sub("[removed]", line)[:1000]

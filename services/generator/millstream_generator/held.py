@@ -6,6 +6,7 @@ re-read from the leader once a second, since both of the others may be lost.
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from typing import Literal
 
@@ -14,12 +15,14 @@ from nats.aio.msg import Msg
 
 from millstream.domain.plan import Plan
 from millstream.errors import LogError
+from millstream.eventlog.aggregate import load_batch
 from millstream.eventlog.answers import subscribed
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import Stored, decode, from_headers
 from millstream.runtime.clock import boot_seconds
 from millstream_generator.completion import CallFailedError, Completion
 from millstream_generator.duplicates import DuplicateIndex
+from millstream_generator.gate import Gate
 from millstream_generator.policy import Verdict
 from millstream_schemas import control, subjects
 from millstream_schemas.envelope import BatchEvent
@@ -28,6 +31,8 @@ from millstream_schemas.routes import Route
 log = structlog.get_logger()
 
 REREAD_S = 1.0
+IDLE_ROUNDS = 30
+"""A batch of which the node holds no slice is read once in so many rounds: has it ended?"""
 OLD_S = 1.5
 """Control that was not read for so long: this process was frozen, or the log is away."""
 
@@ -44,11 +49,13 @@ class HeldBatch:
         self.spec = started.spec
         self.plan = Plan(started.spec)
         self.seen = DuplicateIndex()
-        self.verdict = Verdict()
+        self.verdict = Verdict(len(started.spec.routes))
+        self.gates: tuple[Gate, ...] = ()
+        self.held_since = boot_seconds()
         self.standing: Standing = "active"
         self.sequence = 0
         self.holders = 0
-        self.calls: set[asyncio.Task[Completion | CallFailedError]] = set()
+        self.calls: set[asyncio.Task[Completion | CallFailedError | None]] = set()
         self.changed = asyncio.Condition()
         self.is_doubtful = False
         self.read_at = boot_seconds()
@@ -69,38 +76,43 @@ class HeldBatch:
         yield
 
     @property
+    def is_read_long_ago(self) -> bool:
+        """Whether control was last read so long ago that this process must have been frozen."""
+        return boot_seconds() - self.read_at > OLD_S
+
+    @property
     def may_call(self) -> bool:
         """Whether a call may start now."""
         return self.standing == "active" and not self.is_doubtful
 
     async def settled(self) -> bool:
         """Wait until it is sure whether calls may start, and tell it."""
-        async with self.changed:
-            await self.changed.wait_for(lambda: not self.is_doubtful)
+        if self.is_doubtful:
+            async with self.changed:
+                await self.changed.wait_for(lambda: not self.is_doubtful)
         return self.may_call
 
-    async def take(self, sequence: int, event: BatchEvent) -> None:
-        """Follow a control event that is newer than the last one."""
-        if sequence <= self.sequence:
-            if self.is_doubtful:
-                await self._settle(self.standing)
-            return
-        self.sequence = sequence
-        await self._settle(_standing(event))
+    async def take(self, sequence: int, standing: Standing) -> None:
+        """Follow the control event of ``sequence``; older ones than the last change nothing."""
+        if sequence > self.sequence:
+            self.sequence = sequence
+            await self._settle(standing)
+        elif self.is_doubtful:
+            await self._settle(self.standing)
 
     async def doubt(self) -> None:
         """A stop was signalled but may not be stored yet: cancel calls, start none, find out."""
-        async with self.changed:
-            self.is_doubtful = self.standing == "active"
-            if self.is_doubtful:
-                self.cancel_calls()
+        self.is_doubtful = self.standing == "active"
+        if self.is_doubtful:
+            self.cancel_calls()
 
     async def _settle(self, standing: Standing) -> None:
+        # Before any wait: no call may start on the old standing until the lock is free.
+        self.standing = standing
+        self.is_doubtful = False
+        if standing == "over":
+            self.cancel_calls()
         async with self.changed:
-            self.standing = standing
-            self.is_doubtful = False
-            if standing == "over":
-                self.cancel_calls()
             self.changed.notify_all()
 
     def cancel_calls(self) -> None:
@@ -145,6 +157,10 @@ class HeldBatches:
         finally:
             batch.holders -= 1
 
+    def working(self) -> list[HeldBatch]:
+        """Return the batches of which this node holds a slice now."""
+        return [batch for batch in self._held.values() if batch.holders]
+
     async def _load(self, batch_id: str) -> HeldBatch | None:
         stored = await self._log.after(subjects.control(batch_id), 0)
         recorded = decode(stored) if stored else None
@@ -161,20 +177,30 @@ class HeldBatches:
         """Read the batch's last control event from its leader."""
         read_at = boot_seconds()
         stored = await self._log.last(subjects.control(batch.batch_id))
-        batch.read_at = read_at
         if stored is not None:
             await self._take(stored)
+        batch.read_at = read_at
 
     async def refresh_if_old(self, batch: HeldBatch) -> None:
         """Read again what a frozen process has missed: control is read once a second else."""
-        if boot_seconds() - batch.read_at > OLD_S:
+        if batch.is_read_long_ago:
             await self.refresh(batch)
 
     async def _take(self, stored: Stored) -> None:
         batch = self._held.get(stored.subject.split(".")[2])
         recorded = decode(stored) if batch else None
         if batch is not None and recorded is not None:
-            await batch.take(recorded.sequence, recorded.event)
+            standing = batch.standing
+            if recorded.sequence > batch.sequence:
+                standing = await self._standing_after(recorded.event)
+            await batch.take(recorded.sequence, standing)
+
+    async def _standing_after(self, event: BatchEvent) -> Standing:
+        """Return what a control event leads to; one that changes no phase does not say."""
+        if isinstance(event, control.BatchPriorityChanged):
+            phase = (await load_batch(self._log, event.batch_id, slices=False)).phase
+            return "paused" if phase == "paused" else "active" if phase == "active" else "over"
+        return _standing(event)
 
     async def listen(self) -> None:
         """Keep all held batches up to date; never ends."""
@@ -187,19 +213,22 @@ class HeldBatches:
         async def on_control(message: Msg) -> None:
             batch = self._held.get(message.subject.split(".")[3])
             if batch is not None:
-                await self._take(from_headers(message.headers or {}, message.data))
+                with contextlib.suppress(LogError):  # it is read again within a second
+                    await self._take(from_headers(message.headers or {}, message.data))
 
         connection = self._log.connection
         async with (
             subscribed(connection, subjects.ALL_STOPS, on_signal),
             subscribed(connection, subjects.LIVE_CONTROL, on_control),
         ):
-            while True:
-                await self._reread()
+            for number in itertools.count():
+                await self._reread(with_idle=number % IDLE_ROUNDS == 0)
                 await asyncio.sleep(REREAD_S)
 
-    async def _reread(self) -> None:
+    async def _reread(self, *, with_idle: bool) -> None:
         for batch in list(self._held.values()):
+            if not batch.holders and batch.standing != "over" and not with_idle:
+                continue
             try:
                 await self.refresh(batch)
             except LogError as error:

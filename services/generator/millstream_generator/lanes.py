@@ -1,5 +1,7 @@
 """Which lane a route takes: straight to its endpoint where that can be, else through litellm."""
 
+import asyncio
+
 import structlog
 
 from millstream.runtime.settings import Settings
@@ -21,11 +23,16 @@ class Lanes:
         self._may_be_direct = settings.lane == "auto"
         self._litellm = LitellmLane(self._targets)
         self._direct = DirectLane()
-        self._endpoints: dict[tuple[str, str | None, str], Endpoint | None] = {}
+        self._endpoints: dict[tuple[str, str, str | None, str], Endpoint | None] = {}
+        self._asking = asyncio.Lock()
 
     async def warm_up(self) -> None:
-        """Load what the lanes load lazily, before the node takes work."""
-        await self._litellm.warm_up()
+        """Load what every call will need, before the node takes work.
+
+        litellm costs seconds and 160 MB: where it is one lane of two, its first call loads it.
+        """
+        if not self._may_be_direct:
+            await self._litellm.warm_up()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -33,22 +40,21 @@ class Lanes:
 
     async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
         """Return the whole answer of one streamed call; raises CallFailedError."""
-        endpoint = self._endpoint(route)
+        endpoint = await self._endpoint(route) if self._may_be_direct else None
         if endpoint is None:
             return await self._litellm.complete(route, prompt, progress)
         return await self._direct.complete(route, endpoint, prompt, progress)
 
-    def _endpoint(self, route: Route) -> Endpoint | None:
-        if not self._may_be_direct:
-            return None
+    async def _endpoint(self, route: Route) -> Endpoint | None:
         base, key = self._targets.base(route), self._targets.key(route)
-        known = (route.litellm_model, base, key)
-        if known not in self._endpoints:
-            endpoint = find_endpoint(route, base, key)
-            log.info(
-                "route.resolved",
-                model=route.model,
-                lane="litellm" if endpoint is None else "direct",
-            )
-            self._endpoints[known] = endpoint
+        known = (route.provider, route.litellm_model, base, key)
+        if known in self._endpoints:
+            return self._endpoints[known]
+        # One at a time: whoever waits finds the answer, or asks again when the asker was cancelled.
+        async with self._asking:
+            if known not in self._endpoints:
+                endpoint = await find_endpoint(route, base, key)
+                lane = "litellm" if endpoint is None else "direct"
+                log.info("route.resolved", model=route.model, lane=lane)
+                self._endpoints[known] = endpoint
         return self._endpoints[known]

@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from copy import deepcopy
+from importlib import import_module
 from typing import Any
 
 from millstream_generator.completion import (
@@ -19,44 +21,24 @@ from millstream_generator.completion import (
     storable,
 )
 from millstream_generator.failures import classify
-from millstream_generator.litellm_setup import litellm
 from millstream_generator.targets import Targets
 from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
 
 
 class LitellmLane:
-    """Calls any provider that litellm knows."""
+    """Calls any provider that litellm knows; litellm is loaded by the first call."""
 
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
+        self._litellm: Any = None
+        self._loading = asyncio.Lock()
 
     async def warm_up(self) -> None:
-        """Make litellm load what it loads lazily: over a second in which nothing else would run.
-
-        Half of it loads with a mocked answer, half with a call; port 9 of this machine (discard)
-        takes none.
-        """
-        question = [{"role": "user", "content": "warm-up"}]
-        stream = await litellm.acompletion(
-            model="openai/warm-up",
-            messages=question,
-            mock_response="warm",
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-        async for _ in stream:
-            pass
-        nowhere = Route(
-            model="warm-up",
-            provider="openai",
-            litellm_model="openai/warm-up",
-            api_base="http://127.0.0.1:9/v1",
-            timeout_s=5.0,
-        )
-        prompt = Prompt("", question, {"type": "json_object"}, 1, 0, 0.0, None, {})
-        with contextlib.suppress(CallFailedError):
-            await self.complete(nowhere, prompt, Progress())
+        """Load litellm in a thread: for seconds, in which leases and other calls go on."""
+        async with self._loading:
+            if self._litellm is None:
+                self._litellm = await asyncio.to_thread(_load)
 
     async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
         """Return the whole answer of one streamed call.
@@ -65,6 +47,8 @@ class LitellmLane:
             CallFailedError: no answer, in its category.
         """
         arguments = self._arguments(route, prompt)
+        if self._litellm is None:
+            await self.warm_up()
         progress.started_at = time.monotonic()
         try:
             async with asyncio.timeout(route.timeout_s):
@@ -80,13 +64,18 @@ class LitellmLane:
     async def _stream(
         self, route: Route, arguments: dict[str, Any], progress: Progress
     ) -> Completion:
-        opened = await litellm.acompletion(**arguments)
+        opened = await self._litellm.acompletion(**arguments)
         if opened is None:  # what litellm gives after it has dropped parameters on a 422 in vain
             message = "the endpoint refuses the request's parameters (422)"
             raise CallFailedError("invalid_request", message, status_code=422)
         # Closed in any case: a stream that is only dropped keeps its server busy.
         async with contextlib.aclosing(opened) as stream:
-            return await self._collect(route, aiter(stream), progress)
+            completion = await self._collect(route, aiter(stream), progress)
+        # litellm makes an end up for a stream that broke off; what the provider sent is kept here.
+        told = ("received_finish_reason", "intermittent_finish_reason")
+        if all(getattr(opened, name, "unknown") is None for name in told):
+            raise CallFailedError("server", "the stream broke off in the middle of an answer")
+        return completion
 
     async def _collect(
         self, route: Route, chunks: AsyncIterator[Any], progress: Progress
@@ -121,7 +110,7 @@ class LitellmLane:
         base = self._targets.base(route)
         arguments: dict[str, Any] = {
             "model": route.litellm_model,
-            "messages": prompt.messages,
+            "messages": deepcopy(prompt.messages),  # shared, and litellm may change them
             "stream": True,
             "stream_options": {"include_usage": True},
             "max_tokens": prompt.max_tokens,
@@ -138,13 +127,40 @@ class LitellmLane:
         if prompt.top_p is not None:
             arguments["top_p"] = prompt.top_p
         if prompt.response_format is not None and route.structured:
-            arguments["response_format"] = prompt.response_format
+            arguments["response_format"] = deepcopy(prompt.response_format)
         if route.provider == "simulated":
             arguments["extra_headers"] = {"X-Millstream-Batch": prompt.batch_id}
         if prompt.extra and route.provider == "local":
             # Sampling knobs of llama.cpp that no hosted API takes.
             arguments["extra_body"] = prompt.extra
         return arguments
+
+
+def _load() -> Any:
+    """Return litellm with all that its first calls would load, in over a second of blocking.
+
+    Half of it loads with a mocked answer, half with a call; port 9 of this machine (discard)
+    takes none.
+    """
+    litellm = import_module("millstream_generator.litellm_setup").litellm
+
+    async def call() -> None:
+        question = [{"role": "user", "content": "warm-up"}]
+        common = {"model": "openai/warm-up", "messages": question, "stream": True}
+        async for _ in await litellm.acompletion(**common, mock_response="warm"):
+            pass
+        with contextlib.suppress(import_module("openai").OpenAIError):
+            await litellm.acompletion(
+                **common,
+                api_base="http://127.0.0.1:9/v1",
+                api_key="none",
+                response_format={"type": "json_object"},
+                timeout=5.0,
+                max_retries=0,
+            )
+
+    asyncio.run(call())
+    return litellm
 
 
 def _text(value: object) -> str | None:

@@ -1,14 +1,18 @@
 """litellm, imported once with the environment it must find; nothing else imports it directly.
 
-Without the first line it would fetch its price map over the network when it is imported.
+Without the first two lines it would fetch its price map over the network when it is imported, and
+a list of Anthropic's beta headers in the first call to it, which then blocks the loop.
 """
 
 import os
+from typing import Any
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
 os.environ["LITELLM_MODE"] = "PRODUCTION"
 os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "4096")
 
+import httpx
 import litellm
 
 litellm.suppress_debug_info = True
@@ -16,5 +20,22 @@ litellm.drop_params = True
 litellm.telemetry = False
 litellm.turn_off_message_logging = True
 litellm.disable_streaming_logging = True
+# Else it asks huggingface.co for a tokenizer in the midst of a call, and blocks the loop meanwhile.
+litellm.disable_hf_tokenizer_download = True
+
+_send = httpx.AsyncClient.send
+
+
+async def _send_here_only(
+    client: httpx.AsyncClient, request: httpx.Request, **options: Any
+) -> httpx.Response:
+    """Send without following a redirect, for which litellm and openai's client ask.
+
+    httpx takes but one header of keys off a call that it carries on to another host.
+    """
+    return await _send(client, request, **{**options, "follow_redirects": False})
+
+
+httpx.AsyncClient.send = _send_here_only  # type: ignore[assignment, method-assign]
 
 __all__ = ["litellm"]

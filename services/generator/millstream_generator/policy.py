@@ -1,10 +1,11 @@
 """What follows from a failed attempt: try again, when, on which route, or give the slot up."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from millstream_generator.completion import CallFailedError
 from millstream_schemas.errors import ErrorCategory
+from millstream_schemas.routes import Route
 
 ATTEMPTS_MOST: dict[ErrorCategory, int] = {
     "rate_limit": 10**9,
@@ -21,79 +22,165 @@ BACKOFF_LEAST_S = 1.0
 BACKOFF_MOST_S = 30.0
 THROTTLE_MOST_S = 600.0
 """How long one slot waits for a provider that throttles, over all its waits."""
+LOSSES_MOST = 5
+"""So many broken connections cost a slot no attempt: the next ones may be its own doing."""
 
 FATAL_STATUS = frozenset({401, 402, 403, 404})
 SAME_ERRORS_FATAL = 5
+REFUSALS_FATAL = 3
+FAILOVER: frozenset[ErrorCategory] = frozenset({"auth", "invalid_request", "server", "timeout"})
+"""Errors after which the slot's next attempt goes down the alias's routes."""
+OUTAGE: frozenset[ErrorCategory] = frozenset({"server", "timeout"})
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again after ``delay_s`` seconds."""
+    """Try again after ``delay_s`` seconds; the route itself takes no call for ``held_s``."""
 
     delay_s: float
+    held_s: float = 0.0
 
 
-def uses_attempt(category: ErrorCategory) -> bool:
-    """Tell whether an error of this category uses an attempt up (waiting for a limit doesn't)."""
-    return category != "rate_limit"
+def uses_attempt(
+    error: CallFailedError, *, is_open: bool = False, was_answered: bool = True, losses: int = 0
+) -> bool:
+    """Tell whether a failure uses one of its slot's attempts up.
+
+    What befalls every call of a route alike says nothing about the slot: a limit, a refused key,
+    an open circuit, an endpoint that was never heard of.
+
+    Args:
+        error: The failure.
+        is_open: Whether the route's circuit is open, by this failure or before it.
+        was_answered: Whether any call of the batch was.
+        losses: The slot's broken connections before this one.
+    """
+    if error.category in {"rate_limit", "auth"}:
+        return False
+    if error.category not in OUTAGE:
+        return True
+    return not (is_open or not was_answered or (error.link == "lost" and losses < LOSSES_MOST))
 
 
 def after_failure(
-    error: CallFailedError,
-    attempts_used: int,
-    max_attempts: int,
-    throttled_s: float,
-    chance: random.Random,
+    error: CallFailedError, attempts_used: int, max_attempts: int, chance: random.Random
 ) -> Retry | None:
-    """Return when to try again, None to give the slot up.
+    """Return when to try again after an attempt was used up, None to give the slot up.
 
     Args:
         error: The failure.
         attempts_used: The slot's attempts, this one included.
         max_attempts: The batch's bound.
-        throttled_s: How long the slot has waited for rate limits already.
         chance: The source of jitter (full jitter: any delay up to the back-off).
     """
-    if error.category == "rate_limit":
-        left_s = THROTTLE_MOST_S - throttled_s
-        if left_s <= 0:
-            return None
-        # Without a Retry-After each wait is as long as all before it, so it doubles.
-        own_s = min(BACKOFF_MOST_S, max(BACKOFF_LEAST_S, throttled_s))
-        return Retry(min((error.retry_after_s or own_s) + chance.random(), left_s))
     if attempts_used >= min(max_attempts, ATTEMPTS_MOST[error.category]):
         return None
     if error.category in {"validation", "content_filter"}:
         return Retry(0.0)
-    ceiling = min(BACKOFF_MOST_S, BACKOFF_LEAST_S * 2 ** (attempts_used - 1))
-    return Retry(error.retry_after_s or chance.uniform(0.1, ceiling))
+    return Retry(error.retry_after_s or back_off_s(attempts_used, chance))
 
 
+def back_off_s(failures: int, chance: random.Random) -> float:
+    """Return a jittered pause after the given number of failures (1 or more)."""
+    ceiling = min(BACKOFF_MOST_S, BACKOFF_LEAST_S * 2 ** (failures - 1))
+    return chance.uniform(min(0.1, ceiling), ceiling)
+
+
+@dataclass(slots=True)
+class _RouteVerdict:
+    has_succeeded: bool = False
+    alike: int = 0
+    category: ErrorCategory | None = None
+    dead: CallFailedError | None = None
+
+
+@dataclass(slots=True)
 class Verdict:
-    """Decides on one node when a batch can't succeed: wrong key, unknown model, bad request."""
+    """Decides on one node when a batch can't succeed on any of its routes.
 
-    def __init__(self) -> None:
-        self._succeeded = False
-        self._alike = 0
-        self._category: ErrorCategory | None = None
+    Wrong keys, unknown models and requests that are all refused are known at once; an endpoint
+    that was never heard of is given some time.
+    """
+
+    routes: int = 1
+    _of: list[_RouteVerdict] = field(init=False)
+    _silent_since: float | None = None
+    _last: tuple[int, CallFailedError] | None = None
+
+    def __post_init__(self) -> None:
+        self._of = [_RouteVerdict() for _ in range(self.routes)]
 
     @property
     def has_succeeded(self) -> bool:
         """Whether any call of the batch was answered on this node."""
-        return self._succeeded
+        return any(route.has_succeeded for route in self._of)
 
-    def note_success(self) -> None:
-        """A call was answered: the key and the model are right."""
-        self._succeeded = True
-        self._category = None
+    def note_success(self, route: int = 0) -> None:
+        """A call was answered: the route's key and model are right."""
+        known = self._of[route]
+        known.has_succeeded = True
+        known.category, known.dead = None, None
+        self._silent_since = None
 
-    def is_fatal(self, error: CallFailedError) -> bool:
-        """Tell whether ``error`` ends the batch: nothing worked yet and nothing will."""
-        self._alike = self._alike + 1 if error.category == self._category else 1
-        self._category = error.category
-        if error.category not in {"auth", "invalid_request"}:
-            return False
-        if not self._succeeded and error.status_code in FATAL_STATUS:
-            return True
-        needed = 3 if error.category == "auth" else SAME_ERRORS_FATAL
-        return self._alike >= needed and (error.category == "auth" or not self._succeeded)
+    def note_failure(self, error: CallFailedError, now: float, route: int = 0) -> None:
+        """A call on ``route`` failed at ``now`` (seconds of any steady clock)."""
+        known = self._of[route]
+        known.alike = known.alike + 1 if error.category == known.category else 1
+        known.category = error.category
+        self._last = (route, error)
+        if error.category in OUTAGE:
+            if self._silent_since is None and not self.has_succeeded:
+                self._silent_since = now
+        elif error.category in {"auth", "invalid_request"}:
+            if _is_for_good(known, error):
+                known.dead = error
+        else:
+            self._silent_since = None  # a refusal for now is an answer too
+
+    def note_refusal(self, error: CallFailedError, route: int) -> None:
+        """The key of ``route`` was refused to another batch: if it never worked, it is wrong."""
+        known = self._of[route]
+        if not known.has_succeeded and known.dead is None and error.status_code in FATAL_STATUS:
+            known.dead = error
+            self._last = (route, error)
+
+    def is_unknown(self, route: int) -> bool:
+        """Tell whether ``route`` refuses every request of this batch, other than for its key."""
+        dead = self._of[route].dead
+        return dead is not None and dead.category == "invalid_request"
+
+    def hopeless(self, now: float, unanswered_s: float) -> tuple[int, CallFailedError] | None:
+        """Return (route, failure) that ends the batch; None while a route may yet answer.
+
+        Args:
+            now: The clock of ``note_failure``.
+            unanswered_s: How long no call may be answered at all.
+        """
+        since = self._silent_since
+        is_silent = since is not None and now - since >= unanswered_s
+        return self._last if is_silent or all(route.dead for route in self._of) else None
+
+    def note_success_elsewhere(self) -> None:
+        """Another node had an answer: this one's failures are no proof against the batch."""
+        self.note_success(0)
+
+
+def _is_for_good(known: _RouteVerdict, error: CallFailedError) -> bool:
+    if not known.has_succeeded and error.status_code in FATAL_STATUS:
+        return True
+    if error.category == "auth":
+        return known.alike >= REFUSALS_FATAL
+    return known.alike >= SAME_ERRORS_FATAL and not known.has_succeeded
+
+
+def with_remedy(failure: CallFailedError, route: Route) -> str:
+    """Return why a batch ends, with what to do about it."""
+    where = route.api_base or route.provider
+    match failure.category:
+        case "auth" if route.api_key_env:
+            remedy = f"check the key in {route.api_key_env} where the generator runs"
+        case "server" | "timeout":
+            remedy = f"no call to {where} was answered; check that it runs and start again"
+        case _:
+            remedy = f"check the model {route.model} and its endpoint {where}"
+    return f"{failure.message.rstrip('.')}; {remedy}"

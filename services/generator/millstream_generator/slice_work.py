@@ -5,7 +5,7 @@ No call starts before the claim is stored, control is read after it, and the lea
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 
@@ -17,67 +17,70 @@ from millstream.eventlog.stop import run_stop_fence
 from millstream.eventlog.work import Lease
 from millstream.runtime.lifecycle import fault_point
 from millstream_generator import steps
+from millstream_generator.claims import Claim
 from millstream_generator.held import HeldBatch, HeldBatches
 from millstream_generator.node import Node
+from millstream_generator.room import Lanes
 from millstream_generator.slot_work import FatalError, SlotWork
+from millstream_generator.windows import parallel_calls
 from millstream_generator.writer import LeaseLostError, SliceWriter
-from millstream_schemas.control import BatchSpec
 from millstream_schemas.errors import ErrorInfo
 
 log = structlog.get_logger()
 
-CLAIMS_MOST = 5
-SLICES_AT_ONCE = 16
 AWAY_S = 0.25
+HERE_S = 1.0
+GRANTED_LEASE_S = 6.0
+"""A node's beat ages out 10 s after it, and it beats every 3 s: one that is silent for this long
+may soon count as dead, and what it was granted be granted to another."""
+GRANT_S = 0.1
+"""How long a slice that needs another grant waits for it before it is offered again."""
+UNGRANTED_S = 0.5
+"""The same for one that had none when it was offered."""
 
 
-def parallel_calls(spec: BatchSpec) -> int:
-    """Return the calls in flight per slice: about 16 slices at once share the concurrency.
-
-    Slices with fewer slots than that are more at once instead, so that small batches use their
-    whole concurrency too.
-    """
-    return min(spec.slice_size, -(-spec.concurrency // SLICES_AT_ONCE))
-
-
-def window(spec: BatchSpec) -> int:
-    """Return how many slices of a batch may be queued or leased at once.
-
-    Times ``parallel_calls`` that never exceeds the batch's concurrency, on any number of nodes.
-    """
-    return spec.concurrency // parallel_calls(spec)
-
-
-async def work_on(node: Node, held: HeldBatches, lease: Lease) -> None:
+async def work_on(node: Node, held: HeldBatches, lease: Lease, lanes: Lanes) -> None:
     """Do what can be done of one leased slice; the lease is done or given back at the end."""
     batch_id, index = lease.work.batch_id, lease.work.slice_index
+    if (batch_id, index) in node.at_work:
+        # The lease lapsed in an outage, but whoever works on it here goes on: let it.
+        with contextlib.suppress(LogUnavailableError):
+            await lease.give_back(HERE_S)
+        return
+    node.at_work.add((batch_id, index))
     try:
         async with held.hold(batch_id) as batch:
             if batch is None or index >= batch.spec.slices:
                 log.warning("slice.unknown", batch_id=batch_id, slice=index)
                 await lease.done()
                 return
-            await _SliceWork(node, held, batch, lease).run()
+            await _SliceWork(node, held, batch, lease, lanes).run()
     except* (LogError, LeaseLostError) as group:
         # The lease runs out and the slice comes back: to us or to a node that can reach the log.
         log.warning("slice.dropped", batch_id=batch_id, slice=index, reason=repr(group.exceptions))
     except* Exception:
         # One batch's defect must not take the others down; the stuck rule shows what repeats.
         log.exception("slice.crashed", batch_id=batch_id, slice=index)
+    finally:
+        node.at_work.discard((batch_id, index))
 
 
 class _SliceWork:
-    def __init__(self, node: Node, held: HeldBatches, batch: HeldBatch, lease: Lease) -> None:
+    def __init__(
+        self, node: Node, held: HeldBatches, batch: HeldBatch, lease: Lease, lanes: Lanes
+    ) -> None:
         self._node = node
         self._held = held
         self._batch = batch
         self._lease = lease
+        self._lanes = lanes
         self._index = lease.work.slice_index
         self._slots = batch.spec.slots(self._index)
         self._cause = batch.started_id
         self._writer = SliceWriter(
             node.event_log, batch.batch_id, self._index, lambda: node.stamp(self._cause)
         )
+        self._claim = Claim(node, batch, self._writer, lease, self._slots)
 
     async def run(self) -> None:
         """Claim, fill, finish; the lease is kept until then."""
@@ -87,12 +90,23 @@ class _SliceWork:
             beats.cancel()
 
     async def _work(self) -> None:
-        if not await self._claim():
+        if self._batch.standing in {"paused", "over"}:
+            await self._held.refresh(self._batch)  # it may have been resumed
+            if self._batch.standing in {"paused", "over"}:
+                await self._lease.done()
+                return
+        claimed = await self._claim.take()
+        if claimed == "ungranted":
+            await self._lease.give_back(UNGRANTED_S)
+            return
+        if claimed == "done":
             await self._lease.done()
             return
+        self._cause = self._writer.last_id
         await self._held.refresh(self._batch)
         lost: BaseException | None = None
         try:
+            await self._claim.judge()
             await self._fill()
         except* LeaseLostError as group:
             lost = group.exceptions[0]
@@ -105,40 +119,41 @@ class _SliceWork:
                 "lease.lost", batch_id=self._batch.batch_id, slice=self._index, reason=str(lost)
             )
 
-    async def _claim(self) -> bool:
-        """Take the slice over; False when nothing is left to do in it."""
-        for _ in range(CLAIMS_MOST):
-            await self._writer.load()
-            state = self._writer.state
-            if slices.is_done(state, len(self._slots)):
-                return False
-            rescue_of = (
-                state.node if state.epoch and state.node != self._node.settings.node else None
-            )
-            try:
-                await self._writer.record(steps.claimed(self._node.settings.node, rescue_of))
-            except LeaseLostError as error:
-                # Most likely the holder before, whose lease ran out, appended once more.
-                if not self._lease.is_held(self._node.settings.lease_s):
-                    raise LogUnavailableError(
-                        f"the lease ran out before its claim: {error}"
-                    ) from error
-                continue
-            self._cause = self._writer.last_id
-            return True
-        raise LogUnavailableError(f"slice {self._index} is being written by another node")
-
     async def _fill(self) -> None:
-        offsets = iter(slices.open_offsets(self._writer.state, len(self._slots)))
+        left = slices.open_offsets(self._writer.state, len(self._slots))
+        lanes = 1 if self._claim.is_trial else min(parallel_calls(self._batch.spec), len(left))
+        before_call = self._alone if self._claim.is_trial else self._as_held
+        self._lanes.resize(lanes)
+        offsets = iter(left)
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(parallel_calls(self._batch.spec)):
-                tasks.create_task(self._fill_slots(offsets, tasks))
+            for _ in range(lanes):
+                tasks.create_task(self._fill_slots(offsets, tasks, before_call))
 
-    async def _fill_slots(self, offsets: Iterator[int], tasks: asyncio.TaskGroup) -> None:
+    async def _fill_slots(
+        self,
+        offsets: Iterator[int],
+        tasks: asyncio.TaskGroup,
+        before_call: Callable[[int], Callable[[], Awaitable[None]]],
+    ) -> None:
         for offset in offsets:
             slot = SlotWork(self._node, self._batch, self._writer, self._slots[0] + offset, offset)
-            if not await slot.fill(tasks, self._still_held):
-                return
+            if not await slot.fill(tasks, before_call(offset)):
+                break
+        self._lanes.end_one()
+
+    def _as_held(self, _offset: int) -> Callable[[], Awaitable[None]]:
+        """Return what must be true before each call of a slot."""
+        return self._still_held
+
+    def _alone(self, offset: int) -> Callable[[], Awaitable[None]]:
+        """Return the same for a slot of a slice that nodes died on: the log names it first."""
+
+        async def wait() -> None:
+            await self._still_held()
+            if self._may_go_on and self._writer.state.on_trial != offset:
+                await self._writer.record(steps.on_trial(self._slots[offset], offset))
+
+        return wait
 
     async def _still_held(self) -> None:
         """Return when the lease is ours, or when no call may start anyway.
@@ -150,6 +165,9 @@ class _SliceWork:
         Raises:
             LeaseLostError: another node claimed the slice.
         """
+        if self._is_granted and not self._lease.is_held(self._lease_s):
+            self._writer.allowance.close()
+            return
         with contextlib.suppress(LogUnavailableError):  # an outage is seen to below
             await self._held.refresh_if_old(self._batch)
         while not self._lease.is_held(self._node.settings.lease_s) and self._may_go_on:
@@ -161,12 +179,22 @@ class _SliceWork:
                 await asyncio.sleep(AWAY_S)
 
     @property
+    def _is_granted(self) -> bool:
+        """Whether calls need a grant, which is lost together with the lease."""
+        return self._batch.spec.budgets.bounds_calls
+
+    @property
+    def _lease_s(self) -> float:
+        lease_s = self._node.settings.lease_s
+        return min(lease_s, GRANTED_LEASE_S) if self._is_granted else lease_s
+
+    @property
     def _may_go_on(self) -> bool:
         return self._batch.may_call and not self._node.stop.is_set()
 
     async def _keep_lease(self) -> None:
         while True:
-            await asyncio.sleep(self._node.settings.lease_s / 3)
+            await asyncio.sleep(self._lease_s / 3)
             try:
                 await self._lease.beat()
             except LogUnavailableError as error:
@@ -177,13 +205,30 @@ class _SliceWork:
         if self._batch.standing == "draining" and not self._writer.state.closed:
             with contextlib.suppress(LeaseLostError):  # the stop fence was there first
                 await self._writer.record(steps.closed(len(self._slots)))
-        is_done = slices.is_done(self._writer.state, len(self._slots))
-        if not is_done and self._batch.standing == "active":
-            # The node leaves, or the batch was resumed while the last calls before it finished.
-            await self._lease.give_back()
+        standing = self._batch.standing
+        if standing not in {"active", "paused"} or slices.is_done(
+            self._writer.state, len(self._slots)
+        ):
+            await self._lease.done()
+            fault_point(self._node.settings, "slice-done")
             return
-        await self._lease.done()
-        fault_point(self._node.settings, "slice-done")
+        try:
+            await self._writer.record(steps.released(self._reason))
+        except LeaseLostError:  # whoever wrote to it since has the slice's message too
+            return
+        if standing == "active":
+            await self._lease.give_back(GRANT_S if self._writer.allowance.is_used_up else 0.0)
+        else:
+            await self._lease.done()
+
+    @property
+    def _reason(self) -> str:
+        """Why the slice is given up though something is left to do in it."""
+        if self._node.stop.is_set():
+            return "the node leaves"
+        if self._writer.allowance.is_used_up:
+            return "the granted calls are used up"
+        return "the batch was paused"
 
     async def _fail_batch(self, group: ExceptionGroup[FatalError]) -> None:
         first: BaseException = group

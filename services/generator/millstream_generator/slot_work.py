@@ -3,19 +3,24 @@
 import asyncio
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Awaitable, Callable
 
+import orjson
+
 from millstream.domain import slice as slices
 from millstream.domain.plan import attempt_seed
+from millstream.eventlog.aggregate import load_batch
+from millstream.runtime.clock import boot_seconds
 from millstream.runtime.lifecycle import fault_point
 from millstream_generator import prompts, steps
 from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt
 from millstream_generator.held import HeldBatch
 from millstream_generator.node import Node
-from millstream_generator.policy import Retry, after_failure
+from millstream_generator.policy import OUTAGE, Retry, after_failure, with_remedy
+from millstream_generator.slot_route import LOOK_S, SlotRoute
 from millstream_generator.steps import Attempt, Step
+from millstream_generator.turns import Turn
 from millstream_generator.validation import Accepted, validate
 from millstream_generator.writer import LeaseLostError, SliceWriter
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
@@ -23,9 +28,6 @@ from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
 
 CHARACTERS_PER_TOKEN = 4
-LOOK_S = 0.25
-FAILOVER: frozenset[ErrorCategory] = frozenset({"auth", "invalid_request", "server", "timeout"})
-"""Errors after which the slot's next attempt goes down the alias's routes."""
 
 
 class FatalError(CallFailedError):
@@ -45,8 +47,7 @@ class SlotWork:
         self._offset = offset
         self._cell = batch.plan.cell(slot)
         self._feedback = ""
-        self._throttled_s = 0.0
-        self._route = 0
+        self._way = SlotRoute(node, batch)
 
     async def fill(
         self, tasks: asyncio.TaskGroup, still_held: Callable[[], Awaitable[None]]
@@ -57,44 +58,78 @@ class SlotWork:
             LeaseLostError: the slice is not ours any more.
             FatalError: the batch can't go on.
         """
-        while await self._may_call():
-            async with self._batch.turn(self._route_now()), self._node.slots:
-                await still_held()
-                if self._node.stop.is_set() or not self._batch.may_call:
-                    continue  # no wait stands between this look and the start of the call
-                delay_s = await self._try_once(tasks)
-            if delay_s is None:
-                return True
-            await self._wait(delay_s)
-        return False
+        try:
+            while await self._may_call():
+                if not self._node.fullness.has_room:
+                    await self._wait(LOOK_S)
+                    continue
+                self._way.choose()
+                async with self._batch.turn(self._way.route):
+                    turn = await self._way.turn(self._tokens())
+                    if turn is None:
+                        await self._raise_if_hopeless()
+                        continue
+                    with turn:
+                        async with self._node.slots:
+                            await still_held()
+                            if not (self._may_start and turn.may_start):
+                                continue  # no wait stands between this look and the call's start
+                            if not self._writer.allowance.take():
+                                return False
+                            delay_s = await self._try_once(tasks, turn)
+                if delay_s is None:
+                    return True
+                await self._wait(delay_s)
+            return False
+        finally:
+            self._way.leave()
 
-    async def _try_once(self, tasks: asyncio.TaskGroup) -> float | None:
+    @property
+    def _may_start(self) -> bool:
+        return not self._node.stop.is_set() and self._batch.may_call
+
+    async def _try_once(self, tasks: asyncio.TaskGroup, turn: Turn) -> float | None:
         """Make one call and record it; None when the slot has its outcome, else when to go on."""
         prompt = self._prompt()
         attempt = self._attempt(prompt)
         progress = Progress()
+        turn.is_used = True
         try:
             completion = await self._call(tasks, attempt, prompt, progress)
         except CallFailedError as failure:
-            return await self._record_failure(attempt, failure, progress)
+            return await self._record_failure(attempt, failure, progress, turn)
         if completion is None:
             await self._record_cancelled(attempt, progress)
             return 0.0
+        usage = completion.usage
+        is_known = usage.tokens_in is not None and usage.tokens_out is not None
+        used = (usage.tokens_in or 0) + (usage.tokens_out or 0) if is_known else None
+        self._way.gate.note_answer(turn, used)
+        if not is_known and self._batch.spec.budgets.bounds_calls:
+            self._writer.unmeasured_calls += 1
         return await self._record_answer(attempt, completion)
 
+    def _tokens(self) -> int:
+        """Return how many tokens the next call may use, where its route counts them."""
+        if self._way.route.tpm is None:
+            return 0
+        prompt = self._prompt()
+        characters = sum(len(message["content"]) for message in prompt.messages)
+        return characters // CHARACTERS_PER_TOKEN + prompt.max_tokens
+
     async def _may_call(self) -> bool:
-        return not self._node.stop.is_set() and await self._batch.settled()
+        is_free = not self._node.stop.is_set() and not self._writer.allowance.is_used_up
+        return is_free and await self._batch.settled()
 
     def _number(self) -> int:
         return self._writer.state.attempts.get(str(self._offset), 0) + 1
 
-    def _route_now(self) -> Route:
-        return self._batch.spec.routes[self._route]
-
     def _attempt(self, prompt: Prompt) -> Attempt:
-        digest = hashlib.sha256(json.dumps(prompt.messages).encode()).hexdigest()
-        route = self._route_now()
-        return Attempt(self._slot, self._offset, self._number(), self._cell, route, digest[:16])
+        digest = hashlib.sha256(orjson.dumps(prompt.messages)).hexdigest()
+        route, wait_s = self._way.route, self._way.wait_s
+        return Attempt(
+            self._slot, self._offset, self._number(), self._cell, route, digest[:16], wait_s
+        )
 
     def _prompt(self) -> Prompt:
         spec = self._batch.spec
@@ -138,15 +173,21 @@ class SlotWork:
 
     async def _complete(
         self, route: Route, prompt: Prompt, progress: Progress
-    ) -> Completion | CallFailedError:
-        """Return a failure instead of raising it: raised in a task it would end the whole slice."""
+    ) -> Completion | CallFailedError | None:
+        """Return a failure instead of raising it: raised in a task it would end the whole slice.
+
+        None, as for a cancelled call, when the process was frozen since it was let start: what it
+        knows of the batch may be old.
+        """
+        if not self._may_start or self._batch.is_read_long_ago:
+            return None
         try:
             return await self._node.provider.complete(route, prompt, progress)
         except CallFailedError as failure:
             return failure
 
     async def _record_answer(self, attempt: Attempt, completion: Completion) -> float | None:
-        self._batch.verdict.note_success()
+        self._batch.verdict.note_success(self._way.index)
         recipe = self._batch.spec.recipe
         verdict = validate(
             recipe, self._cell, completion.text, completion.finish_reason, self._batch.seen
@@ -161,37 +202,53 @@ class SlotWork:
             "content_filter" if verdict.rule == "content_filter" else "validation"
         )
         failure = CallFailedError(category, verdict.message)
-        retry = self._retry(attempt, failure)
+        retry = after_failure(
+            failure, attempt.number, self._batch.spec.max_attempts, self._node.chance
+        )
         step = steps.rejected(attempt, completion, verdict.rule, verdict.message)
         return await self._record(attempt, failure, step, retry)
 
     async def _record_failure(
-        self, attempt: Attempt, failure: CallFailedError, progress: Progress
+        self, attempt: Attempt, failure: CallFailedError, progress: Progress, turn: Turn
     ) -> float | None:
         usage = Usage(latency_ms=_elapsed_ms(progress))
-        if failure.category in FAILOVER and self._route + 1 < len(self._batch.spec.routes):
-            self._route += 1
-            retry: Retry | None = Retry(0.0)
-        else:
-            retry = self._retry(attempt, failure)
-            if self._batch.verdict.is_fatal(failure) or self._is_hopeless(failure, retry):
-                await self._writer.record(steps.attempt_failed(attempt, failure, usage, None))
-                raise FatalError(
-                    failure.category,
-                    _with_remedy(failure, attempt.route),
-                    status_code=failure.status_code,
-                )
-        delay_s = retry.delay_s if retry else None
-        step = steps.attempt_failed(attempt, failure, usage, delay_s)
+        verdict = self._batch.verdict
+        verdict.note_failure(failure, boot_seconds(), self._way.index)
+        retry, counts = self._way.after(
+            failure, turn, attempt.number, was_answered=verdict.has_succeeded
+        )
+        fatal = await self._hopeless()
+        if fatal is not None:
+            step = steps.attempt_failed(attempt, failure, usage, None, counts=counts)
+            await self._writer.record(step)
+            raise fatal
+        again_s = max(retry.delay_s, retry.held_s) if retry else None
+        step = steps.attempt_failed(attempt, failure, usage, again_s, counts=counts)
         return await self._record(attempt, failure, step, retry)
 
-    def _is_hopeless(self, failure: CallFailedError, retry: Retry | None) -> bool:
-        """Tell whether a slot ran out of attempts on an endpoint that never answered at all.
+    async def _raise_if_hopeless(self) -> None:
+        fatal = await self._hopeless()
+        if fatal is not None:
+            raise fatal
 
-        To fail every further slot the same way would end as a completed batch of nothing.
+    async def _hopeless(self) -> FatalError | None:
+        """Return why the batch can't succeed on any of its routes; None while it may.
+
+        To fail every slot the same way would end as a completed batch of nothing.
         """
-        never = not self._batch.verdict.has_succeeded
-        return retry is None and never and failure.category in {"server", "timeout"}
+        verdict = self._batch.verdict
+        self._way.note_refusals()
+        found = verdict.hopeless(boot_seconds(), self._node.settings.unanswered_s)
+        if found is None:
+            return None
+        index, failure = found
+        if failure.category in OUTAGE:
+            batch = await load_batch(self._node.event_log, self._batch.batch_id)
+            if batch.totals.generated or batch.totals.rejected:
+                verdict.note_success_elsewhere()
+                return None
+        message = with_remedy(failure, self._batch.spec.routes[index])
+        return FatalError(failure.category, message, status_code=failure.status_code)
 
     async def _record(
         self, attempt: Attempt, failure: CallFailedError, step: Step, retry: Retry | None
@@ -201,19 +258,8 @@ class SlotWork:
             error = ErrorInfo(category=failure.category, message=failure.message, slot=attempt.slot)
             await self._writer.record(step, steps.failed(attempt, error))
             return None
-        if failure.category == "rate_limit":
-            self._throttled_s += retry.delay_s
         await self._writer.record(step)
         return retry.delay_s
-
-    def _retry(self, attempt: Attempt, failure: CallFailedError) -> Retry | None:
-        return after_failure(
-            failure,
-            attempt.number,
-            self._batch.spec.max_attempts,
-            self._throttled_s,
-            self._node.chance,
-        )
 
     async def _record_cancelled(self, attempt: Attempt, progress: Progress) -> None:
         """Tell what a cancelled call had used, if the batch is really stopping.
@@ -221,6 +267,7 @@ class SlotWork:
         The stop fence does not wait for this: when it was first, nothing is lost but an estimate.
         """
         if await self._batch.settled() or self._batch.standing != "over":
+            self._writer.untold_calls += 1
             return
         usage = Usage(
             tokens_out=progress.characters // CHARACTERS_PER_TOKEN,
@@ -232,23 +279,11 @@ class SlotWork:
     async def _wait(self, delay_s: float) -> None:
         """Wait before the next attempt; a stop or a pause ends the wait."""
         deadline = time.monotonic() + delay_s
-        while (left := deadline - time.monotonic()) > 0 and await self._may_call():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, LOOK_S)):
-                    await self._node.stop.wait()
-
-
-def _with_remedy(failure: CallFailedError, route: Route) -> str:
-    """Return why a batch ends, with what to do about it."""
-    where = route.api_base or route.provider
-    match failure.category:
-        case "auth" if route.api_key_env:
-            remedy = f"check the key in {route.api_key_env} where the generator runs"
-        case "server" | "timeout":
-            remedy = f"no call to {where} was answered; check that it runs and start again"
-        case _:
-            remedy = f"check the model {route.model} and its endpoint {where}"
-    return f"{failure.message.rstrip('.')}; {remedy}"
+        with self._node.room.resting():
+            while (left := deadline - time.monotonic()) > 0 and await self._may_call():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, LOOK_S)):
+                        await self._node.stop.wait()
 
 
 def _elapsed_ms(progress: Progress) -> float:

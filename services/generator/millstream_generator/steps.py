@@ -6,7 +6,6 @@ from typing import Any
 
 from millstream.domain import slice as slices
 from millstream_generator.completion import CallFailedError, Completion, storable
-from millstream_generator.policy import uses_attempt
 from millstream_schemas import slices as events
 from millstream_schemas.errors import ErrorInfo
 from millstream_schemas.recipes import Cell
@@ -27,7 +26,9 @@ class Attempt:
     number: int
     cell: Cell
     route: Route
-    prompt_hash: str
+    prompt_hash: str | None
+    wait_s: float | None = None
+    """How long the call waited for limits and for its route; None: not at all."""
 
     def fields(self, usage: Usage, request_id: str | None) -> dict[str, Any]:
         """Return the fields that all attempt events share."""
@@ -40,16 +41,43 @@ class Attempt:
             "usage": usage,
             "request_id": request_id,
             "prompt_hash": self.prompt_hash,
+            "wait_s": self.wait_s,
         }
 
 
-def claimed(node: str, rescue_of: str | None) -> Step:
-    """Return the step of a node that takes the lease."""
+def claimed(
+    node: str, rescue_of: str | None = None, *, at_risk: int = 0, allowance: int | None = None
+) -> Step:
+    """Return the step of a node that takes the lease; the arguments as in the slice's domain."""
 
     def step(state: SliceState, envelope: Envelope) -> SliceEvent:
-        return events.SliceClaimed(
-            **envelope, after=slices.claimed(state, node), rescue_of=rescue_of
-        )
+        after = slices.claimed(state, node, at_risk=at_risk, allowance=allowance)
+        return events.SliceClaimed(**envelope, after=after, rescue_of=rescue_of)
+
+    return step
+
+
+def released(reason: str, *, at_risk: int = 0) -> Step:
+    """Return the step of a holder that gives the slice up with no call in flight any more.
+
+    ``at_risk`` calls may have been paid though no event tells of them.
+    """
+
+    def step(state: SliceState, envelope: Envelope) -> SliceEvent:
+        after = slices.released(state)
+        if at_risk:
+            lost = at_risk if state.allowance is None else min(at_risk, state.allowance)
+            after = after.model_copy(update={"unconfirmed": after.unconfirmed + lost})
+        return events.SliceReleased(**envelope, after=after, reason=reason)
+
+    return step
+
+
+def on_trial(slot: int, offset: int) -> Step:
+    """Return the step after which one slot runs alone."""
+
+    def step(state: SliceState, envelope: Envelope) -> SliceEvent:
+        return events.SlotOnTrial(**envelope, after=slices.on_trial(state, offset), slot=slot)
 
     return step
 
@@ -94,9 +122,14 @@ def rejected(attempt: Attempt, completion: Completion, rule: str, message: str) 
 
 
 def attempt_failed(
-    attempt: Attempt, failure: CallFailedError, usage: Usage, retry_in_s: float | None
+    attempt: Attempt,
+    failure: CallFailedError,
+    usage: Usage,
+    retry_in_s: float | None,
+    *,
+    counts: bool = True,
 ) -> Step:
-    """Return the step of a call that gave no answer."""
+    """Return the step of a call that gave no answer; ``counts``: it used an attempt up."""
     error = ErrorInfo(category=failure.category, message=failure.message, slot=attempt.slot)
 
     def step(state: SliceState, envelope: Envelope) -> SliceEvent:
@@ -108,7 +141,7 @@ def attempt_failed(
                 paid,
                 attempt.offset,
                 error,
-                counts=uses_attempt(failure.category),
+                counts=counts,
                 rejected=False,
             ),
             category=failure.category,

@@ -8,6 +8,8 @@ from millstream_schemas.routes import Route
 
 NO_KEY = "none"
 """Endpoints without a key still need a non-empty one in the OpenAI client."""
+_BASES = {"ai21": "https://api.ai21.com/studio/v1"}
+"""Providers whose key litellm would send to OpenAI when it is given no address."""
 
 
 class Targets:
@@ -32,7 +34,8 @@ class Targets:
         Raises:
             CallFailedError: the route needs a server of Millstream's that this node lacks.
         """
-        base = self._bases.get(route.provider, route.api_base)
+        default = _BASES.get(route.litellm_model.partition("/")[0])
+        base = self._bases.get(route.provider, route.api_base or default)
         if base is None and route.provider in {"simulated", "local"}:
             raise CallFailedError(
                 "invalid_request",

@@ -4,14 +4,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NoReturn
 
-from jsonschema import Draft202012Validator
-
-from millstream.recipe_output import filled_fields
-from millstream.recipe_templates import PromptTemplates, compile_templates
-from millstream_generator.duplicates import DuplicateIndex, Fingerprint, fingerprint
+from millstream_generator.duplicates import DuplicateIndex, fingerprint
+from millstream_generator.recipe_rules import Rules, rules_of
 from millstream_schemas.recipes import Cell, PinnedRecipe
 
 ANSWER_CHARACTERS_MAX = 200_000
@@ -64,19 +60,6 @@ class _RefusedError(Exception):
         self.rejection = Rejection(rule, _clip(message, MESSAGE_CHARACTERS_MAX))
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """What a recipe's checks need, made once."""
-
-    schema: Draft202012Validator
-    order: tuple[str, ...]
-    filled: Mapping[str, str]
-    fixed: frozenset[str]
-    patterns: tuple[re.Pattern[str], ...]
-    templates: PromptTemplates
-    examples: tuple[Fingerprint, ...]
-
-
 def validate(
     pinned: PinnedRecipe,
     cell: Cell,
@@ -89,7 +72,7 @@ def validate(
     An accepted text is remembered in ``seen``. Nothing waits between look-up and memory, so two
     answers that arrive together can't both pass.
     """
-    rules = _rules(pinned)
+    rules = rules_of(pinned)
     try:
         _check_ending(finish_reason)
         content = _fill(rules, cell, _parse(text))
@@ -99,21 +82,6 @@ def validate(
     except _RefusedError as refused:
         return refused.rejection
     return Accepted({name: content[name] for name in rules.order if name in content})
-
-
-@lru_cache(maxsize=64)
-def _rules(pinned: PinnedRecipe) -> _Rules:
-    recipe = pinned.recipe
-    examples = [str(example.answer.get(recipe.text_field, "")) for example in recipe.examples]
-    return _Rules(
-        schema=Draft202012Validator(recipe.output),
-        order=tuple(recipe.output["properties"]),
-        filled=filled_fields(recipe),
-        fixed=frozenset(recipe.fixed),
-        patterns=tuple(re.compile(text, re.IGNORECASE) for text in recipe.refuse_patterns),
-        templates=compile_templates(recipe),
-        examples=tuple(fingerprint(text) for text in examples),
-    )
 
 
 def _check_ending(finish_reason: str | None) -> None:
@@ -135,10 +103,7 @@ def _parse(text: str) -> dict[str, Any]:
         _refuse("empty", "the answer is empty; write one JSON object")
     _check_characters(body)
     try:
-        # Line breaks inside strings are let pass: the characters themselves were checked above.
-        document = json.loads(
-            body, strict=False, object_pairs_hook=_object, parse_constant=_no_constant
-        )
+        document = _DECODER.decode(body)
     except (ValueError, RecursionError) as error:
         if body[0] in "{[" and _is_open(body):
             _refuse("truncated_json", "the JSON ends in the middle; write it to its end")
@@ -149,6 +114,8 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _check_characters(text: str) -> None:
+    if text.isprintable() and "\ufffd" not in text:
+        return
     found = _CONTROL.search(text)
     if found is not None:
         code = f"U+{ord(found[0]):04X}"
@@ -168,6 +135,10 @@ def _no_constant(name: str) -> NoReturn:
     _refuse("not_json", f"{name} is not JSON; write a number")
 
 
+# Line breaks inside strings are let pass: the characters themselves were checked before.
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_object, parse_constant=_no_constant)
+
+
 def _is_open(body: str) -> bool:
     """Return whether a string or a bracket of ``body`` is never closed; takes linear time."""
     depth, in_string = 0, False
@@ -179,7 +150,7 @@ def _is_open(body: str) -> bool:
     return in_string or depth > 0
 
 
-def _fill(rules: _Rules, cell: Cell, document: dict[str, Any]) -> dict[str, Any]:
+def _fill(rules: Rules, cell: Cell, document: dict[str, Any]) -> dict[str, Any]:
     """Return the document with the fields that the recipe knows better than the model.
 
     Raises:
@@ -188,9 +159,8 @@ def _fill(rules: _Rules, cell: Cell, document: dict[str, Any]) -> dict[str, Any]
     content = {
         name: value.strip() if isinstance(value, str) else value for name, value in document.items()
     }
-    values = rules.templates.values(cell, instruction=None, seed=0, attempt=1, feedback="")
-    for name, variable in rules.filled.items():
-        given, own = content.get(name), values[variable]
+    for name, own in rules.own_values(cell).items():
+        given = content.get(name)
         if name not in rules.fixed and isinstance(given, str) and given:
             if given.casefold() != own.casefold():
                 _refuse("cell", f"{name} is {_clip(given, 80)!r} but was to be {own!r}")
@@ -200,7 +170,9 @@ def _fill(rules: _Rules, cell: Cell, document: dict[str, Any]) -> dict[str, Any]
     return content
 
 
-def _check_schema(rules: _Rules, content: dict[str, Any]) -> None:
+def _check_schema(rules: Rules, content: dict[str, Any]) -> None:
+    if _is_plainly_valid(rules, content):
+        return
     try:
         error = next(rules.schema.iter_errors(content), None)
     except RecursionError:
@@ -211,16 +183,32 @@ def _check_schema(rules: _Rules, content: dict[str, Any]) -> None:
         _refuse("schema", f"{where}: {what}" if where else what)
 
 
-def _check_words(rules: _Rules, content: Mapping[str, Any]) -> None:
+def _is_plainly_valid(rules: Rules, content: dict[str, Any]) -> bool:
+    """Return whether the compiled schema takes the sample; if not, the slow one finds the words."""
+    try:
+        return rules.quick.is_valid(content)
+    except ValueError:  # nested too deeply, or a number beyond its bounds
+        return False
+
+
+def _check_words(rules: Rules, content: Mapping[str, Any]) -> None:
     """Refuse what JSON escapes may hide, and words that no sample should hold."""
-    for name, value in content.items():
-        if not isinstance(value, str) or name in rules.filled:
-            continue
+    texts = {
+        name: value
+        for name, value in content.items()
+        if isinstance(value, str) and name not in rules.filled
+    }
+    for value in texts.values():
         _check_characters(value)
-        folded = value.casefold()
-        if any(part in folded for part in _SUSPECT):
+    folded = "\n".join(texts.values()).casefold()
+    if any(part in folded for part in _SUSPECT):
+        for name, value in texts.items():
             _check_phrases(name, value)
-        for pattern in rules.patterns:
+    is_ascii = folded.isascii()
+    for part, pattern in rules.patterns:
+        if is_ascii and part not in folded:
+            continue
+        for name, value in texts.items():
             if found := pattern.search(value):
                 _refuse("pattern", f"{name} holds {_clip(found[0], 80)!r}; write it without that")
 
@@ -231,7 +219,7 @@ def _check_phrases(name: str, value: str) -> None:
             _refuse(rule, f"{name} holds {_clip(found[0], 80)!r}; write a real sample")
 
 
-def _check_repetition(rules: _Rules, text: str, seen: DuplicateIndex) -> None:
+def _check_repetition(rules: Rules, text: str, seen: DuplicateIndex) -> None:
     new = fingerprint(text)
     if not new.sketch:
         _refuse("empty_text", "the main text holds no word; write one")

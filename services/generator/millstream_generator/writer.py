@@ -10,6 +10,7 @@ from millstream.domain.decide import Stamp
 from millstream.errors import ConflictError, LogFullError, LogUnavailableError
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import decode
+from millstream_generator.allowance import Allowance
 from millstream_generator.steps import Step
 from millstream_schemas import subjects
 from millstream_schemas.slices import SliceEvent, SliceState
@@ -60,6 +61,11 @@ class SliceWriter:
         self.sequence = 0
         self.last_id = ""
         self.is_lost = False
+        self.allowance = Allowance()
+        self.untold_calls = 0
+        """Calls that were cancelled and have no event; the next event counts them."""
+        self.unmeasured_calls = 0
+        """Calls of which no provider said what they used; the next event counts them."""
 
     async def load(self) -> None:
         """Start from the slice's tail, read from its leader; forgets what was not stored."""
@@ -120,13 +126,25 @@ class SliceWriter:
     def _next_chain(self) -> _Chain:
         entries = self._pending[:CHAIN_MOST]
         events: list[SliceEvent] = []
-        state = self.state
+        state = self._with_untold(self.state)
+        stamp = self._make_stamp()
         for step in (step for entry in entries for step in entry.steps):
-            event = step(state, self._envelope())
+            envelope = stamp.envelope(self._batch_id, self.subject)
+            event = step(state, {**envelope, "slice": self._index})
             state = event.after
             events.append(event)
         del self._pending[: len(entries)]
         return _Chain(events, entries)
+
+    def _with_untold(self, state: SliceState) -> SliceState:
+        """Count calls that may have been paid though nothing tells of them."""
+        untold, unmeasured = self.untold_calls, self.unmeasured_calls
+        if not untold and not unmeasured:
+            return state
+        self.untold_calls = self.unmeasured_calls = 0
+        left = None if state.allowance is None else max(0, state.allowance - untold)
+        unconfirmed = state.unconfirmed + untold + unmeasured
+        return state.model_copy(update={"unconfirmed": unconfirmed, "allowance": left})
 
     async def _append(self, chain: list[SliceEvent]) -> int:
         while True:
@@ -137,7 +155,3 @@ class SliceWriter:
             except LogFullError as error:
                 log.error("append.refused", subject=self.subject, reason=str(error))  # noqa: TRY400
                 await asyncio.sleep(FULL_WAIT_S)
-
-    def _envelope(self) -> dict[str, object]:
-        fields = self._make_stamp().envelope(self._batch_id, self.subject)
-        return {**fields, "slice": self._index}

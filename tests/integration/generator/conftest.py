@@ -8,7 +8,8 @@ import pytest
 
 from millstream.runtime.settings import Settings
 from millstream.testing.nats import running_log
-from millstream.testing.site import Site
+from millstream.testing.site import Serve, Site
+from millstream_generator.lanes import Lanes
 from millstream_generator.litellm_lane import LitellmLane
 from millstream_generator.service import main
 from millstream_generator.targets import Targets
@@ -25,5 +26,26 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await main(settings, LitellmLane(Targets(settings)), stop)
 
-    async with running_log(tmp_path, lease_s=2.0) as log:
+    async with running_log(tmp_path, lease_s=2.0, probe_after_s=0.1, unanswered_s=1.5) as log:
         yield Site(log, serve)
+
+
+@pytest.fixture
+def serve_direct() -> Serve:
+    """A generator with the lanes of a real node: a plain endpoint is called directly."""
+
+    async def serve(settings: Settings, stop: asyncio.Event) -> None:
+        lanes = Lanes(settings)
+        try:
+            await main(settings, lanes, stop)
+        finally:
+            await lanes.close()
+
+    return serve
+
+
+@pytest.fixture
+async def direct_site(tmp_path: Path, serve_direct: Serve) -> AsyncIterator[Site]:
+    """The same with such generators."""
+    async with running_log(tmp_path, lease_s=2.0, probe_after_s=0.1, unanswered_s=1.5) as log:
+        yield Site(log, serve_direct)

@@ -1,11 +1,11 @@
 """Pause, resume and the two ways to stop, while calls are in flight."""
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 
-from millstream.domain import decide
 from millstream.domain.batch import BatchState
 from millstream.eventlog.stop import signal_stop
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM, Stall
@@ -13,6 +13,7 @@ from millstream.testing.site import Site, route, sample
 from millstream_generator import service
 from millstream_schemas import slices
 from millstream_schemas.commands import PauseBatch, ResumeBatch, StopBatch
+from millstream_schemas.control import CellQuota
 
 pytestmark = [
     pytest.mark.anyio,
@@ -114,7 +115,7 @@ async def test_a_draining_stop_lets_the_calls_in_flight_finish(site: Site) -> No
     async with ScriptedLLM(gate) as llm, site.generator():
         batch_id = await site.begin(llm.base_url, 40)
         await llm.wait_for(lambda _: llm.open_requests == 8)
-        await site.command(batch_id, StopBatch(mode="drain"))
+        await site.command(batch_id, StopBatch(mode="drain", grace_s=120))
         await settle(site)
         assert (await site.state(batch_id)).state == "stopping"
         assert llm.open_requests == 8
@@ -126,18 +127,42 @@ async def test_a_draining_stop_lets_the_calls_in_flight_finish(site: Site) -> No
     assert state.stop is not None
     bound_at = state.stop.event.bound_at
     assert bound_at is not None
-    assert bound_at - state.stop.event.time == decide.DRAIN_BOUND
+    assert bound_at - state.stop.event.time == timedelta(seconds=120)
 
 
-async def test_a_drain_ends_at_its_bound(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decide, "DRAIN_BOUND", timedelta(seconds=1))
+async def test_a_drain_ends_at_its_bound(site: Site) -> None:
     async with ScriptedLLM([Stall()]) as llm, site.generator():
         batch_id = await site.begin([route(llm.base_url, stall_s=60, timeout_s=60)], 20)
         await llm.wait_for(lambda _: llm.open_requests == 8)
-        await site.command(batch_id, StopBatch(mode="drain"))
+        await site.command(batch_id, StopBatch(mode="drain", grace_s=1))
         state = await site.ended(batch_id)
         await llm.wait_for(lambda _: llm.open_requests == 0)
     assert (state.state, state.counts.generated) == ("stopped", 0)
+
+
+async def test_a_drain_that_is_cancelled_ends_at_once(site: Site) -> None:
+    async with ScriptedLLM([Stall()]) as llm, site.generator():
+        batch_id = await site.begin([route(llm.base_url, stall_s=60, timeout_s=60)], 20)
+        await llm.wait_for(lambda _: llm.open_requests == 8)
+        await site.command(batch_id, StopBatch(mode="drain", grace_s=600))
+        await settle(site)
+        assert llm.open_requests == 8
+        await site.command(batch_id, StopBatch(reason="now"))
+        state = await site.ended(batch_id)
+        await llm.wait_for(lambda _: llm.open_requests == 0)
+    assert (state.state, state.counts.generated, state.anomalies) == ("stopped", 0, 0)
+    assert state.stop is not None
+    assert state.stop.event.reason == "now"
+
+
+async def test_a_batch_refills_exactly_the_cells_that_it_was_given(site: Site) -> None:
+    quotas = (CellQuota(cell=1, count=3), CellQuota(cell=6, count=2))
+    async with ScriptedLLM(sample) as llm, site.generator():
+        batch_id = await site.begin(llm.base_url, 5, quotas=quotas)
+        assert whole(await site.ended(batch_id))
+        made = await site.events(batch_id, slices.SampleGenerated)
+    cells = Counter((event.cell.sample_type, event.cell.topic) for event in made)
+    assert cells == {("case_analysis", "Torts"): 3, ("educational", "Contracts"): 2}
 
 
 async def test_draining_a_paused_batch_waits_for_nothing(site: Site) -> None:

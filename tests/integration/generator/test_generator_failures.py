@@ -54,8 +54,6 @@ def short_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
         (Ok({"question": "What if?"}), "schema"),
         (Ok("[1, 2]"), "schema"),
         (Ok({"question": "Cut", "answer": "off"}, finish_reason="length"), "length"),
-        (Garbage(b"data: [DONE]\n\n"), "empty"),
-        (Garbage(b'{"x": 1}', "application/json"), "empty"),
         (Garbage(HALF_PAIR), "control_characters"),
     ],
 )
@@ -129,30 +127,39 @@ async def test_server_errors_are_retried_until_one_call_succeeds(site: Site) -> 
 
 
 @pytest.mark.parametrize(
-    ("answer", "category", "attempts"),
+    ("answer", "category"),
     [
-        (HttpError(503), "server", 3),
-        (Garbage(), "server", 3),
-        (Stall(after_chunks=2), "timeout", 3),
-        (Stall(), "timeout", 3),
-        (HttpError(400), "invalid_request", 1),
-        (HttpError(422), "invalid_request", 1),
+        (HttpError(503), "server"),
+        (Garbage(), "server"),
+        (Stall(after_chunks=2), "timeout"),
+        (Stall(), "timeout"),
     ],
 )
-async def test_a_slot_whose_calls_all_fail_ends_its_batch_if_nothing_was_ever_answered(
-    site: Site, answer: Answer, category: ErrorCategory, attempts: int
+async def test_a_batch_of_which_no_call_is_answered_fails_after_a_while_and_loses_no_slot_before(
+    site: Site, answer: Answer, category: ErrorCategory
 ) -> None:
     async with ScriptedLLM([answer]) as llm, site.generator():
         batch_id = await site.begin([route(llm.base_url, stall_s=0.5)], 1)
         state = await site.ended(batch_id)
         failures = await site.events(batch_id, slices.SampleAttemptFailed)
-    never_answered = category != "invalid_request"
-    ended = (state.state, state.counts.failed, state.counts.abandoned)
-    assert ended == (("failed", 0, 1) if never_answered else ("completed", 1, 0))
-    assert [event.category for event in failures] == [category] * attempts
-    assert [event.retry_in_s is None for event in failures] == [False] * (attempts - 1) + [True]
+    assert (state.state, state.counts.failed, state.counts.abandoned) == ("failed", 0, 1)
+    assert len(failures) >= 2
+    assert {(event.category, event.attempt) for event in failures} == {(category, 1)}
+    assert state.error is not None
+    assert state.error.category == category
+    assert "check that it runs" in state.error.message
     if category == "timeout":
         assert all(request.outcome == "cancelled" for request in llm.requests)
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_request_that_is_refused_is_not_sent_again(site: Site, status: int) -> None:
+    async with ScriptedLLM([HttpError(status)]) as llm, site.generator():
+        batch_id = await site.begin(llm.base_url, 1)
+        state = await site.ended(batch_id)
+        (failure,) = await site.events(batch_id, slices.SampleAttemptFailed)
+    assert (state.state, state.counts.failed) == ("completed", 1)
+    assert (failure.category, failure.retry_in_s) == ("invalid_request", None)
 
 
 async def test_an_endpoint_that_refuses_connections_counts_as_a_server_error(site: Site) -> None:

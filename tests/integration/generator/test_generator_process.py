@@ -15,7 +15,7 @@ from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLL
 from millstream.testing.service_process import ServiceProcess
 from millstream.testing.site import Site, route, sample
 from millstream.testing.waiting import until
-from millstream_generator.dispatcher import LEADER_KEY
+from millstream_generator.leadership import LEADER_KEY
 from millstream_schemas import slices, subjects
 
 pytestmark = [pytest.mark.anyio, pytest.mark.fault]
@@ -83,8 +83,11 @@ async def test_sigterm_gives_the_leases_back_and_another_node_takes_over_at_once
                 assert (state.state, state.counts.generated) == ("completed", 30)
                 assert await leader(log) == "g2"
                 claims = await site.events(batch_id, slices.SliceClaimed)
-    rescues = [claim for claim in claims if claim.rescue_of == "g1"]
-    assert len(rescues) == 8
+                given_up = await site.events(batch_id, slices.SliceReleased)
+    assert [event.after.node for event in given_up] == [""] * 8
+    assert {claim.rescue_of for claim in claims} == {None}
+    # The calls that SIGTERM cut short may have cost something; no attempt was used up.
+    assert (state.counts.unconfirmed_calls, state.counts.attempts_failed) == (8, 0)
     assert first.exit_code == second.exit_code == 0
     assert "Traceback" not in first.log() + second.log()
     assert {request.outcome for request in llm.requests[:8]} == {"cancelled"}

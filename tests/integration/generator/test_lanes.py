@@ -21,6 +21,7 @@ from millstream.testing.waiting import until
 from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt
 from millstream_generator.endpoints import find_endpoint
 from millstream_generator.lanes import Lanes
+from millstream_generator.resolve import NotPlainError, resolve
 from millstream_schemas.routes import Price, Route
 
 pytestmark = [
@@ -56,7 +57,7 @@ async def lanes(
 def route(llm: ScriptedLLM, **changes: Any) -> Route:
     fields: dict[str, Any] = {
         "model": "scripted/one",
-        "provider": "scripted",
+        "provider": "local",  # called directly without asking litellm
         "litellm_model": "openai/one",
         "api_base": llm.base_url,
         "api_key_env": "SCRIPTED_API_KEY",
@@ -196,28 +197,60 @@ PLAIN = Route(model="x/y", provider="x", litellm_model="openai/y")
     ],
 )
 def test_a_key_goes_to_its_own_company_only(model: str, host: str) -> None:
-    endpoint = find_endpoint(PLAIN.model_copy(update={"litellm_model": model}), None, KEY)
-    assert endpoint is not None
-    assert endpoint.url.split("/")[2] == host
+    assert resolve(model, None, KEY)["url"].split("/")[2] == host
 
 
 @pytest.mark.parametrize(
     "model", ["anthropic/claude-3-5-haiku-latest", "gemini/gemini-2.0-flash", "groq/openai/x"]
 )
 def test_what_litellm_translates_goes_through_litellm(model: str) -> None:
-    assert find_endpoint(PLAIN.model_copy(update={"litellm_model": model}), None, KEY) is None
+    with pytest.raises(NotPlainError):
+        resolve(model, None, KEY)
 
 
 def test_a_renamed_parameter_keeps_its_meaning() -> None:
-    endpoint = find_endpoint(
-        PLAIN.model_copy(update={"litellm_model": "openai/o3-mini"}), None, KEY
-    )
-    assert endpoint is not None
-    assert endpoint.names["max_tokens"] == "max_completion_tokens"
-    assert "temperature" not in endpoint.names
+    names = resolve("openai/o3-mini", None, KEY)["names"]
+    assert names["max_tokens"] == "max_completion_tokens"
+    assert "temperature" not in names
 
 
-def test_an_explicit_base_is_kept() -> None:
-    endpoint = find_endpoint(PLAIN, "http://127.0.0.1:9/v1", KEY)
+async def test_litellm_is_asked_in_a_process_of_its_own() -> None:
+    hosted = PLAIN.model_copy(update={"litellm_model": "together_ai/openai/gpt-oss-120b"})
+    endpoint = await find_endpoint(hosted, "http://127.0.0.1:9/v1", KEY)
     assert endpoint is not None
+    assert endpoint.model == "openai/gpt-oss-120b"
     assert endpoint.url == "http://127.0.0.1:9/v1/chat/completions"
+    assert endpoint.headers["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("model", ["openai/y", "openai/org/y"])
+async def test_an_own_base_is_called_as_litellm_would_call_it(model: str) -> None:
+    base = "http://127.0.0.1:9/v1"
+    endpoint = await find_endpoint(PLAIN.model_copy(update={"litellm_model": model}), base, KEY)
+    assert endpoint is not None
+    told = resolve(model, base, KEY)
+    assert (endpoint.url, endpoint.model) == (told["url"], told["model"])
+    assert endpoint.headers.items() <= told["headers"].items()
+    assert endpoint.names.items() >= told["names"].items()
+
+
+async def test_what_litellm_does_not_know_goes_through_litellm() -> None:
+    strange = PLAIN.model_copy(update={"litellm_model": "no-such-provider/y"})
+    assert await find_endpoint(strange, None, KEY) is None
+
+
+@pytest.mark.parametrize(
+    "base", ["ftp://127.0.0.1/v1", "http://user:word@127.0.0.1/v1", "http://127.0.0.1/v1\nX: y"]
+)
+async def test_a_base_that_is_no_plain_url_is_not_called_directly(base: str) -> None:
+    own = PLAIN.model_copy(update={"provider": "local"})
+    assert await find_endpoint(own, base, KEY) is None
+
+
+async def test_an_endpoint_behind_a_proxy_goes_through_litellm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert await find_endpoint(PLAIN, "http://models.example/v1", KEY) is None
+    own = PLAIN.model_copy(update={"provider": "local"})
+    assert await find_endpoint(own, "http://127.0.0.1:9/v1", KEY) is not None

@@ -29,6 +29,8 @@ from millstream_generator.simulated.profiles import FIRST_TOKEN_SHARE, PROFILES
 RETRY_AFTER_S = 1
 SHUTDOWN_S = 0.3
 MAX_REMEMBERED = 10_000
+QUICK_S = 0.1
+"""A model that answers in so little time sends nothing before its first token."""
 BATCH_HEADER = "X-Millstream-Batch"
 _SSE_HEADERS = {"Content-Type": SSE_CONTENT_TYPE, "Cache-Control": "no-cache"}
 
@@ -229,6 +231,15 @@ async def _never(request: web.BaseRequest, chat: ChatRequest, opening: bytes) ->
     await asyncio.get_running_loop().create_future()
 
 
+class _QuickStream(web.StreamResponse):
+    """Sends its headers together with the first token.
+
+    A write of its own for them would cost both sides a tenth of what a call takes.
+    """
+
+    _send_headers_immediately = False
+
+
 async def _stream(
     request: web.BaseRequest, chat: ChatRequest, reply: Answer, started: float
 ) -> web.StreamResponse:
@@ -240,7 +251,8 @@ async def _stream(
     if profile.latency_s == 0:
         # One write: with no time between the chunks there is nothing to wait for.
         return web.Response(body=b"".join(chunks), headers=_SSE_HEADERS)
-    response = web.StreamResponse(headers=_SSE_HEADERS)
+    is_quick = profile.latency_s <= QUICK_S
+    response = (_QuickStream if is_quick else web.StreamResponse)(headers=_SSE_HEADERS)
     await response.prepare(request)
     first_s = profile.latency_s * FIRST_TOKEN_SHARE
     gap_s = (profile.latency_s - first_s) / max(len(chunks) - 1, 1)

@@ -1,0 +1,148 @@
+"""Claiming a leased slice, and the poison rule: a slot that nodes die of must not take them all.
+
+After the third rescue without an outcome the slice's slots run one at a time. The slot that runs
+is named in the log first; if its node dies too, whoever claims next gives that slot up.
+"""
+
+from typing import Literal
+
+import structlog
+
+from millstream.domain import slice as slices
+from millstream.errors import LogUnavailableError
+from millstream.eventlog.stored import decode
+from millstream.eventlog.work import Lease
+from millstream_generator import steps
+from millstream_generator.allowance import Allowance
+from millstream_generator.grants import Ledgers
+from millstream_generator.held import HeldBatch
+from millstream_generator.node import Node
+from millstream_generator.steps import Attempt
+from millstream_generator.windows import parallel_calls
+from millstream_generator.writer import LeaseLostError, SliceWriter
+from millstream_schemas.errors import ErrorInfo
+from millstream_schemas.slices import SliceState
+
+log = structlog.get_logger()
+
+CLAIMS_MOST = 5
+POISON_CLAIMS = 4
+"""The first claim and three rescues, none of which led to an outcome."""
+
+Claimed = Literal["claimed", "done", "ungranted"]
+"""The slice is ours; nothing is left to do in it; no budget is granted to this claim."""
+
+
+class Claim:
+    """The claim of one leased slice."""
+
+    def __init__(
+        self, node: Node, batch: HeldBatch, writer: SliceWriter, lease: Lease, slots: range
+    ) -> None:
+        self._node = node
+        self._batch = batch
+        self._writer = writer
+        self._lease = lease
+        self._slots = slots
+        self._ledgers = Ledgers(node.event_log.answers)
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether the slots must run one at a time."""
+        return is_suspect(self._writer.state)
+
+    async def take(self) -> Claimed:
+        """Take the slice over from whoever held it.
+
+        Raises:
+            LeaseLostError: another node has claimed it since it was leased to this one.
+            LogUnavailableError: the lease ran out before, or others kept writing.
+        """
+        epoch: int | None = None
+        for _ in range(CLAIMS_MOST):
+            await self._writer.load()
+            before = self._writer.state
+            if slices.is_done(before, len(self._slots)):
+                return "done"
+            if epoch is not None and before.epoch != epoch:
+                raise LeaseLostError(f"{self._writer.subject} was claimed by {before.node}")
+            epoch = before.epoch
+            granted, calls = await self._grant(before)
+            if not granted:
+                await self._disown(before)
+                return "ungranted"
+            step = steps.claimed(
+                self._node.settings.node,
+                rescue_of=before.node or None,
+                at_risk=self._at_risk(before),
+                allowance=calls,
+            )
+            try:
+                await self._writer.record(step)
+            except LeaseLostError as error:
+                # Most likely the holder before, whose lease ran out, appended once more.
+                if not self._lease.is_held(self._node.settings.lease_s):
+                    raise LogUnavailableError(
+                        f"the lease ran out before its claim: {error}"
+                    ) from error
+                continue
+            self._writer.allowance = Allowance(calls)
+            return "claimed"
+        raise LogUnavailableError(f"{self._writer.subject} is being written by another node")
+
+    async def _grant(self, before: SliceState) -> tuple[bool, int | None]:
+        """Return whether this claim may be made, and how many calls its lease may start."""
+        if not self._batch.spec.budgets.bounds_calls:
+            return True, None
+        grant = await self._ledgers.granted(self._batch.batch_id, self._lease.work.slice_index)
+        if grant is None or grant.epoch != before.epoch + 1:
+            return False, None
+        return True, grant.calls
+
+    async def _disown(self, before: SliceState) -> None:
+        """Give up what this process has by the log, though it does not work on it any more.
+
+        An outage took its lease. Nobody else would ever be granted the slice: to others its
+        holder seems alive. What an earlier process of the same name left, it died at.
+        """
+        if before.node != self._node.settings.node:
+            return
+        stored = await self._node.event_log.last(self._writer.subject)
+        recorded = decode(stored) if stored is not None else None
+        if recorded is not None and recorded.event.time >= self._node.started_at:
+            step = steps.released("its lease was lost", at_risk=self._at_risk(before))
+            await self._writer.record(step)
+
+    def _at_risk(self, before: SliceState) -> int:
+        """Return the most calls that the holder before may have had in flight."""
+        if is_suspect(before) or before.on_trial is not None:
+            return 1
+        return min(
+            parallel_calls(self._batch.spec), len(slices.open_offsets(before, len(self._slots)))
+        )
+
+    async def judge(self) -> None:
+        """Give up the slot that ran alone when the node before died; raises as ``record``."""
+        state = self._writer.state
+        offset = state.on_trial
+        if offset is None:
+            return
+        slot = self._slots[offset]
+        died = state.barren_claims - 1
+        error = ErrorInfo(
+            category="server",
+            message=f"{died} nodes died at work on this slice, the last while this slot ran "
+            "alone; look at its prompt and at what the model answers to it",
+            slot=slot,
+        )
+        log.error("slot.poisonous", batch_id=self._batch.batch_id, slot=slot, nodes=died)
+        number = state.attempts.get(str(offset), 0) + 1
+        attempt = Attempt(
+            slot, offset, number, self._batch.plan.cell(slot), self._batch.spec.routes[0], None
+        )
+        await self._writer.record(steps.failed(attempt, error))
+
+
+def is_suspect(state: SliceState) -> bool:
+    """Tell whether so many holders died without an outcome that one slot must be the cause."""
+    return state.barren_claims >= POISON_CLAIMS

@@ -1,0 +1,300 @@
+"""The gate of one route on one node: gives calls their turns.
+
+A route without limits and without trouble lets calls pass at once, with no message to anybody.
+Else calls wait in line, and the gate's own task gets leave for them from what all nodes share.
+"""
+
+import asyncio
+import contextlib
+import math
+import random
+from collections import deque
+
+import structlog
+
+from millstream.domain import limits as rules
+from millstream.domain import route_health as health
+from millstream.domain.limits import Breaker, Lease, RouteState, Slot
+from millstream.errors import LogError
+from millstream.runtime.clock import boot_seconds
+from millstream_generator.completion import CallFailedError
+from millstream_generator.condition import Condition
+from millstream_generator.turns import Trouble, Turn, Waiter
+
+log = structlog.get_logger()
+
+IDLE_S = 10.0
+BUSY_S = 1.0
+"""How old what is known of a route may become while calls wait, or while it has limits."""
+AWAY_S = 0.5
+AGAIN_S = 0.05
+RENEW_S = rules.PERMIT_S / 3
+LEASE_MOST = 1024
+SPREAD_S = 0.3
+"""Nodes that wait for the same moment come one after the other."""
+
+
+class Gate:
+    """One route's gate; unless the route is free, calls get through only while ``run`` runs."""
+
+    def __init__(self, condition: Condition, chance: random.Random) -> None:
+        self.condition = condition
+        self.in_flight = 0
+        self.nodes = 1
+        self._limits = condition.limits
+        self._chance = chance
+        self._waiters: deque[Waiter] = deque()
+        self._slots: deque[Slot] = deque()
+        self._wake = asyncio.Event()
+        self._probe: Turn | None = None
+        self._throttled_at = 0
+        self._ahead_s = rules.AHEAD_S
+        self._ask_at = 0.0
+        self._renew_at = 0.0
+        self._is_used = True
+        condition.listeners.append(self._follow)
+
+    def try_turn(self) -> Turn | None:
+        """Return leave to call at once, None when the call must wait in line."""
+        if not self.condition.is_free or self._waiters:
+            return None
+        self.in_flight += 1
+        self._is_used = True
+        return Turn(self._end, self.condition.now())
+
+    def queue(self, tokens: int) -> Waiter:
+        """Put a call that reserves ``tokens`` in line."""
+        waiter = Waiter(tokens)
+        self._waiters.append(waiter)
+        self._wake.set()
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """Take a call out of the line; a turn it got meanwhile is given back."""
+        if not waiter.granted.done():
+            waiter.granted.cancel()
+        elif not waiter.granted.cancelled():
+            self._end(waiter.granted.result())
+
+    def trouble(self) -> Trouble | None:
+        """Return why no call starts now; None when the route takes calls at its pace."""
+        return self.condition.trouble(may_probe=self._probe is None and not self._is_waited())
+
+    def note_answer(self, turn: Turn, used_tokens: int | None) -> None:
+        """Learn that a call was answered; ``used_tokens`` is None where nobody said."""
+        self.condition.note_answer(turn, used_tokens)
+
+    def note_failure(self, turn: Turn, failure: CallFailedError) -> float:
+        """Learn that a call failed; return the seconds until the route takes calls again."""
+        return self.condition.note_failure(turn, failure)
+
+    def hear(self, state: RouteState) -> None:
+        """Take a hint that another node may have changed the shared state."""
+        self.condition.hear(state)
+        if self.condition.is_stale:
+            self._ask_at = 0.0
+            self._wake.set()
+
+    def _is_waited(self) -> bool:
+        while self._waiters and self._waiters[0].granted.done():
+            self._waiters.popleft()
+        return bool(self._waiters)
+
+    def _end(self, turn: Turn) -> None:
+        """End a turn: its call is over, or was never made."""
+        self.in_flight -= 1
+        condition = self.condition
+        if turn is self._probe:
+            self._probe = None
+            if not turn.is_judged:
+                condition.drop_probe()
+        if not turn.is_used:
+            condition.settle(turn, 0)
+        if self._limits.concurrency is not None:
+            self._ask_at = 0.0
+            if rules.is_waited_for(condition.state, condition.node, condition.now()):
+                self._renew_at = 0.0
+                self._wake.set()
+        if self._waiters or condition.pending:
+            self._wake.set()
+
+    def _follow(self, condition: Condition, before: RouteState, after: RouteState) -> None:
+        """Act on a change: slots of an untroubled past are void."""
+        is_cut = after.factor_at > before.factor_at
+        if is_cut and rules.factor(before, condition.now()) >= 1.0:
+            self._throttled_at = max(1, self.in_flight)
+        if is_cut or condition.is_open:
+            self._slots.clear()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Give turns to those in line, and keep up with the other nodes; never ends."""
+        while True:
+            try:
+                pause_s = await self._round()
+            except LogError as error:
+                log.warning("limits.unavailable", model=self.condition.model, reason=str(error))
+                pause_s = self._give_alone()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, pause_s)):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def _round(self) -> float:
+        """Do what is due; return the seconds until something is due again."""
+        condition = self.condition
+        condition.look_again()
+        is_watched = self._is_waited() or self._limits.is_any or not condition.is_free
+        pause_s = BUSY_S if is_watched else IDLE_S
+        is_old = boot_seconds() - condition.read_at >= pause_s
+        if condition.is_stale or (is_old and (is_watched or self._is_used)):
+            self._is_used = self.in_flight > 0
+            await condition.read()
+        if condition.pending:
+            await condition.store()
+        await self._renew()
+        pause_s = AGAIN_S if condition.is_stale else pause_s
+        return min(pause_s, await self._give()) if self._is_waited() else pause_s
+
+    async def _renew(self) -> None:
+        """Keep what dies with this node if it is not kept: the probe and the permits."""
+        condition = self.condition
+        breaker = condition.state.breaker
+        if self._probe is not None and breaker is not None:
+            left_s = breaker.probe_until - condition.now()
+            if left_s < health.PROBE_S - RENEW_S:
+                await condition.store(lambda state, at: health.probing(state, condition.node, at))
+        has_permits = condition.node in condition.state.permits
+        if has_permits and boot_seconds() >= self._renew_at:
+            await self._lease()
+
+    async def _give(self) -> float:
+        """Give turns to those in line; return the seconds until it is worth looking again."""
+        condition = self.condition
+        state, now = condition.state, condition.now()
+        breaker = condition.own.breaker or state.breaker
+        if breaker is not None:
+            return await self._give_probe(breaker, now)
+        if state.cooldown_until > now:
+            return state.cooldown_until - now + self._chance.uniform(0, SPREAD_S)
+        if self._limits.is_any:
+            return await self._give_leased()
+        share = rules.factor(state, now)
+        most = math.inf if share >= 1.0 else max(1, math.ceil(self._throttled_at * share))
+        while self._is_waited() and self.in_flight < most:
+            self._grant()
+        return 4 * AGAIN_S
+
+    async def _give_probe(self, breaker: Breaker, now: float) -> float:
+        condition = self.condition
+        if self._probe is not None:
+            return BUSY_S
+        if now < breaker.open_until:
+            return breaker.open_until - now
+        if condition.state.breaker is not None:
+            await condition.store(lambda state, at: health.probing(state, condition.node, at))
+            taken = condition.state.breaker
+            if taken is None or taken.probe_by != condition.node:
+                return BUSY_S
+        condition.own = health.probing(condition.own, condition.node, condition.now())
+        self._probe = self._grant(is_probe=True)
+        if self._probe is None:
+            condition.drop_probe()
+        return BUSY_S
+
+    async def _give_leased(self) -> float:
+        while True:
+            self._give_due()
+            if not self._is_waited():
+                return BUSY_S
+            now = self.condition.now()
+            if self._slots:
+                return self._slots[0].due_at - now
+            if now < self._ask_at:
+                return self._ask_at - now
+            got = await self._lease()
+            if not got.slots:
+                least_s = AGAIN_S if self._limits.is_paced else BUSY_S
+                self._ask_at = max(got.ask_at, self.condition.now() + least_s)
+
+    def _give_due(self) -> None:
+        now = self.condition.now
+        while self._slots and self._slots[0].due_at <= now() and self._is_waited():
+            slot = self._slots.popleft()
+            left_s = rules.LATE_MOST_S - (now() - slot.due_at)
+            if not self._limits.is_paced:
+                self._grant(slot.tokens)
+            elif left_s >= 0:
+                self._grant(slot.tokens, start_by=boot_seconds() + left_s)
+        own = self.condition.state.permits.get(self.condition.node)
+        if own is None or self._limits.is_paced or self._slots or own.until < now() + BUSY_S:
+            return
+        if not rules.is_waited_for(self.condition.state, self.condition.node, now()):
+            while self.in_flight < own.held and self._is_waited():
+                self._grant()  # a permit that a call here has left
+
+    async def _lease(self) -> Lease:
+        """Ask for leave for those in line, and renew the permits of calls in flight."""
+        wanted = self._wanted()
+        got = Lease((), 0.0)
+
+        def step(state: RouteState, now: float) -> RouteState:
+            nonlocal got
+            state, got = rules.lease(
+                state,
+                self.condition.node,
+                now,
+                self._limits,
+                wanted=wanted,
+                in_flight=self.in_flight + len(self._slots),
+                ahead_s=self._ahead_s,
+            )
+            return state
+
+        asked_at = boot_seconds()
+        await self.condition.store(step)
+        taken_s = boot_seconds() - asked_at
+        usual_s = 0.7 * self._ahead_s + 0.3 * 2 * taken_s
+        self._ahead_s = min(rules.CHUNK_S, max(rules.AHEAD_S, usual_s))
+        self._renew_at = boot_seconds() + RENEW_S
+        self._slots.extend(got.slots)
+        self._ask_at = got.ask_at
+        return got
+
+    def _wanted(self) -> list[int]:
+        """Return the tokens of those in line that no slot is kept for."""
+        waiting = [waiter.tokens for waiter in self._waiters if not waiter.granted.done()]
+        return waiting[len(self._slots) : LEASE_MOST]
+
+    def _give_alone(self) -> float:
+        """Give this node's part of the limits while the nodes can't agree."""
+        condition = self.condition
+        if not self._limits.is_any or condition.is_open or not self._is_waited():
+            return AWAY_S
+        if not self._slots:
+            alone = condition.state.model_copy(update={"permits": {}})
+            part = self._limits.shared_by(max(1, self.nodes))
+            condition.state, got = rules.lease(
+                alone,
+                condition.node,
+                condition.now(),
+                part,
+                wanted=self._wanted(),
+                in_flight=self.in_flight,
+            )
+            self._slots.extend(got.slots)
+        self._give_due()
+        until_due_s = self._slots[0].due_at - condition.now() if self._slots else AWAY_S
+        return min(AWAY_S, max(AGAIN_S, until_due_s))
+
+    def _grant(
+        self, tokens: int = 0, *, start_by: float = math.inf, is_probe: bool = False
+    ) -> Turn | None:
+        """Give the first in line its turn; None when nobody waits."""
+        if not self._is_waited():
+            return None
+        waiter = self._waiters.popleft()
+        self.in_flight += 1
+        turn = Turn(self._end, self.condition.now(), tokens, start_by, is_probe)
+        waiter.granted.set_result(turn)
+        return turn

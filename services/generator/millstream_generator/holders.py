@@ -1,0 +1,82 @@
+"""Who holds the slices that the queue has lost: those go on, the others must come back to it."""
+
+from collections.abc import Iterable
+
+from millstream.domain.batch import BatchState
+from millstream.eventlog.log import EventLog
+from millstream.eventlog.nodes import NodeBeat, Nodes
+from millstream.eventlog.stored import decode
+from millstream.runtime.clock import boot_seconds
+from millstream_schemas import subjects
+
+LEASES = 2
+"""Silent for so many leases beyond its longest call, a holder that lives has dropped the slice."""
+
+
+class Holders:
+    """Tells which slices are held by nobody any more.
+
+    A node lives as long as its beat is in the bucket. One that started anew under the same name
+    holds nothing of what it held before.
+    """
+
+    def __init__(self, event_log: EventLog, lease_s: float) -> None:
+        self._log = event_log
+        self._nodes = Nodes(event_log.answers)
+        self._lease_s = lease_s
+        self._beats: dict[str, NodeBeat] | None = None
+        self._since: dict[tuple[str, int, int], float] = {}
+        self._seen: set[tuple[str, int, int]] = set()
+        self._same: set[tuple[str, int, int]] = set()
+
+    def begin_round(self) -> None:
+        """Look at the beats anew, and forget slices that the last round did not ask about."""
+        self._beats = None
+        self._since = {key: at for key, at in self._since.items() if key in self._seen}
+        self._same &= self._seen
+        self._seen = set()
+
+    async def dead(self, state: BatchState, indices: Iterable[int]) -> list[int]:
+        """Return those of the held slices whose holder has died and wrote no more than is folded.
+
+        Raises:
+            LogUnavailableError: the log did not answer.
+        """
+        return [index for index in indices if await self._is_dead(state, index)]
+
+    async def abandoned(self, state: BatchState, indices: Iterable[int]) -> list[int]:
+        """Return those whose holder has died, or lives but must have dropped the slice."""
+        return [
+            index
+            for index in indices
+            if await self._is_dead(state, index) or self._is_silent(state, index)
+        ]
+
+    async def _is_dead(self, state: BatchState, index: int) -> bool:
+        tail = state.slices[index]
+        key = (state.batch_id, index, tail.state.epoch)
+        self._seen.add(key)
+        self._since.setdefault(key, boot_seconds())
+        beat = (await self._live()).get(tail.state.node)
+        if beat is not None and key in self._same:
+            return False
+        stored = await self._log.last(subjects.slice_(state.batch_id, index))
+        if stored is None or stored.sequence > tail.sequence:
+            return stored is None
+        recorded = decode(stored)
+        # Both stamps are of the node's own clock.
+        if beat is None or recorded is None or recorded.event.time < beat.started_at:
+            return True
+        self._same.add(key)
+        return False
+
+    def _is_silent(self, state: BatchState, index: int) -> bool:
+        since = self._since[state.batch_id, index, state.slices[index].state.epoch]
+        longest_s = max(route.timeout_s for route in state.spec.routes)
+        return boot_seconds() - since > LEASES * self._lease_s + longest_s
+
+    async def _live(self) -> dict[str, NodeBeat]:
+        if self._beats is None:
+            beats = await self._nodes.live()
+            self._beats = {beat.node: beat for beat in beats if beat.service == "generator"}
+        return self._beats

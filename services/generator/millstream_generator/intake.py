@@ -1,0 +1,159 @@
+"""The intake: lease slices while the node has room, by the weights of their classes."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from millstream.errors import LogError, LogUnavailableError
+from millstream.eventlog.topology import ensure_topology
+from millstream.eventlog.work import Lease, WorkQueue
+from millstream_generator.held import HeldBatches
+from millstream_generator.node import Node
+from millstream_generator.room import Lanes
+from millstream_generator.slice_work import work_on
+from millstream_generator.weights import Shares
+from millstream_schemas.subjects import PRIORITIES, Priority
+
+log = structlog.get_logger()
+
+AWAY_S = 0.5
+PROBE_S = 0.2
+"""How often a node whose calls are all taken looks for batches that have none of them."""
+LEASES_PER_CALL = 4
+"""Most leases, for each call that the node may have in flight: slices that rest need beats too."""
+
+
+class Intake:
+    """Leases slices of all classes of the node's pool.
+
+    A class that had nothing waits on the server for its next slice, outside the weighted turns.
+    """
+
+    def __init__(self, node: Node, held: HeldBatches) -> None:
+        self._node = node
+        self._held = held
+        self._pool = node.settings.pool
+        self._work = WorkQueue(node.event_log.answers)
+        self._leases_most = LEASES_PER_CALL * node.settings.node_concurrency
+        self._shares = Shares()
+        self._waiting: set[Priority] = set()
+        self._arrived = asyncio.Event()
+        # How many lanes the last slice of a class had: what the next one is likely to have.
+        self._lanes: dict[str, int] = dict.fromkeys(PRIORITIES, node.settings.node_concurrency)
+
+    async def run(self) -> None:
+        """Lease and work until the node stops; returns when all slices are given up."""
+        async with asyncio.TaskGroup() as tasks:
+            while not self._node.stop.is_set():
+                ready = [priority for priority in PRIORITIES if priority not in self._waiting]
+                if not ready:
+                    await self._or_stop(self._arrived.wait())
+                    self._arrived.clear()
+                elif not self._has_room:
+                    await self._or_stop(self._wait_for_room())
+                    if not self._node.room.free and not self._node.stop.is_set():
+                        await self._probe(ready, tasks)
+                else:
+                    await self._turn(ready, tasks)
+
+    @property
+    def _has_room(self) -> bool:
+        room = self._node.room
+        return room.free > 0 and room.leases < self._leases_most
+
+    async def _turn(self, ready: list[Priority], tasks: asyncio.TaskGroup) -> None:
+        """Take slices of the class whose turn it is."""
+        priority, most = self._shares.next(ready)
+        most = min(most, max(1, self._node.room.free // self._lanes[priority]))
+        leases: list[Lease] = []
+        try:
+            leases = await self._work.take(self._pool, priority, most)
+        except LogUnavailableError as error:
+            await self._mend(priority, error)
+        self._shares.pulled(priority, len(leases))
+        for lease in leases:
+            self._begin(lease, tasks)
+        if len(leases) < most and not self._node.stop.is_set():
+            self._waiting.add(priority)
+            tasks.create_task(self._wait_for_work(priority, tasks))
+
+    async def _wait_for_room(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROBE_S):
+                while not self._has_room:
+                    await self._node.room.wait_freed()
+
+    async def _probe(self, ready: list[Priority], tasks: asyncio.TaskGroup) -> None:
+        """Without room, let in those batches that have less than an equal share of it.
+
+        Else a batch of long slices would keep a small one out until one of them ends.
+        """
+        left = list(ready)
+        leases: list[Lease] = []
+        with contextlib.suppress(LogUnavailableError):  # the next turn sees to it
+            while left and not leases:
+                priority, most = self._shares.next(left)
+                left.remove(priority)
+                leases = await self._work.take(self._pool, priority, most)
+                self._shares.pulled(priority, len(leases))
+            for lease in leases:
+                if self._node.room.owes(lease.work.batch_id, lease.calls):
+                    self._begin(lease, tasks)
+                else:
+                    await lease.give_back(PROBE_S)
+
+    async def _wait_for_work(self, priority: Priority, tasks: asyncio.TaskGroup) -> None:
+        """Wait for the next slice of a class that has none now, as long as there is room."""
+        lease: Lease | None = None
+        while lease is None and self._has_room and not self._node.stop.is_set():
+            try:
+                lease = await self._work.lease(self._pool, priority)
+            except LogUnavailableError as error:
+                await self._mend(priority, error)
+        if lease is not None:
+            self._shares.pulled(priority, 1)
+            self._begin(lease, tasks)
+        self._waiting.discard(priority)
+        self._arrived.set()
+
+    def _begin(self, lease: Lease, tasks: asyncio.TaskGroup) -> None:
+        self._lanes[lease.work.priority] = lease.calls
+        tasks.create_task(self._work_on(lease, self._lanes_of(lease)))
+
+    def _lanes_of(self, lease: Lease) -> Lanes:
+        return Lanes(self._node.room, lease.work.batch_id, lease.calls)
+
+    async def _work_on(self, lease: Lease, lanes: Lanes) -> None:
+        try:
+            if self._node.stop.is_set():
+                with contextlib.suppress(LogUnavailableError):  # it runs out by itself
+                    await lease.give_back()
+            else:
+                await work_on(self._node, self._held, lease, lanes)
+        finally:
+            lanes.close()
+
+    async def _mend(self, priority: Priority, error: LogUnavailableError) -> None:
+        """Make the queue anew in case it is gone: it is a cache, and this pool's lines are ours."""
+        log.warning("work.unavailable", priority=priority, reason=str(error))
+        await self._or_stop(self._make_anew())
+
+    async def _make_anew(self) -> None:
+        await asyncio.sleep(AWAY_S)
+        try:
+            await ensure_topology(
+                self._node.event_log.connection, self._node.settings, takes_work=True
+            )
+        except LogError as error:
+            log.debug("work.still_unavailable", reason=str(error))
+
+    async def _or_stop(self, wait: Coroutine[Any, Any, Any]) -> None:
+        """Return when ``wait`` does, or when the node stops."""
+        async with asyncio.TaskGroup() as tasks:
+            waits = [tasks.create_task(wait), tasks.create_task(self._node.stop.wait())]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for task in waits:
+                task.cancel()

@@ -1,0 +1,33 @@
+"""Which dispatcher is active."""
+
+from millstream.errors import ConflictError
+from millstream.eventlog.buckets import Bucket
+from millstream_generator.node import Node
+from millstream_schemas import subjects
+
+LEADER_KEY = "dispatcher"
+
+
+class Leadership:
+    """The lead: a bucket entry that ages out 10 s after its last renewal."""
+
+    def __init__(self, node: Node) -> None:
+        self._bucket = Bucket(node.event_log.answers, subjects.NODES_BUCKET)
+        self._name = node.settings.node.encode()
+
+    async def hold(self) -> bool:
+        """Take or renew the lead; False while another node has it."""
+        entry = await self._bucket.get(LEADER_KEY)
+        if entry is not None and entry.value != self._name:
+            return False
+        try:
+            await self._bucket.put(LEADER_KEY, self._name, expected=entry.revision if entry else 0)
+        except ConflictError:
+            return False
+        return True
+
+    async def leave(self) -> None:
+        """Give the lead up, so that another takes it at once."""
+        entry = await self._bucket.get(LEADER_KEY)
+        if entry is not None and entry.value == self._name:
+            await self._bucket.delete(LEADER_KEY)

@@ -1,0 +1,96 @@
+"""How many calls a node's slices want in flight, against how many it may have.
+
+A slice is leased only while there is room: another node may have some.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+
+class Room:
+    """Counts the lanes of all leased slices; a lane makes one call at a time.
+
+    A lane that rests (it waits to try again, or for a limit) takes no room. When it goes on there
+    may be more lanes than calls: the node's own bound on calls then makes some of them wait.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lanes = 0
+        self._leases = 0
+        self._of_batch: Counter[str] = Counter()
+        self._freed = asyncio.Event()
+
+    @property
+    def free(self) -> int:
+        """How many more lanes fit; never below zero."""
+        return max(0, self._most - self._lanes)
+
+    @property
+    def leases(self) -> int:
+        """How many slices the node has leased."""
+        return self._leases
+
+    def owes(self, batch_id: str, lanes: int) -> bool:
+        """Tell whether a batch may have so many lanes more though all calls are taken.
+
+        A batch that has less than an equal share may: the node's own bound on calls lets all
+        lanes take turns.
+        """
+        batches = len(self._of_batch) + (batch_id not in self._of_batch)
+        return (self._of_batch.get(batch_id, 0) + lanes) * batches <= self._most
+
+    def of_batch(self, batch_id: str, lanes: int) -> None:
+        """Count lanes of a batch that came (above zero) or went, resting ones too."""
+        self._of_batch[batch_id] += lanes
+        if not self._of_batch[batch_id]:
+            del self._of_batch[batch_id]
+
+    def changed(self, *, lanes: int = 0, leases: int = 0) -> None:
+        """Count lanes and leases that came (above zero) or went."""
+        self._lanes += lanes
+        self._leases += leases
+        if lanes < 0 or leases < 0:
+            self._freed.set()
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Take one lane out of the count meanwhile."""
+        self.changed(lanes=-1)
+        try:
+            yield
+        finally:
+            self.changed(lanes=1)
+
+    async def wait_freed(self) -> None:
+        """Return when a lane or a lease has gone since the last call."""
+        await self._freed.wait()
+        self._freed.clear()
+
+
+class Lanes:
+    """The lanes of one leased slice."""
+
+    def __init__(self, room: Room, batch_id: str, count: int) -> None:
+        self._room = room
+        self._batch_id = batch_id
+        self._count = 0
+        room.changed(leases=1)
+        self.resize(count)
+
+    def resize(self, count: int) -> None:
+        """Have ``count`` lanes from here on."""
+        self._room.changed(lanes=count - self._count)
+        self._room.of_batch(self._batch_id, count - self._count)
+        self._count = count
+
+    def end_one(self) -> None:
+        """Close a lane that has nothing left to do."""
+        self.resize(self._count - 1)
+
+    def close(self) -> None:
+        """Give all lanes and the lease back."""
+        self.resize(0)
+        self._room.changed(leases=-1)

@@ -1,0 +1,40 @@
+"""A store that is nearly full takes what is on its way, and no new call starts."""
+
+from pathlib import Path
+
+import pytest
+
+from millstream.eventlog.nodes import Nodes
+from millstream.eventlog.topology import ensure_topology
+from millstream.runtime.settings import Settings
+from millstream.testing.nats import claim, running_log
+from millstream.testing.scripted_llm import ScriptedLLM
+from millstream.testing.site import Serve, Site, sample
+
+pytestmark = [pytest.mark.anyio]
+
+SIZE = 2 * 2**20
+PIECE = 20_000
+OTHER = "batch_1767225600_000000ff"
+
+
+async def test_no_call_starts_while_the_store_is_nearly_full(
+    tmp_path: Path, serve_direct: Serve
+) -> None:
+    async with running_log(tmp_path, max_bytes=SIZE) as log, ScriptedLLM(sample) as llm:
+        site = Site(log, serve_direct)
+        batch_id = await site.begin(llm.base_url, 10)
+        index = 1000
+        while await log.event_log.used_share() < 0.95:
+            await log.event_log.append(claim(index, batch_id=OTHER, padding=PIECE), expected=0)
+            index += 1
+        async with site.generator():
+            await site.reach(batch_id, lambda state: len(state.slices) == 5)
+            assert llm.requests == []
+            (beat,) = await Nodes(log.event_log.answers).live()
+            assert "MILLSTREAM_MAX_BYTES" in (beat.note or "")
+            larger = Settings(**{**log.settings.model_dump(), "max_bytes": 2 * SIZE})
+            await ensure_topology(log.connection, larger)
+            state = await site.ended(batch_id)
+    assert (state.state, state.counts.generated) == ("completed", 10)
+    assert {"finished"} == {request.outcome for request in llm.requests}

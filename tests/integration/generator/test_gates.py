@@ -1,0 +1,48 @@
+"""The gates of routes beside a real bucket: what they cost, and what they do without it."""
+
+import pytest
+from nats.aio.msg import Msg
+
+from millstream.eventlog.answers import subscribed
+from millstream.testing import site as sites
+from millstream.testing.scripted_llm import ScriptedLLM
+from millstream.testing.site import Site, sample
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_route_without_limits_and_trouble_costs_no_message(direct_site: Site) -> None:
+    heard = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message.subject)
+
+    async with (
+        ScriptedLLM(sample) as llm,
+        direct_site.generator(),
+        subscribed(direct_site.log.connection, "$KV.millstream_limits.>", hear),
+    ):
+        state = await direct_site.ended(
+            await direct_site.begin([sites.route(llm.base_url, provider="simulated")], 100)
+        )
+    assert state.counts.generated == 100
+    assert [subject for subject in heard if ".clock." not in subject] == []
+    assert len(heard) <= 6  # the node's clock, once a minute
+
+
+async def test_a_node_that_cannot_reach_the_bucket_keeps_to_its_part_of_the_limit(
+    direct_site: Site,
+) -> None:
+    """The bucket is gone, the log is not: its stream is deleted while a batch runs."""
+    async with ScriptedLLM(sample) as llm, direct_site.generator():
+        way = sites.route(llm.base_url, provider="simulated", rpm=1200)
+        batch_id = await direct_site.begin([way], 40, concurrency=10)
+        await direct_site.reach(batch_id, lambda state: state.counts.generated >= 3)
+        await direct_site.log.event_log.answers.ask(
+            "$JS.API.STREAM.DELETE.KV_millstream_limits", b""
+        )
+        state = await direct_site.ended(batch_id)
+    assert state.counts.generated == 40
+    starts = [request.started_at for request in llm.requests]
+    within = (sum(0 <= other - start <= 1.0 for other in starts) for start in starts)
+    assert max(within) <= 20 + 10
