@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from millstream.errors import SettingsError
+from millstream.runtime.access import is_loopback
 from millstream.runtime.settings import Settings
-from millstream_api.auth import Guard, is_loopback
+from millstream_api.auth import Guard
 from millstream_api.page import Page
 from millstream_api.problems import ProblemError, shown
 

@@ -5,18 +5,21 @@ from typing import Annotated
 
 import typer
 
-from millstream.cli import batch_app, local_app
-from millstream.cli.options import DEFAULT_URL, Json, Token, Url
+from millstream.cli import admin_app, audit_app, batch_change_app, local_app
+from millstream.cli.options import DEFAULT_URL, Group, Json, Token, Url
 
 app = typer.Typer(
+    cls=Group,
     help="Millstream generates LLM training data in batches and keeps every event of it.",
     rich_markup_mode=None,  # rich would double the time to the help text
     pretty_exceptions_enable=False,
     add_completion=False,
     no_args_is_help=True,
 )
-app.add_typer(batch_app.app, name="batch")
-app.add_typer(local_app.app, name="local")
+app.add_typer(batch_change_app.app, name="batch", cls=Group)
+app.add_typer(local_app.app, name="local", cls=Group)
+app.add_typer(admin_app.app, name="admin", cls=Group)
+app.add_typer(audit_app.app, name="audit", cls=Group)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What `millstream batch …` and `millstream demo` do on a server."""
+"""What `millstream batch start|list|show|watch|samples` and `demo` do on a server."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from millstream.cli.client import BATCHES, Server, batch_path
-from millstream.cli.display import batch_lines, batch_table, sample_line, state_line
+from millstream.cli.display import batch_lines, batch_table, sample_line
 from millstream.cli.watch import watch_batches
 from millstream.runtime.clock import new_id
 
@@ -24,7 +24,7 @@ def run_start(url: str, token: str | None, body: dict[str, Any], *, as_json: boo
     """Start a batch and print its id."""
     with Server(url, token) as server:
         answer = _start(server, body)
-    _print(answer, answer["batch"]["id"], as_json=as_json)
+    print_answer(answer, answer["batch"]["id"], as_json=as_json)
 
 
 def run_demo(url: str, token: str | None, *, watch: bool, as_json: bool) -> int:
@@ -33,21 +33,9 @@ def run_demo(url: str, token: str | None, *, watch: bool, as_json: bool) -> int:
         batches = [_start(server, body)["batch"] for body in DEMO_BATCHES]
         if not watch:
             lines = [f"{one['id']}  {one['target']} samples of {one['model']}" for one in batches]
-            _print({"batches": batches}, "\n".join(lines), as_json=as_json)
+            print_answer({"batches": batches}, "\n".join(lines), as_json=as_json)
             return 0
         return _watch(server, [one["id"] for one in batches], as_json=as_json)
-
-
-def run_stop(
-    url: str, token: str | None, ids: Sequence[str], *, mode: str, reason: str, as_json: bool
-) -> None:
-    """Stop batches, wait for their ends and print them."""
-    with Server(url, token) as server:
-        for batch_id in ids:
-            body = {"mode": mode, "reason": reason}
-            server.post(f"{batch_path(batch_id)}/stop", body, key=new_id())
-        final = watch_batches(server, ids, draw=False)
-    _print({"batches": final}, "\n".join(state_line(one) for one in final), as_json=as_json)
 
 
 def run_list(
@@ -57,7 +45,7 @@ def run_list(
     with Server(url, token) as server:
         page = server.get(BATCHES, limit=limit, state=list(states) or None)
     if as_json:
-        _print(page, "", as_json=True)
+        print_answer(page, "", as_json=True)
     else:
         batch_table(page["batches"], total=page["total"])
 
@@ -66,7 +54,7 @@ def run_show(url: str, token: str | None, batch_id: str, *, as_json: bool) -> No
     """Print one batch."""
     with Server(url, token) as server:
         answer = server.get(batch_path(batch_id))
-    _print(answer, "\n".join(batch_lines(answer["batch"])), as_json=as_json)
+    print_answer(answer, "\n".join(batch_lines(answer["batch"])), as_json=as_json)
 
 
 def run_watch(url: str, token: str | None, ids: Sequence[str], *, as_json: bool) -> int:
@@ -92,7 +80,7 @@ def run_samples(url: str, token: str | None, batch_id: str, *, limit: int, as_js
                 break
     if as_json:
         document = {"samples": shown, "total": page["total"], "next_cursor": cursor}
-        _print(document, "", as_json=True)
+        print_answer(document, "", as_json=True)
 
 
 def _start(server: Server, body: dict[str, Any]) -> dict[str, Any]:
@@ -103,9 +91,10 @@ def _start(server: Server, body: dict[str, Any]) -> dict[str, Any]:
 def _watch(server: Server, ids: Sequence[str], *, as_json: bool) -> int:
     final = watch_batches(server, ids, draw=not as_json)
     if as_json:
-        _print({"batches": final}, "", as_json=True)
+        print_answer({"batches": final}, "", as_json=True)
     return 0 if all(one["state"] == "completed" for one in final) else 1
 
 
-def _print(document: dict[str, Any], text: str, *, as_json: bool) -> None:
+def print_answer(document: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print ``document`` as JSON, or else ``text``."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else text)

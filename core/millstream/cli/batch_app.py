@@ -1,15 +1,28 @@
-"""`millstream batch …`: the options; the work is in `batch` and `watch`."""
+"""`millstream batch start|list|show|watch|samples`: the options; the work is in `batch`."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from millstream.cli.batch_options import (
+    TARGET_MAX,
+    Concurrency,
+    Id,
+    MaxAttempts,
+    MaxAttemptsTotal,
+    MaxCostUsd,
+    MaxDurationS,
+    MaxFailureRatio,
+    MaxTokens,
+    Model,
+    PriorityOption,
+    Provider,
+    ReasonOption,
+    Seed,
+    budgets,
+)
 from millstream.cli.options import DEFAULT_URL, Json, Token, Url
-
-TARGET_MAX = 1_000_000
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a batch.")]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of batches.")]
 
 app = typer.Typer(
     help="Start, stop and look at batches.", rich_markup_mode=None, no_args_is_help=True
@@ -32,23 +45,23 @@ class State(StrEnum):
 def start(
     *,
     count: Annotated[int, typer.Option("--count", help="How many samples.", min=1, max=TARGET_MAX)],
-    model: Annotated[
-        str | None, typer.Option(help="Model alias or provider/model.  [default: the server's]")
-    ] = None,
+    model: Model = None,
+    provider: Provider = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe.  [default: the server's]")] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(help="LLM calls in flight.", min=1, max=4096)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the plan.", min=0, max=2**63 - 1)
-    ] = None,
-    priority: Annotated[
-        Literal["high", "normal", "low"] | None, typer.Option(help="Before or after others.")
-    ] = None,
+    concurrency: Concurrency = None,
+    seed: Seed = None,
+    max_attempts: MaxAttempts = None,
+    priority: PriorityOption = None,
     topic: Annotated[str | None, typer.Option(help="Only this topic.")] = None,
     difficulty: Annotated[str | None, typer.Option(help="Only this difficulty.")] = None,
     sample_type: Annotated[str | None, typer.Option(help="Only this sample type.")] = None,
     instruction: Annotated[str | None, typer.Option(help="More words for the prompt.")] = None,
+    max_cost_usd: MaxCostUsd = None,
+    max_tokens: MaxTokens = None,
+    max_duration_s: MaxDurationS = None,
+    max_failure_ratio: MaxFailureRatio = None,
+    max_attempts_total: MaxAttemptsTotal = None,
+    reason: ReasonOption = "",
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
@@ -59,33 +72,26 @@ def start(
     body = {
         "target": count,
         "model": model,
+        "provider": provider,
         "recipe": recipe,
         "concurrency": concurrency,
         "seed": seed,
+        "max_attempts": max_attempts,
         "priority": priority,
         "topic": topic,
         "difficulty": difficulty,
         "sample_type": sample_type,
         "instruction": instruction,
+        "budgets": budgets(
+            max_cost_usd=max_cost_usd,
+            max_tokens=max_tokens,
+            max_duration_s=max_duration_s,
+            max_failure_ratio=max_failure_ratio,
+            max_attempts=max_attempts_total,
+        ),
+        "reason": reason or None,
     }
     run_start(url, token, body, as_json=json)
-
-
-@app.command()
-def stop(
-    ids: Ids,
-    *,
-    drain: Annotated[bool, typer.Option("--drain", help="Let calls in flight finish.")] = False,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
-    url: Url = DEFAULT_URL,
-    token: Token = None,
-    json: Json = False,
-) -> None:
-    """Stop batches and print their final states."""
-    from millstream.cli.batch import run_stop
-
-    mode = "drain" if drain else "cancel"
-    run_stop(url, token, ids, mode=mode, reason=reason, as_json=json)
 
 
 @app.command("list")

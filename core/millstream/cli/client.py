@@ -1,9 +1,11 @@
 """A small client of the /v1 API: timeouts everywhere, failures as one clear line."""
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -13,6 +15,8 @@ TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 ATTEMPTS = 3
 RETRY_PAUSE_S = 0.3
 BATCHES = "/v1/batches"
+BATCH_ID = re.compile(r"batch_[0-9]{9,11}_[0-9a-f]{8}")
+ID_SHOWN_MAX = 80
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -68,6 +72,14 @@ class Server:
         """
         return self._request("POST", path, json=body, headers={"Idempotency-Key": key})
 
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send a change; repeated when a connection is lost, since it says how things shall be.
+
+        Raises:
+            ServerRequestError: it was refused or not answered.
+        """
+        return self._request("PATCH", path, json=body)
+
     def stream(self, path: str, *, last_id: str, silence_s: float) -> Iterator[bytes]:
         """Yield the bytes of an event stream until its end.
 
@@ -116,11 +128,15 @@ def batch_path(batch_id: str) -> str:
     """Return the path of a batch; what a user typed can't lead elsewhere.
 
     Raises:
-        ServerRequestError: the id is empty.
+        ServerRequestError: no batch can have this id.
     """
-    if not batch_id.strip():
-        raise ServerRequestError("ID is empty; `millstream batch list` shows the ids")
-    return f"{BATCHES}/{quote(batch_id, safe='')}"
+    if not BATCH_ID.fullmatch(batch_id):
+        shown = batch_id if len(batch_id) <= ID_SHOWN_MAX else f"{batch_id[:ID_SHOWN_MAX]}..."
+        raise ServerRequestError(
+            f"ID {json.dumps(shown, ensure_ascii=False)} is not a batch's: ids look like "
+            "batch_1700000000_0a1b2c3d, and `millstream batch list` shows them"
+        )
+    return f"{BATCHES}/{batch_id}"
 
 
 def _document(answer: httpx.Response) -> dict[str, Any]:
@@ -148,5 +164,6 @@ def problem_line(answer: httpx.Response) -> str:
     words = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status_code}")
     for wrong in problem.get("errors") or ():
         if isinstance(wrong, dict) and str(wrong.get("message", "")) not in words:
-            words += f"; {wrong.get('field', '?')}={wrong.get('value')!r}: {wrong.get('message')}"
+            value = json.dumps(wrong.get("value"), ensure_ascii=False)
+            words += f"; {wrong.get('field', '?')}={value}: {wrong.get('message')}"
     return " ".join(words.split())

@@ -133,8 +133,12 @@ def batch_lines(view: View) -> list[str]:
         "attempts lost": f"{counts['attempts_failed']} to errors, {counts['rejected']} rejected",
         "model": f"{view['model']} ({view['provider']})",
         "recipe": f"{view['recipe']} ({view['recipe_hash'].removeprefix('sha256:')[:12]})",
+        "child of": view["parent_id"],
+        "continued by": view["child_id"],
         "seed": view["seed"],
         "concurrency": view["concurrency"],
+        "priority": view["priority"],
+        "budgets": _budgets(view["budgets"]),
         "tokens": f"{counts['tokens_in']:,} in, {counts['tokens_out']:,} out",
         "cost": "unknown" if cost is None else f"{cost / 1e9:.6f} USD",
         "started": f"{_moment(view['started_at'])} by {view['started_by']}",
@@ -178,9 +182,25 @@ def _state(view: View) -> str:
     words = str(view["state"])
     if view.get("stuck") is not None and view["finished_at"] is None:
         words += " (stuck)"
+    held_up = view.get("held_up")
+    if held_up is not None and view["finished_at"] is None:
+        words += f" ({held_up['kind']} until {_moment(held_up['until'])})"
     if view["state"] == "failed" and view.get("error"):
         words += f" ({_words(view['error'])})"
     return words
+
+
+def _budgets(bounds: View) -> str:
+    """Return the bounds of a batch in words, empty for none."""
+    cost = bounds.get("max_cost_nano_usd")
+    known = {
+        "{:g} USD": None if cost is None else cost / 1e9,
+        "{:,} tokens": bounds.get("max_tokens"),
+        "{:g} s": bounds.get("max_duration_s"),
+        "{:.0%} failed": bounds.get("max_failure_ratio"),
+        "{:,} calls": bounds.get("max_attempts"),
+    }
+    return ", ".join(words.format(bound) for words, bound in known.items() if bound is not None)
 
 
 def _words(error: View | None) -> str:

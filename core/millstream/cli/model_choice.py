@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from millstream.cli.guard import Guard
 from millstream.cli.services import service_command
 from millstream.errors import UsageError
+from millstream.models import AUTO, ModelBook
+from millstream.runtime.settings import Settings
 
 LOCAL = "local/smollm2-135m"
 SIMULATED = "simulated/fast"
@@ -31,6 +33,24 @@ class ModelChoice:
 
 class NoLocalModelError(UsageError):
     """The local model can't run here; the message says why and which command mends it."""
+
+
+def check_model(wish: str, settings: Settings) -> None:
+    """Make sure that a model called ``wish`` can be offered, before anything is started.
+
+    Raises:
+        UsageError: there is none; names the option, the value and the remedy.
+        SettingsError: the models file can't be used.
+    """
+    if wish in {"auto", "local", "simulated", LOCAL}:
+        return
+    # What is asked is whether the name is known; `up` finds the simulated models' port later.
+    known = {"simulated_url": "http://127.0.0.1:1", "default_model": AUTO}
+    book = ModelBook.load(settings.model_copy(update=known))
+    try:
+        book.find(wish)
+    except UsageError as error:
+        raise UsageError(f"--model: {error}", field="model", value=wish) from error
 
 
 async def choose_model(wish: str, *, say: Say, guard: Guard) -> ModelChoice:

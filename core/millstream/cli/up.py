@@ -11,12 +11,13 @@ from pathlib import Path
 from millstream.cli.child import Child, ChildSpec, write_line
 from millstream.cli.guard import Guard
 from millstream.cli.lock import DirectoryLock
-from millstream.cli.model_choice import ModelChoice, choose_model, fall_back
+from millstream.cli.model_choice import ModelChoice, check_model, choose_model, fall_back
 from millstream.cli.plan import Plan
 from millstream.cli.probes import check_port
 from millstream.cli.statefile import await_leftovers, process_entry, remove_state, write_state
 from millstream.errors import MillstreamError, ServerError
 from millstream.eventlog.server import free_port
+from millstream.runtime.access import access_token
 from millstream.runtime.clock import boot_seconds
 from millstream.runtime.settings import Settings, load_settings
 
@@ -30,11 +31,14 @@ def run_up(
     """Run Millstream until SIGINT, SIGTERM or SIGHUP; returns the exit code.
 
     Raises:
-        UsageError: the data directory or the port is taken; nothing was started.
-        SettingsError: a setting is wrong.
+        UsageError: the data directory or the port is taken, or there is no such model; nothing
+            was started.
+        SettingsError: a setting is wrong, or others could reach the API without a token.
     """
     began = boot_seconds()
     settings = load_settings(host=host, port=port, data_dir=data)
+    access_token(settings)
+    check_model(model, settings)
     if settings.port == 0:
         settings = settings.model_copy(update={"port": free_port()})
     settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})

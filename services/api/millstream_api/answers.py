@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from millstream.eventlog.nodes import NodeBeat
 from millstream_schemas.envelope import Contract
-from millstream_schemas.views import BatchView
+from millstream_schemas.views import BatchView, State
 
 
 class CommandAnswer(Contract):
@@ -20,16 +20,26 @@ class CommandAnswer(Contract):
 
 
 class BulkItem(Contract):
-    """One batch's outcome as an HTTP status; ``detail`` tells why when it was refused."""
+    """One batch's outcome as an HTTP status; ``detail`` tells why when it was refused.
+
+    ``child_id`` is the child that was started, or the one that the batch has already.
+    """
 
     id: str
     status: int
     detail: str | None = None
+    state: State | None = None
+    child_id: str | None = None
 
 
 class BulkAnswer(Contract):
-    """The outcome of each batch, in the order asked for."""
+    """The outcome of each batch, in the order asked for; all events carry ``command_id``.
 
+    A dry run tells what would happen; nothing was changed.
+    """
+
+    command_id: str
+    dry_run: bool = False
     results: tuple[BulkItem, ...]
 
 
@@ -109,6 +119,7 @@ class Problem(Contract):
     batch_id: str | None = None
     state: str | None = None
     allowed: tuple[str, ...] | None = None
+    child_id: str | None = None
 
 
 def model_answer(

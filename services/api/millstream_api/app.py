@@ -14,7 +14,15 @@ from millstream_api.answers import Problem
 from millstream_api.context import Context
 from millstream_api.problems import answer_problem, to_problem
 from millstream_api.relay.frames import FRAME_DOCS
-from millstream_api.routes import batches, catalogue, health, seed_commands, seed_reads
+from millstream_api.routes import (
+    audit,
+    batch_commands,
+    batches,
+    catalogue,
+    health,
+    seed_commands,
+    seed_reads,
+)
 
 OPENAPI_PATH = "/v1/openapi.json"
 
@@ -38,7 +46,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     for kind in (MillstreamError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer)
-    for router in (batches.router, catalogue.router):
+    for router in (batch_commands.router, batches.router, catalogue.router, audit.router):
         app.include_router(router, responses=_problems("application/problem+json"))
     for router in (seed_commands.router, seed_reads.router, health.router):
         app.include_router(router, responses=_PROBLEM)

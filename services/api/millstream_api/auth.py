@@ -2,21 +2,18 @@
 
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from millstream.errors import SettingsError
+from millstream.runtime.access import access_token, is_loopback
 from millstream.runtime.settings import Settings
 from millstream_api.problems import ProblemError
 from millstream_schemas.envelope import Actor
 
 COOKIE = "millstream_session"
-TOKEN_LENGTH_MIN = 16
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """What supervisors ask without a token: it tells nothing but alive and ready."""
@@ -38,14 +35,7 @@ class Guard:
         Raises:
             SettingsError: the token file can't be used, or is needed and missing.
         """
-        token = _read_token(settings.token_file) if settings.token_file else None
-        if token is None and not is_loopback(settings.host):
-            raise SettingsError(
-                f"MILLSTREAM_HOST={settings.host} can be reached from other machines and no token "
-                "is set; bind 127.0.0.1, or set MILLSTREAM_TOKEN_FILE to a file with a secret of "
-                f"at least {TOKEN_LENGTH_MIN} characters"
-            )
-        return cls(settings.host, token)
+        return cls(settings.host, access_token(settings))
 
     def check(self, scope: Scope) -> Actor:
         """Return who asks.
@@ -113,33 +103,8 @@ class Guard:
             )
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether ``host`` names this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-
-
-def _read_token(path: Path) -> str:
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"MILLSTREAM_TOKEN_FILE={path} can't be read ({error}); correct the path or its rights"
-        ) from error
-    if len(token) < TOKEN_LENGTH_MIN or not token.isascii() or not token.isprintable():
-        raise SettingsError(
-            f"MILLSTREAM_TOKEN_FILE={path} holds no usable token; write one line of at least "
-            f"{TOKEN_LENGTH_MIN} printable ASCII characters into it"
-        )
-    return token
 
 
 def _equal(given: str, wanted: str) -> bool:

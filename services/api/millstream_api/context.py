@@ -5,10 +5,13 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
+from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import Nodes
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook
 from millstream.runtime.settings import Settings
+from millstream_api.bulk import Bulk
+from millstream_api.children import Children
 from millstream_api.commands import Commands
 from millstream_api.reads import Reads
 from millstream_api.relay.hub import Hub
@@ -23,9 +26,12 @@ class Context:
     hub: Hub
     reads: Reads
     commands: Commands
+    children: Children
+    bulk: Bulk
     models: ModelBook
     recipes: RecipeBook
     nodes: Nodes
+    event_log: EventLog
 
 
 def get_context(request: Request) -> Context:

@@ -1,7 +1,8 @@
 """Idempotency keys: the same key starts one batch, whatever happens in between.
 
 The key's entry {batch id, hash of the body} is stored first, then BatchStarted with expected
-sequence 0. So a retry finds either the batch, or the id under which to complete it.
+sequence 0. So a retry finds either the batch, or the id under which to complete it. Each route
+has keys of its own: a key that started a batch says nothing about a clone.
 """
 
 import hashlib
@@ -11,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from millstream.errors import ConflictError
 from millstream.eventlog.buckets import Bucket
-from millstream_api.problems import ProblemError
-from millstream_schemas.commands import StartBatch
+from millstream_api.problems import ProblemError, field_error
+from millstream_schemas.commands import Command
 
 KEY_LENGTH_MAX = 255
 
@@ -33,26 +34,19 @@ class Claim:
 
 
 class IdempotencyKeys:
-    """The keys of the last 24 hours."""
+    """The keys of the last 24 hours; ``scope`` names the route, empty for a plain start."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
-    async def find(self, key: str, command: StartBatch) -> Claim | None:
+    async def find(self, key: str, command: Command, scope: str = "") -> Claim | None:
         """Return what ``key`` already stands for, None for a key that nobody used.
 
         Raises:
-            ProblemError: the key is malformed, or was used with another body.
+            ProblemError: the key was used with another body.
             LogUnavailableError: the bucket did not answer.
         """
-        if not key.isprintable() or not 0 < len(key) <= KEY_LENGTH_MAX:
-            raise ProblemError(
-                400,
-                "idempotency_key_invalid",
-                f"Idempotency-Key has {len(key)} characters or unprintable ones; give 1 to "
-                f"{KEY_LENGTH_MAX} printable ones, a random id for instance",
-            )
-        found = await self._bucket.get(_name(key))
+        found = await self._bucket.get(_name(key, scope))
         if found is None:
             return None
         entry = _Entry.model_validate_json(found.value)
@@ -65,7 +59,7 @@ class IdempotencyKeys:
             )
         return Claim(entry.batch_id, is_new=False)
 
-    async def claim(self, key: str, command: StartBatch, batch_id: str) -> Claim:
+    async def claim(self, key: str, command: Command, batch_id: str, scope: str = "") -> Claim:
         """Let ``key`` stand for ``batch_id``, or return what a quicker request made of it.
 
         Raises:
@@ -73,21 +67,39 @@ class IdempotencyKeys:
             LogUnavailableError: the bucket did not answer; a retry with the key completes it.
         """
         entry = _Entry(batch_id=batch_id, body_hash=body_hash(command))
+        value = entry.model_dump_json().encode()
         try:
-            await self._bucket.put(_name(key), entry.model_dump_json().encode(), expected=0)
+            await self._bucket.put(_name(key, scope), value, expected=0)
         except ConflictError:
-            found = await self.find(key, command)
+            found = await self.find(key, command, scope)
             if found is None:  # it aged out between the two looks
                 raise
             return found
         return Claim(batch_id, is_new=True)
 
 
-def body_hash(command: StartBatch) -> str:
+def check_key(key: str) -> str:
+    """Return ``key`` as it came.
+
+    Raises:
+        ProblemError: no key can look like this.
+    """
+    if not key.isprintable() or not 0 < len(key) <= KEY_LENGTH_MAX:
+        message = (
+            f"Idempotency-Key has {len(key)} characters or unprintable ones; give 1 to "
+            f"{KEY_LENGTH_MAX} printable ones, a random id for instance"
+        )
+        error = field_error("Idempotency-Key", message, key)
+        raise ProblemError(400, "idempotency_key_invalid", message, errors=[error])
+    return key
+
+
+def body_hash(command: Command) -> str:
     """Return a hash that is equal for equal requests."""
     return hashlib.sha256(command.model_dump_json().encode()).hexdigest()
 
 
-def _name(key: str) -> str:
+def _name(key: str, scope: str) -> str:
     """Return the key as a subject token: clients may choose any characters."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    whole = f"{scope}\n{key}" if scope else key  # no key holds a line's end
+    return hashlib.sha256(whole.encode()).hexdigest()

@@ -1,5 +1,6 @@
 """Errors as answers: problem+json on /v1, ``{"success": false, "error": ...}`` under /api."""
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -29,6 +30,8 @@ _REMEDIES: dict[str, str] = {
     "limit": "give a whole number from 1 to 1000",
     "ids": "give a list of 1 to 1,000 batch ids",
 }
+_OBJECT = "give a JSON object"
+_LIST = "give a list"
 _REMEDIES_BY_TYPE: dict[str, str] = {
     "missing": "add it",
     "extra_forbidden": "no such field here: correct its name or leave it out",
@@ -36,7 +39,15 @@ _REMEDIES_BY_TYPE: dict[str, str] = {
     "string_type": "give text in quotes",
     "int_type": "give a whole number without quotes",
     "int_parsing": "give a whole number",
+    "float_type": "give a number without quotes",
+    "float_parsing": "give a number",
+    "model_attributes_type": _OBJECT,
+    "model_type": _OBJECT,
+    "dict_type": _OBJECT,
+    "tuple_type": _LIST,
+    "list_type": _LIST,
 }
+_NO_OBJECT = frozenset({"model_attributes_type", "model_type", "dict_type"})
 
 Field = dict[str, Any]
 
@@ -119,9 +130,24 @@ def shown(value: object) -> str | int | bool | None:
         return value
     if isinstance(value, int) and abs(value) < 2**53:
         return value
-    text = value if isinstance(value, str) else ascii(value)
+    text = value if isinstance(value, str) else _as_json(value)
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= VALUE_SHOWN_MAX else f"{text[: VALUE_SHOWN_MAX - 3]}..."
+
+
+def in_words(value: object) -> str:
+    """Return ``value`` as it may stand in a sentence: text in quotes, anything else as JSON."""
+    short = shown(value)
+    if isinstance(value, str):
+        return repr(short)
+    return short if isinstance(short, str) else json.dumps(short)
+
+
+def _as_json(value: object) -> str:
+    try:
+        return json.dumps(value, default=str)
+    except RecursionError:
+        return "(deeply nested)"
 
 
 def _of_usage(path: str, error: UsageError) -> ProblemError:
@@ -160,12 +186,7 @@ def _of_http(path: str, error: HTTPException) -> ProblemError:
 
 
 def _not_json() -> ProblemError:
-    return ProblemError(
-        400,
-        "not_json",
-        "the body is not JSON: send one JSON object with Content-Type: application/json",
-        errors=[field_error("body", "send one JSON object", None)],
-    )
+    return _no_object("not_json", "the body is not JSON")
 
 
 def _of_validation(path: str, error: RequestValidationError) -> ProblemError:
@@ -173,15 +194,12 @@ def _of_validation(path: str, error: RequestValidationError) -> ProblemError:
     first = found[0]
     place, *rest = first["loc"]
     whole_body = place == "body" and not rest
-    if first["type"] == "json_invalid" or (whole_body and first["type"] != "missing"):
+    if first["type"] == "json_invalid":
         return _not_json()
-    if whole_body:
-        return ProblemError(
-            400,
-            "body_missing",
-            "the body is missing: send one JSON object with Content-Type: application/json",
-            errors=[field_error("body", "send one JSON object", None)],
-        )
+    if whole_body and first["type"] == "missing":
+        return _no_object("body_missing", "the body is missing")
+    if whole_body and first["type"] in _NO_OBJECT:
+        return _no_object("not_an_object", f"the body is {_kind(first.get('input'))}, no object")
     errors = [_one(item) for item in found[:20]]
     status = 400 if path.startswith("/api/") or place != "body" else 422
     return ProblemError(
@@ -189,20 +207,43 @@ def _of_validation(path: str, error: RequestValidationError) -> ProblemError:
     )
 
 
+def _no_object(code: str, what: str) -> ProblemError:
+    return ProblemError(
+        400,
+        code,
+        f"{what}: send one JSON object with Content-Type: application/json",
+        errors=[field_error("body", "send one JSON object", None)],
+    )
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case str():
+            return "a text"
+        case int() | float():
+            return "a number"
+        case _:
+            return "a list"
+
+
 def _one(item: Mapping[str, Any]) -> Field:
     """Return one finding of pydantic in words that name field, value and remedy."""
     parts = [str(part) for part in item["loc"][1:]]
+    if not parts:  # two fields of the body contradict each other
+        return field_error("body", f"the body is not valid: {_reworded(item)}", None)
     field = ".".join(parts)
     value = item.get("input")
-    name = parts[0] if parts else field
+    name = next((part for part in reversed(parts) if not part.isdigit()), field)
     remedy = _REMEDIES.get(name) or _REMEDIES_BY_TYPE.get(item["type"]) or _reworded(item)
     if item["type"] == "missing":
         return field_error(field, f"{field} is missing: {remedy}", None)
     if item["type"] == "extra_forbidden":
         return field_error(field, f"{field}: {_REMEDIES_BY_TYPE['extra_forbidden']}", value)
-    text = shown(value)
-    quoted = text if not isinstance(text, str) else repr(text)
-    return field_error(field, f"{field}={quoted} is not valid: {remedy}", value)
+    return field_error(field, f"{field}={in_words(value)} is not valid: {remedy}", value)
 
 
 def _reworded(item: Mapping[str, Any]) -> str:

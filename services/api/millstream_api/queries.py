@@ -7,11 +7,12 @@ from pydantic import ValidationError
 
 from millstream.errors import LogUnavailableError, QueryFailedError
 from millstream.eventlog.answers import Answers
-from millstream_schemas import subjects, views
+from millstream_schemas import audit, subjects, views
 from millstream_schemas.envelope import Contract
 
 TIMEOUT_S = 5.0
 """Longer than the two seconds that a projector itself waits for ``min_sequence``."""
+DIGESTS_TIMEOUT_S = 55.0
 ERROR_HEADER = "Millstream-Error"
 BATCHES_PER_PAGE = 500
 SAMPLES_PER_PAGE = 100
@@ -71,10 +72,20 @@ class Queries:
         """Return how one batch's samples look."""
         return await self._ask("quality", query, views.Quality)
 
-    async def _ask(self, name: str, query: Contract, answer: type[AnswerT]) -> AnswerT:
+    async def checkpoints(self, query: audit.CheckpointsQuery) -> audit.CheckpointPage:
+        """Return sealed roots of the hash chain, oldest first."""
+        return await self._ask("audit_checkpoints", query, audit.CheckpointPage)
+
+    async def digests(self, query: audit.DigestsQuery) -> audit.Digests:
+        """Return the digests of one projector's tables, which take seconds to make."""
+        return await self._ask("audit_digests", query, audit.Digests, DIGESTS_TIMEOUT_S)
+
+    async def _ask(
+        self, name: str, query: Contract, answer: type[AnswerT], timeout_s: float = TIMEOUT_S
+    ) -> AnswerT:
         payload = query.model_dump_json().encode()
         try:
-            reply = await self._answers.ask(subjects.query(name), payload, timeout_s=TIMEOUT_S)
+            reply = await self._answers.ask(subjects.query(name), payload, timeout_s=timeout_s)
         except LogUnavailableError as error:
             raise QueryFailedError(
                 "unavailable",

@@ -18,6 +18,9 @@ from millstream.runtime.settings import Settings
 from millstream_api.app import create_app
 from millstream_api.auth import Guard
 from millstream_api.background import Background
+from millstream_api.bulk import Bulk
+from millstream_api.children import Children
+from millstream_api.command_context import CommandContext
 from millstream_api.commands import Commands
 from millstream_api.context import Context
 from millstream_api.gateway import Gateway
@@ -86,7 +89,8 @@ def _context(
     recipes: RecipeBook,
     background: Background,
 ) -> Context:
-    commands = Commands(
+    reads = Reads(hub, Queries(event_log.answers))
+    shared = CommandContext(
         event_log=event_log,
         hub=hub,
         keys=IdempotencyKeys(Bucket(event_log.answers, subjects.IDEMPOTENCY_BUCKET)),
@@ -95,14 +99,18 @@ def _context(
         settings=settings,
         background=background,
     )
+    commands, children = Commands(shared), Children(shared)
     return Context(
         settings=settings,
         hub=hub,
-        reads=Reads(hub, Queries(event_log.answers)),
+        reads=reads,
         commands=commands,
+        children=children,
+        bulk=Bulk(shared, commands, children, reads),
         models=models,
         recipes=recipes,
         nodes=Nodes(event_log.answers),
+        event_log=event_log,
     )
 
 

@@ -59,6 +59,55 @@ async def test_a_start_that_can_not_be_is_refused_in_words(lone_api: Any) -> Non
     assert (await lone_api.log.event_log.head()).last == 0
 
 
+KINDS = [
+    (b"", "the body is missing"),
+    (b"{", "the body is not JSON"),
+    (b"[]", "the body is a list, no object"),
+    (b'"x"', "the body is a text, no object"),
+    (b"5", "the body is a number, no object"),
+    (b"false", "the body is true or false, no object"),
+]
+
+
+async def test_json_that_is_no_object_is_called_what_it_is(lone_api: Any) -> None:
+    batch_id = await lone_api.start()
+    for content, words in KINDS:
+        paths = [START, "/v1/batches:bulk"]
+        if content:  # a command of one batch needs none
+            paths += [f"/v1/batches/{batch_id}/{name}" for name in ("stop", "continue", "clone")]
+        for path in paths:
+            answer = await lone_api.client.post(
+                path, content=content, headers={"Content-Type": "application/json"}
+            )
+            assert answer.status_code == 400, (path, content)
+            assert answer.json()["detail"].startswith(f"{words}: send one JSON object")
+
+
+async def test_values_are_shown_as_they_were_sent(lone_api: Any) -> None:
+    for value, words in (
+        (True, "target=true is"),
+        (None, "target=null is"),
+        ([1, None], "target=[1, null] is"),
+        ({"a": "b"}, 'target={"a": "b"} is'),
+        ("it's", 'target="it\'s" is'),
+        (1.5, "target=1.5 is"),
+    ):
+        answer = await lone_api.client.post(START, json={"target": value})
+        assert words in answer.json()["detail"]
+    budgets = {"max_cost_usd": "cheap", "max_tokens": 0, "max_failure_ratio": 2, "max_calls": 1}
+    answer = await lone_api.client.post(START, json={"target": 1, "budgets": budgets})
+    found = {item["field"]: item["message"] for item in answer.json()["errors"]}
+    assert found == {
+        "budgets.max_cost_usd": "budgets.max_cost_usd='cheap' is not valid: give a number",
+        "budgets.max_tokens": "budgets.max_tokens=0 is not valid: input should be greater than or "
+        "equal to 1",
+        "budgets.max_failure_ratio": "budgets.max_failure_ratio=2 is not valid: input should be "
+        "less than or equal to 1",
+        "budgets.max_calls": "budgets.max_calls: no such field here: correct its name or leave it "
+        "out",
+    }
+
+
 BODIES = [b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe", b"target=10", b"[" * 100_000, b"\x00"]
 
 

@@ -70,7 +70,7 @@ async def test_pause_resume_and_stop_follow_the_state_machine(api: Any) -> None:
     assert refused.status_code == 409
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.json()["type"].endswith("invalid_transition")
-    assert refused.json()["allowed"] == []
+    assert refused.json()["allowed"] == ["continue", "clone"]
     assert (await api.client.get(f"{path}?min_sequence={sequence}")).json()["batch"]["version"]
 
 
@@ -94,7 +94,7 @@ async def test_a_refused_command_names_what_is_allowed(api: Any) -> None:
     await api.client.post(f"/v1/batches/{batch_id}/stop")
     await ended(api, batch_id)
     refused = await api.client.post(f"/v1/batches/{batch_id}/resume")
-    assert refused.json()["allowed"] == []
+    assert refused.json()["allowed"] == ["continue", "clone"]
     assert (await api.client.post(f"/v1/batches/{UNKNOWN}/stop")).status_code == 404
 
 
@@ -278,6 +278,11 @@ async def test_the_openapi_document_tells_of_every_route(lone_api: Any) -> None:
     document = (await lone_api.client.get("/v1/openapi.json")).json()
     for path in ("/v1/batches", "/v1/batches:bulk", "/v1/stream", "/api/generate/batch/start"):
         assert path in document["paths"]
+    assert document["paths"]["/v1/batches/{batch_id}"].keys() == {"get", "patch"}
+    for command in ("stop", "pause", "resume", "retry-failed", "continue", "clone"):
+        described = document["paths"][f"/v1/batches/{{batch_id}}/{command}"]["post"]
+        headers = {item["name"] for item in described["parameters"] if item["in"] == "header"}
+        assert headers == {"Idempotency-Key", "If-Match", "X-Reason"}
     assert "text/event-stream" in str(document["paths"]["/v1/stream"])
     assert "HTTPValidationError" not in str(document["paths"])
 

@@ -5,11 +5,14 @@ import contextlib
 
 import structlog
 
+from millstream.domain.batch import BatchState, apply
 from millstream.errors import LogError, LogUnavailableError
 from millstream.eventlog.follow import follow
 from millstream.eventlog.live import LiveBatches
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.stored import Stored, decode
 from millstream_api.relay.hub import Hub
+from millstream_schemas import subjects
 
 log = structlog.get_logger()
 
@@ -29,7 +32,7 @@ async def feed_hub(event_log: EventLog, hub: Hub) -> None:
             async with contextlib.aclosing(follow(event_log, after=hub.sequence)) as pages:
                 async for page in pages:
                     for number, stored in enumerate(page, start=1):
-                        state = live.apply(stored)
+                        state = live.apply(stored) or _annotated(hub, stored)
                         if state is not None:
                             hub.put(state, stored.sequence)
                         if number % EVENTS_PER_TURN == 0:
@@ -39,6 +42,17 @@ async def feed_hub(event_log: EventLog, hub: Hub) -> None:
         except LogError as error:
             log.warning("feed.interrupted", after=hub.sequence, reason=str(error))
             await asyncio.sleep(RETRY_S)
+
+
+def _annotated(hub: Hub, stored: Stored) -> BatchState | None:
+    """Return an ended batch after a note: which child goes on with it, for instance."""
+    batch_id, _, kind = stored.subject.removeprefix(subjects.EVENTS_PREFIX).partition(".")
+    version = hub.versions.get(batch_id) if kind == "note" else None
+    if version is None or not version.state.is_final:
+        return None
+    recorded = decode(stored)
+    after = version.state if recorded is None else apply(version.state, recorded)
+    return None if after is version.state else after
 
 
 async def watch_stream(event_log: EventLog, hub: Hub) -> None:

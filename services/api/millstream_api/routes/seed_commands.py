@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from millstream.errors import UsageError
-from millstream_api.answers import plain_answer
+from millstream_api.answers import BulkItem, plain_answer
+from millstream_api.command_context import Asked
 from millstream_api.context import Asker, Context, Parts
-from millstream_schemas.commands import BulkStop, StartBatch, StopBatch
+from millstream_schemas.commands import BULK_MOST, BulkCommand, StartBatch, StopBatch
 from millstream_schemas.control import TARGET_MAX
 from millstream_schemas.views import PlainQuery
 
@@ -57,7 +58,7 @@ async def start(form: SeedStart, parts: Parts, actor: Asker) -> Response:
         instruction=form.reasoning_instruction or None,
         smart_mode=form.smart_mode,
     )
-    done = await parts.commands.start(command, None, actor)
+    done = await parts.commands.start(command, Asked(actor))
     view = done.view
     return plain_answer(
         {
@@ -77,7 +78,7 @@ async def start(form: SeedStart, parts: Parts, actor: Asker) -> Response:
 async def stop(form: SeedStop, parts: Parts, actor: Asker) -> Response:
     """Stop one batch, or all that live."""
     if "batch_id" in form.model_fields_set:
-        done = await parts.commands.stop(form.batch_id, StopBatch(), None, actor)
+        done = await parts.commands.stop(form.batch_id, StopBatch(), Asked(actor))
         words = "Stopped" if done.is_new else "Already stopped"
         return plain_answer(
             {
@@ -89,15 +90,15 @@ async def stop(form: SeedStop, parts: Parts, actor: Asker) -> Response:
         )
     await parts.reads.caught_up(0)
     ids = tuple(view.id for view in parts.reads.live() if view.state != "stopping")
-    results = [
-        result
-        for start in range(0, len(ids), 1000)
-        for result in await parts.commands.stop_many(BulkStop(ids=ids[start : start + 1000]), actor)
-    ]
+    asked = Asked(actor)
+    results: list[BulkItem] = []
+    for start in range(0, len(ids), BULK_MOST):
+        command = BulkCommand(ids=ids[start : start + BULK_MOST])
+        results += (await parts.bulk.run(command, asked)).results
     return plain_answer(_stopped_all(results))
 
 
-def _stopped_all(results: list[Any]) -> dict[str, Any]:
+def _stopped_all(results: list[BulkItem]) -> dict[str, Any]:
     """Return the answer to a stop of all; who ended by itself meanwhile is no failure."""
     stopped = [result.id for result in results if result.status in {200, 202}]
     failed = [result for result in results if result.status >= 500]

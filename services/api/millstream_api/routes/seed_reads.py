@@ -9,7 +9,7 @@ from millstream.errors import QueryFailedError
 from millstream.runtime.clock import utc_now
 from millstream_api import seed
 from millstream_api.answers import plain_answer
-from millstream_api.commands import check_batch_id
+from millstream_api.command_context import check_batch_id
 from millstream_api.context import Context, Parts
 from millstream_api.problems import ProblemError
 from millstream_schemas import views
