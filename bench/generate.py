@@ -1,29 +1,42 @@
-"""Samples per second of one batch on one generator, beside a bare loop over the same calls.
+"""Samples per second of one generator process, beside a bare loop over the same calls.
 
-Both lanes: through litellm beside a bare litellm loop, and direct beside a bare aiohttp loop.
+Both lanes: through litellm beside a bare litellm loop, and direct beside a bare aiohttp loop. On
+the machine run the log's server, the model's and the generator, each in a process of its own; a
+sample counts once it is acknowledged durably. Memory is taken from the direct lane.
 """
 
 import asyncio
 import json
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 
 from bench.measure import Metric, median, report
-from millstream.eventlog.connection import connected
+from millstream.errors import LogUnavailableError, ServerError
 from millstream.eventlog.log import EventLog
-from millstream.runtime.settings import load_settings
-from millstream.testing.stack import Stack
-from millstream_schemas import subjects
+from millstream.eventlog.stored import decode
+from millstream.recipes import RecipeBook, recipe_directories
+from millstream.runtime.clock import new_batch_id, new_id, new_seed, utc_now
+from millstream.testing.nats import ACTOR, running_log
+from millstream.testing.service_process import ServiceProcess
+from millstream.testing.stack import wait_until
+from millstream_schemas import control, subjects
+from millstream_schemas.routes import Route
 
 ROUNDS = 3
-BATCH_BOUND_S = 180
-ASK_S = 0.5
+BATCH_BOUND_S = 600.0
+ASK_S = 0.25
+WARM_SAMPLES = 50_000
+"""As many as the generator keeps for the search of duplicates."""
+GROWTH_SAMPLES = 40_000
+"""Growth is measured over so many further samples of one batch, and told for 100,000."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +50,51 @@ class Lane:
     in_flight: int
 
 
-LANES = (
-    Lane("litellm", "litellm", "raw_litellm", 600, 64),
-    Lane("direct", "auto", "raw_aiohttp", 6000, 256),
-)
+LITELLM = Lane("litellm", "litellm", "raw_litellm", 600, 64)
+DIRECT = Lane("direct", "auto", "raw_aiohttp", 6000, 256)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The running parts: a log, the model's URL and the generator's process."""
+
+    event_log: EventLog
+    simulated_url: str
+    generator: psutil.Process
+
+
+@contextmanager
+def simulated_models(directory: Path) -> Iterator[str]:
+    """Give the URL of a simulated model's server in a process of its own."""
+    ready = directory / "simulated.json"
+    arguments = ["-m", "millstream_generator.simulated", "--ready-file", str(ready)]
+    with subprocess.Popen([sys.executable, "-P", *arguments]) as process:
+        try:
+            wait_until(ready.exists, 60.0, "the simulated model's server")
+            yield str(json.loads(ready.read_text(encoding="utf-8"))["url"])
+        finally:
+            process.terminate()
+
+
+@asynccontextmanager
+async def running(lane: Lane) -> AsyncIterator[Bench]:
+    """Give a fresh log, a model and one generator."""
+    with tempfile.TemporaryDirectory(prefix="millstream-bench-") as name:
+        directory = Path(name)
+        async with running_log(directory) as log:
+            with (
+                simulated_models(directory) as url,
+                ServiceProcess(
+                    "millstream_generator",
+                    directory / "generator.log",
+                    nats_url=log.settings.nats_url,
+                    data_dir=name,
+                    simulated_url=url,
+                    lane=lane.setting,
+                    node="bench",
+                ) as process,
+            ):
+                yield Bench(log.event_log, url, psutil.Process(process.pid))
 
 
 def raw(lane: Lane, simulated_url: str) -> dict[str, float]:
@@ -57,80 +111,130 @@ def raw(lane: Lane, simulated_url: str) -> dict[str, float]:
     return found
 
 
-def ours(lane: Lane, stack: Stack) -> dict[str, float]:
-    """Run one batch and time it by the log: from the first claim to the last sample."""
-    generator = psutil.Process(stack.pid("generator-1"))
-    before = sum(generator.cpu_times()[:2])
-    body = {
-        "target": lane.samples,
-        "model": "simulated/fast",
-        "concurrency": lane.in_flight,
-    }
-    started = httpx.post(f"{stack.url}/v1/batches", json=body, timeout=10)
-    started.raise_for_status()
-    batch_id = started.json()["batch"]["id"]
+async def start(event_log: EventLog, samples: int, in_flight: int) -> str:
+    """Start a batch as the API does; returns its id."""
+    batch_id = new_batch_id()
+    model = "simulated/fast"
+    spec = control.BatchSpec(
+        recipe=RecipeBook.load(recipe_directories(None)).pin("legal-qa"),
+        model=model,
+        routes=(Route(model=model, provider="simulated", litellm_model="openai/fast"),),
+        target=samples,
+        slice_size=min(control.SLICE_SLOTS_MAX, max(1, -(-samples // 32))),
+        seed=new_seed(),
+        concurrency=in_flight,
+    )
+    event = control.BatchStarted(
+        id=new_id(),
+        source="bench",
+        subject=subjects.control(batch_id),
+        time=utc_now(),
+        actor=ACTOR,
+        batch_id=batch_id,
+        dataset_id=batch_id,
+        spec=spec,
+    )
+    await event_log.append(event, expected=0)
+    return batch_id
 
-    await_end(stack.url, batch_id)
-    cpu = sum(generator.cpu_times()[:2]) - before
-    seconds = asyncio.run(_seconds(stack.nats_url, batch_id))
-    return {
-        "samples_per_s": lane.samples / seconds,
-        "cpu_s_per_1000": cpu / lane.samples * 1000,
-        "rss_mb": generator.memory_info().rss / 2**20,
-    }
 
-
-def await_end(url: str, batch_id: str) -> None:
-    """Return once the batch is completed; asks seldom, since asking costs what is measured."""
+async def await_end(bench: Bench, batch_id: str) -> float:
+    """Return the most memory (MB) that the generator took until the batch was completed."""
     deadline = time.monotonic() + BATCH_BOUND_S
-    with httpx.Client(timeout=10) as client:
-        while time.monotonic() < deadline:
-            found = client.get(f"{url}/v1/batches/{batch_id}").json()
-            if found.get("batch", {}).get("state") == "completed":
-                return
-            time.sleep(ASK_S)
-    sys.exit(f"batch {batch_id} did not end within {BATCH_BOUND_S} s")
+    most = 0.0
+    while time.monotonic() < deadline:
+        await asyncio.sleep(ASK_S)
+        most = max(most, rss_mb(bench))
+        try:
+            stored = await bench.event_log.last(subjects.control(batch_id))
+        except LogUnavailableError:
+            continue  # a busy machine answers late; the deadline stands
+        recorded = decode(stored) if stored else None
+        if recorded is not None and isinstance(recorded.event, control.BatchCompleted):
+            return most
+        if recorded is None or not isinstance(recorded.event, control.BatchStarted):
+            raise ServerError(f"batch {batch_id} did not complete: {recorded}")
+    raise ServerError(f"batch {batch_id} did not end within {BATCH_BOUND_S:g} s")
 
 
-async def _seconds(nats_url: str, batch_id: str) -> float:
-    """Return the stream's time between the first and the last slice event of a batch."""
+def rss_mb(bench: Bench) -> float:
+    """Return the generator's resident memory."""
+    return float(bench.generator.memory_info().rss) / 2**20
+
+
+async def ours(lane: Lane, bench: Bench) -> dict[str, float]:
+    """Run one batch and time it by the log: from the first slice event to the last."""
+    before = sum(bench.generator.cpu_times()[:2])
+    batch_id = await start(bench.event_log, lane.samples, lane.in_flight)
+    most = await await_end(bench, batch_id)
+    cpu = sum(bench.generator.cpu_times()[:2]) - before
     stamps = []
-    async with connected(load_settings(nats_url=nats_url), "bench") as connection:
-        async for page in EventLog(connection).history(subjects.all_slices(batch_id)):
-            stamps += [stored.stored_at for stored in (page[0], page[-1])]
-    return (stamps[-1] - stamps[0]).total_seconds()
+    async for page in bench.event_log.history(subjects.all_slices(batch_id)):
+        stamps += [stored.stored_at for stored in (page[0], page[-1])]
+    return {
+        "samples_per_s": lane.samples / (stamps[-1] - stamps[0]).total_seconds(),
+        "cpu_s_per_1000": cpu / lane.samples * 1000,
+        "rss_mb": most,
+    }
 
 
-def measure(lane: Lane) -> dict[str, Metric]:
+async def last_sequence(bench: Bench) -> int:
+    """Return how many events the log holds."""
+    while True:
+        try:
+            return (await bench.event_log.head()).last
+        except LogUnavailableError:
+            await asyncio.sleep(ASK_S)
+
+
+async def growth_mb_per_100k(bench: Bench) -> float:
+    """Run one long batch and return by how much memory grows once it is warm."""
+    first = await last_sequence(bench)
+    samples = WARM_SAMPLES + GROWTH_SAMPLES
+    batch_id = await start(bench.event_log, samples, DIRECT.in_flight)
+    async with asyncio.timeout(BATCH_BOUND_S):
+        while (stored := await last_sequence(bench) - first) < WARM_SAMPLES:
+            await asyncio.sleep(ASK_S)
+    begun = rss_mb(bench)
+    most = await await_end(bench, batch_id)
+    return (most - begun) / (samples - stored) * 100_000
+
+
+async def measure(lane: Lane) -> dict[str, Metric]:
     """Alternate ours and the yardstick, so that a noisy neighbour meets both."""
-    with Stack.start(env={"MILLSTREAM_LANE": lane.setting}) as stack:
-        url = stack.state()["processes"]["simulated"]["url"]
-        ours(lane, stack)  # warm: the first batch of a process pays for its imports
-        rounds = [(raw(lane, url), ours(lane, stack)) for _ in range(ROUNDS)]
-    ratios = [mine["samples_per_s"] / bare["samples_per_s"] for bare, mine in rounds]
+    growth = 0.0
+    async with running(lane) as bench:
+        await ours(lane, bench)  # warm: the first batch of a process pays for its imports
+        rounds = []
+        for _ in range(ROUNDS):
+            bare = await asyncio.to_thread(raw, lane, bench.simulated_url)
+            rounds.append((bare, await ours(lane, bench)))
+        if lane is DIRECT:
+            growth = await growth_mb_per_100k(bench)
+    name, yardstick = lane.name, lane.yardstick
+    ratio = median([mine["samples_per_s"] / bare["samples_per_s"] for bare, mine in rounds])
+    rate = median([mine["samples_per_s"] for _, mine in rounds])
     cpu = median([mine["cpu_s_per_1000"] for _, mine in rounds])
     bare_cpu = median([bare["cpu_s_per_1000"] for bare, _ in rounds])
-    name, yardstick = lane.name, lane.yardstick
-    rate = median([mine["samples_per_s"] for _, mine in rounds])
-    bare_rate = median([bare["samples_per_s"] for bare, _ in rounds])
-    return {
-        f"{name}_samples_per_s": Metric(rate, "1/s", yardstick, median(ratios)),
-        f"{name}_ratio_{yardstick}": Metric(median(ratios), "ratio"),
-        f"{yardstick}_samples_per_s": Metric(bare_rate, "1/s"),
+    found = {
+        f"{name}_samples_per_s": Metric(rate, "1/s", yardstick, ratio),
+        f"{name}_ratio_{yardstick}": Metric(ratio, "ratio"),
+        f"{yardstick}_samples_per_s": Metric(
+            median([bare["samples_per_s"] for bare, _ in rounds]), "1/s"
+        ),
         f"{name}_cpu_s_per_1000": Metric(cpu, "s", yardstick, cpu / bare_cpu),
-        f"{name}_rss_mb": Metric(max(mine["rss_mb"] for _, mine in rounds), "MB"),
     }
+    if lane is DIRECT:
+        found["rss_mb"] = Metric(max(mine["rss_mb"] for _, mine in rounds), "MB")
+        found["growth_mb_per_100k"] = Metric(growth, "MB")
+    return found
 
 
 def main() -> None:
     """Measure both lanes."""
     metrics: dict[str, Metric] = {}
-    for lane in LANES:
-        metrics.update(measure(lane))
-    metrics["rss_mb"] = max(
-        (metric for name, metric in metrics.items() if name.endswith("_rss_mb")),
-        key=lambda metric: metric.value,
-    )
+    for lane in (LITELLM, DIRECT):
+        metrics.update(asyncio.run(measure(lane)))
     report("generate", metrics)
 
 

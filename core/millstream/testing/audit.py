@@ -3,16 +3,28 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from millstream.domain import slice as slices
 from millstream.domain.batch import BatchState, apply
+from millstream.domain.recorded import Recorded
 from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import decode
 from millstream.runtime.settings import load_settings
 from millstream_schemas import control, subjects
 from millstream_schemas.envelope import BatchEvent
-from millstream_schemas.slices import SampleFailed, SampleGenerated, SliceEvent
+from millstream_schemas.slices import AttemptEvent, SampleFailed, SampleGenerated, SliceEvent
 
 FINAL_EVENTS = (control.BatchStopped, control.BatchCompleted, control.BatchFailed)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceMove:
+    """One event of a slice: when it was stored, who holds the slice after it, what is open."""
+
+    at: float
+    index: int
+    node: str
+    is_open: bool
 
 
 @dataclass(slots=True)
@@ -20,7 +32,8 @@ class BatchAudit:
     """Every event of one batch, read from the log in order.
 
     ``outcomes`` counts SampleGenerated and SampleFailed per slot; ``late`` are the outcomes
-    stored after the batch's last control event.
+    stored after the batch's last control event. ``attempts`` counts the calls that the log knows
+    of. Times are the stream's, in seconds of the wall clock.
     """
 
     state: BatchState
@@ -29,9 +42,28 @@ class BatchAudit:
     generated: set[int] = field(default_factory=set)
     finals: int = 0
     late: int = 0
+    attempts: int = 0
+    stop_requested_at: float | None = None
+    ended_at: float | None = None
+    moves: list[SliceMove] = field(default_factory=list)
+
+    def take(self, recorded: Recorded[BatchEvent]) -> None:
+        """Fold one event, and note it with its time."""
+        event, at = recorded.event, recorded.stored_at.timestamp()
+        self.state = apply(self.state, recorded)
+        self.note(event)
+        if isinstance(event, control.BatchStopRequested) and self.stop_requested_at is None:
+            self.stop_requested_at = at
+        if isinstance(event, FINAL_EVENTS):
+            self.ended_at = at
+        if isinstance(event, SliceEvent):
+            is_open = not slices.is_done(event.after, self.state.slice_size(event.slice))
+            self.moves.append(SliceMove(at, event.slice, event.after.node, is_open))
 
     def note(self, event: BatchEvent) -> None:
         """Count one event."""
+        # A SampleFailed tells the end of a slot whose last call has an event of its own.
+        self.attempts += isinstance(event, AttemptEvent) and not isinstance(event, SampleFailed)
         self.types[str(getattr(event, "type", ""))] += 1
         if isinstance(event, SampleGenerated | SampleFailed):
             self.outcomes[event.slot] += 1
@@ -63,6 +95,16 @@ class BatchAudit:
         """Return the slots of a completed batch that have no outcome."""
         return [slot for slot in range(self.state.spec.target) if slot not in self.outcomes]
 
+    def taken_over_s(self, node: str, at: float) -> dict[int, float]:
+        """Return how long after ``at`` another node first wrote to each open slice of ``node``."""
+        tails = {move.index: move for move in self.moves if move.at <= at}
+        held = {tail.index for tail in tails.values() if tail.node == node and tail.is_open}
+        found: dict[int, float] = {}
+        for move in self.moves:
+            if move.at > at and move.index in held and move.node not in {node, ""}:
+                found.setdefault(move.index, move.at - at)
+        return found
+
 
 async def audit_batch(nats_url: str, batch_id: str) -> BatchAudit:
     """Read the whole log of a batch and fold it."""
@@ -72,6 +114,5 @@ async def audit_batch(nats_url: str, batch_id: str) -> BatchAudit:
             for stored in page:
                 recorded = decode(stored)
                 if recorded is not None:
-                    audit.state = apply(audit.state, recorded)
-                    audit.note(recorded.event)
+                    audit.take(recorded)
         return audit
