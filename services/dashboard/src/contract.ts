@@ -41,6 +41,7 @@ export interface Counts {
   tokens_out: number;
   cost_nano_usd: number | null;
   wasted_nano_usd: number | null;
+  unconfirmed_calls: number;
 }
 
 export interface ErrorInfo {
@@ -56,6 +57,23 @@ export interface StuckFinding {
   threshold_s: number;
   cause: string;
   suggestion: string;
+}
+
+/** Why a batch waits, and until when at least. */
+export interface HeldUp {
+  kind: "throttled" | "blocked";
+  model: string;
+  since: string;
+  until: string;
+  message: string;
+}
+
+export interface Budgets {
+  max_cost_nano_usd: number | null;
+  max_tokens: number | null;
+  max_duration_s: number | null;
+  max_failure_ratio: number | null;
+  max_attempts: number | null;
 }
 
 export interface BatchView {
@@ -89,6 +107,10 @@ export interface BatchView {
   last_error: ErrorInfo | null;
   errors: Record<string, number>;
   stuck: StuckFinding | null;
+  held_up: HeldUp | null;
+  budgets: Budgets;
+  budgets_warned: string[];
+  child_id: string | null;
   anomalies: number;
   version: number;
   sequence: number;
@@ -113,8 +135,19 @@ export interface CommandAnswer {
   sequence: number;
 }
 
+/** One batch's outcome as an HTTP status; `child_id`: the child that was started, or that it has. */
+export interface BulkItem {
+  id: string;
+  status: number;
+  detail: string | null;
+  state: State | null;
+  child_id: string | null;
+}
+
 export interface BulkAnswer {
-  results: { id: string; status: number; detail?: string | null }[];
+  command_id: string;
+  dry_run: boolean;
+  results: BulkItem[];
 }
 
 export interface Usage {
@@ -210,6 +243,11 @@ export interface ProblemBody {
   status?: number;
   detail?: string;
   errors?: FieldError[];
+  batch_id?: string;
+  state?: State;
+  /** The commands that the batch takes now. */
+  allowed?: string[];
+  child_id?: string;
 }
 
 /** The stream's `all_batches`: every live batch as of a sequence. */

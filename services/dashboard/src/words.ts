@@ -1,6 +1,6 @@
 /** Numbers and times in words; what is unknown is a dash, never a zero. */
 
-import type { BatchView, Counts } from "./contract";
+import { isLive, type BatchView, type Budgets, type Counts } from "./contract";
 
 export const UNKNOWN = "—";
 
@@ -76,6 +76,33 @@ export function modelNote(model: string, provider: string): string | null {
   if (model.startsWith("local/smollm2-135m")) return "local 135M demo model";
   if (provider === "local" || model.startsWith("local/")) return "local model";
   return null;
+}
+
+/** What a batch waits for, in words; null for one that waits for no provider. */
+export function waitsFor(batch: BatchView, now: number): string | null {
+  const wait = batch.held_up;
+  if (!wait || !isLive(batch.state)) return null;
+  const said = wait.message ? `: ${wait.message}` : "";
+  const isOver = Date.parse(wait.until) <= now;
+  const next = isOver ? "trying again" : `next call at ${localTime(wait.until, now)}`;
+  return `${wait.model} is ${wait.kind}${said}; ${next}`;
+}
+
+/** The bounds of a batch, each with what is used of it; empty when it has none. */
+export function budgetWords(batch: BatchView): string[] {
+  const { counts } = batch;
+  const bounds: Budgets = batch.budgets;
+  const words: string[] = [];
+  if (bounds.max_cost_nano_usd !== null)
+    words.push(`${money(counts.cost_nano_usd)} of ${money(bounds.max_cost_nano_usd)}`);
+  if (bounds.max_tokens !== null)
+    words.push(`${tokens(counts).toLocaleString()} of ${plural(bounds.max_tokens, "token")}`);
+  if (bounds.max_attempts !== null) words.push(`at most ${plural(bounds.max_attempts, "call")}`);
+  if (bounds.max_duration_s !== null)
+    words.push(`at most ${duration(bounds.max_duration_s * 1000)}`);
+  if (bounds.max_failure_ratio !== null)
+    words.push(`at most ${Math.round(bounds.max_failure_ratio * 100)} % failed`);
+  return words;
 }
 
 /** "average_tokens" as "average tokens". */

@@ -14,6 +14,7 @@ export function counts(change: Partial<Counts> = {}): Counts {
     tokens_out: 0,
     cost_nano_usd: null,
     wasted_nano_usd: null,
+    unconfirmed_calls: 0,
     ...change,
   };
 }
@@ -50,6 +51,16 @@ export function batch(change: Partial<BatchView> = {}): BatchView {
     last_error: null,
     errors: {},
     stuck: null,
+    held_up: null,
+    budgets: {
+      max_cost_nano_usd: null,
+      max_tokens: null,
+      max_duration_s: null,
+      max_failure_ratio: null,
+      max_attempts: null,
+    },
+    budgets_warned: [],
+    child_id: null,
     anomalies: 0,
     version: 1,
     sequence: 1,

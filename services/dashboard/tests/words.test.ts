@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 
 import { plus, sortErrors, toBody, type StartValues } from "../src/start";
-import { duration, modelNote, money, wasted, whole } from "../src/words";
+import { budgetWords, duration, modelNote, money, waitsFor, wasted, whole } from "../src/words";
+import { batch, counts as tally } from "./builders";
 
 const VALUES: StartValues = {
   smart: true,
@@ -39,7 +40,7 @@ describe("words", () => {
 
   test("nothing is wasted when the cost is known and no call was lost, else it is unknown", () => {
     const none = { rejected: 0, attempts_failed: 0, failed: 0, abandoned: 0 };
-    const counts = { generated: 1, pending: 0, tokens_in: 1, tokens_out: 1, ...none };
+    const counts = { generated: 1, pending: 0, tokens_in: 1, tokens_out: 1, unconfirmed_calls: 0, ...none };
     expect(wasted({ ...counts, cost_nano_usd: 5, wasted_nano_usd: null })).toBe(0);
     expect(wasted({ ...counts, cost_nano_usd: null, wasted_nano_usd: null })).toBeNull();
     expect(wasted({ ...counts, failed: 1, cost_nano_usd: 5, wasted_nano_usd: null })).toBeNull();
@@ -51,6 +52,37 @@ describe("words", () => {
     expect(modelNote("some-alias", "simulated")).toBe("simulated");
     expect(modelNote("local/smollm2-135m", "local")).toBe("local 135M demo model");
     expect(modelNote("gpt-oss-120b", "groq")).toBeNull();
+  });
+});
+
+describe("a batch that waits", () => {
+  const held_up = {
+    kind: "throttled" as const,
+    model: "gpt-oss-120b",
+    since: "2026-09-21T12:00:00Z",
+    until: "2026-09-21T12:00:20Z",
+    message: "the provider asked to wait 20 s",
+  };
+  const at = (iso: string): number => Date.parse(iso);
+
+  test("tells the cause and the next call, as long as it lives", () => {
+    const waiting = batch({ held_up });
+    expect(waitsFor(waiting, at("2026-09-21T12:00:05Z"))).toMatch(
+      /^gpt-oss-120b is throttled: the provider asked to wait 20 s; next call at /,
+    );
+    expect(waitsFor(waiting, at("2026-09-21T12:00:21Z"))).toMatch(/; trying again$/);
+    expect(waitsFor(batch({ held_up, state: "stopped" }), 0)).toBeNull();
+    expect(waitsFor(batch(), 0)).toBeNull();
+  });
+
+  test("shows each of its budgets beside what is used", () => {
+    expect(budgetWords(batch())).toEqual([]);
+    const budgets = { ...batch().budgets, max_cost_nano_usd: 2e9, max_failure_ratio: 0.25 };
+    const spent = tally({ cost_nano_usd: 5e8 });
+    expect(budgetWords(batch({ budgets, counts: spent }))).toEqual([
+      "$0.500 of $2.00",
+      "at most 25 % failed",
+    ]);
   });
 });
 

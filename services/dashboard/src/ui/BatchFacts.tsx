@@ -4,8 +4,10 @@ import type { ReactNode } from "react";
 
 import { isLive, type BatchView } from "../contract";
 import { useNow } from "../live/hooks";
+import { showBatch } from "../place";
 import {
   batchDuration,
+  budgetWords,
   localTime,
   money,
   plural,
@@ -92,11 +94,30 @@ function progressFacts(batch: BatchView): Fact[] {
     ["Tokens out", counts.tokens_out.toLocaleString()],
     ["Cost", money(counts.cost_nano_usd)],
     ["Of that without a sample", money(wasted(counts))],
+    ...unconfirmedFacts(counts.unconfirmed_calls),
     ["Duration", <Duration key="duration" batch={batch} />],
     ["Started", localTime(batch.started_at)],
     ["Ended", batch.finished_at ? localTime(batch.finished_at) : "not yet"],
     ...stopFacts(batch),
+    ...familyFacts(batch),
   ];
+}
+
+function unconfirmedFacts(calls: number): Fact[] {
+  if (calls === 0) return [];
+  return [["Perhaps paid, never recorded", `at most ${plural(calls, "call")} of nodes that died`]];
+}
+
+function familyFacts(batch: BatchView): Fact[] {
+  const link = (id: string): ReactNode => (
+    <button key={id} type="button" className="link mono" onClick={() => showBatch(id)}>
+      {id}
+    </button>
+  );
+  const facts: Fact[] = [];
+  if (batch.parent_id) facts.push(["Goes on with what was left by", link(batch.parent_id)]);
+  if (batch.child_id) facts.push(["What was left is made by", link(batch.child_id)]);
+  return facts;
 }
 
 function stopFacts(batch: BatchView): Fact[] {
@@ -122,6 +143,8 @@ function requestFacts(batch: BatchView): Fact[] {
     ["Instruction", foreign(batch.instruction, "none")],
     ["Smart mode", batch.smart_mode ? "on" : "off"],
     ["Calls at the same time", `up to ${batch.concurrency.toLocaleString()}`],
+    ["Priority", batch.priority],
+    ["Budgets", budgetWords(batch).join(", ") || "none"],
     ["Seed", whole(batch.seed)],
     ["Started by", foreign(batch.started_by, UNKNOWN)],
   ];

@@ -7,9 +7,9 @@ import { useBatch, useLiveIds, useNow } from "../live/hooks";
 import { store } from "../live/session";
 import { showBatch } from "../place";
 import { stopExactly } from "../stopping";
-import { batchDuration, duration, money, plural, tokens } from "../words";
+import { batchDuration, duration, money, plural, tokens, waitsFor } from "../words";
 import { Confirm, Later } from "./later";
-import { ModelName, ProgressBar, StateChip } from "./parts";
+import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
 import { StopButton, StopError } from "./StopButton";
 
 /** From this many on, rows are one line each. */
@@ -72,6 +72,7 @@ const BatchRow = memo(function BatchRow({ id }: { id: string }) {
         <ModelName batch={batch} />
         {batch.state !== "running" && <StateChip state={batch.state} />}
         {batch.stuck && <span className="tag tag-stuck">stuck</span>}
+        {batch.held_up && <span className="tag tag-stuck">{batch.held_up.kind}</span>}
       </div>
       <ProgressBar batch={batch} />
       <div className="facts">
@@ -88,10 +89,21 @@ const BatchRow = memo(function BatchRow({ id }: { id: string }) {
         <Ticking batch={batch} />
       </div>
       <StopButton batch={batch} />
+      {batch.held_up && <HeldUp batch={batch} />}
       <StopError id={id} />
     </li>
   );
 });
+
+function HeldUp({ batch }: { batch: BatchView }) {
+  const words = waitsFor(batch, useNow());
+  if (!words) return null;
+  return (
+    <p className="held-up" data-testid="held-up">
+      <Foreign>{words}</Foreign>
+    </p>
+  );
+}
 
 /** The facts that move with the clock alone. */
 function Ticking({ batch }: { batch: BatchView }) {
