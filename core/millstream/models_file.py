@@ -89,7 +89,8 @@ def _route(path: Path, where: str, entry: Any) -> Route:
     provider = str(fields.get("provider") or name.partition("/")[0])
     fields.setdefault("model", name)
     fields["provider"] = provider
-    if "api_base" not in fields and "api_key_env" not in fields:
+    is_own = provider in {"simulated", "local"}  # whose address and key each node knows
+    if not is_own and "api_base" not in fields and "api_key_env" not in fields:
         # The key of the company that is called, whatever the route is labelled.
         called = name.partition("/")[0]
         fields["api_key_env"] = PROVIDER_KEYS.get(called, PROVIDER_KEYS.get(provider))

@@ -108,7 +108,7 @@ async def test_a_batch_of_a_hundred_thousand_does_not_hold_one_of_ten_up(site: S
 
     async with ScriptedLLM(answer) as llm, site.generator(node_concurrency=16):
         await site.begin(named(llm.base_url, "large"), 100_000, slice_size=64, concurrency=16)
-        await llm.wait_for(lambda _: llm.open_requests == 16)
+        await llm.wait_for(lambda _: llm.open_requests == 16, 60)
         before = len(llm.requests)
         small = await site.begin(named(llm.base_url, "small"), 10, slice_size=1, concurrency=10)
         assert (await site.ended(small)).counts.generated == 10
@@ -135,7 +135,7 @@ async def test_a_node_takes_no_more_slices_than_it_has_calls_for(site: Site) -> 
     gate = Gate()
     async with ScriptedLLM(gate) as llm, site.generator("first", node_concurrency=16):
         batch_id = await site.begin(llm.base_url, 320, slice_size=10, concurrency=32)
-        await llm.wait_for(lambda _: llm.open_requests == 16)
+        await llm.wait_for(lambda _: llm.open_requests == 16, 60)
         async with site.generator("second", node_concurrency=16):
             await llm.wait_for(lambda _: llm.open_requests == 32)
             gate.event.set()

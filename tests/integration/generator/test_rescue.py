@@ -101,7 +101,8 @@ async def test_a_slot_that_kills_every_node_fails_alone(tmp_path: Path) -> None:
                     if generator.exit_code is not None:
                         generator.launch()
                     await asyncio.sleep(0.05)
-                    assert len(killed) < 10
+                    # Each outcome of another slot lets the count of barren claims begin anew.
+                    assert len(killed) < 16
         failed = await site.events(batch_id, slices.SampleFailed)
         trials = await site.events(batch_id, slices.SlotOnTrial)
         outcomes = await site.outcomes(batch_id)
