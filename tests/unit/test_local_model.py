@@ -208,7 +208,9 @@ async def test_the_real_model_answers_within_the_schema_and_stops_on_sigterm(
                     json={
                         "model": MODEL_ALIAS,
                         "messages": [{"role": "user", "content": "Ask about consideration."}],
-                        "max_tokens": 120,
+                        "max_tokens": 400,
+                        "seed": 7,
+                        "temperature": 0.2,
                         "response_format": {
                             "type": "json_schema",
                             "json_schema": {"name": "sample", "schema": SCHEMA},
