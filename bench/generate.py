@@ -1,8 +1,9 @@
 """Samples per second of one generator process, beside a bare loop over the same calls.
 
 Both lanes: through litellm beside a bare litellm loop, and direct beside a bare aiohttp loop. On
-the machine run the log's server, the model's and the generator, each in a process of its own; a
-sample counts once it is acknowledged durably. Memory is taken from the direct lane.
+the machine run the log's server, a lean server of the simulated model's answers and the generator,
+each in a process of its own; a sample counts once it is acknowledged durably. Memory is taken from
+the direct lane.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from millstream.testing.stack import wait_until
 from millstream_schemas import control, subjects
 from millstream_schemas.routes import Route
 
+ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
 BATCH_BOUND_S = 600.0
 ASK_S = 0.25
@@ -51,7 +53,7 @@ class Lane:
 
 
 LITELLM = Lane("litellm", "litellm", "raw_litellm", 600, 64)
-DIRECT = Lane("direct", "auto", "raw_aiohttp", 6000, 256)
+DIRECT = Lane("direct", "auto", "raw_aiohttp", 12_000, 256)
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,12 @@ class Bench:
 
 @contextmanager
 def simulated_models(directory: Path) -> Iterator[str]:
-    """Give the URL of a simulated model's server in a process of its own."""
+    """Give the URL of a model's server in a process of its own."""
     ready = directory / "simulated.json"
-    arguments = ["-m", "millstream_generator.simulated", "--ready-file", str(ready)]
-    with subprocess.Popen([sys.executable, "-P", *arguments]) as process:
+    arguments = ["-m", "bench.model_server", "--ready-file", str(ready)]
+    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT) as process:
         try:
-            wait_until(ready.exists, 60.0, "the simulated model's server")
+            wait_until(ready.exists, 60.0, "the model's server")
             yield str(json.loads(ready.read_text(encoding="utf-8"))["url"])
         finally:
             process.terminate()

@@ -96,13 +96,20 @@ def compile_templates(recipe: Recipe) -> PromptTemplates:
     """
     used = _variables("system", recipe.system) | _variables("prompt", recipe.prompt)
     return PromptTemplates(
-        system=_ENVIRONMENT.from_string(recipe.system) if recipe.system.strip() else None,
-        prompt=_ENVIRONMENT.from_string(recipe.prompt),
+        system=_compiled(recipe.system) if recipe.system.strip() else None,
+        prompt=_compiled(recipe.prompt),
         variables=used,
         topics={(topic.area, topic.topic): topic for topic in recipe.topics},
         difficulties={item.id: item for item in recipe.difficulties},
         sample_types={item.id: item for item in recipe.sample_types},
     )
+
+
+def _compiled(source: str) -> Template:
+    template = _ENVIRONMENT.from_string(source)
+    # Each rendering copies the globals: out of a plain dict that takes a tenth of the time.
+    template.globals = dict(template.globals)
+    return template
 
 
 def render_template(template: Template, values: Mapping[str, Any], field: str) -> str:

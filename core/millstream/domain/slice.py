@@ -88,17 +88,33 @@ def on_trial(state: SliceState, offset: int) -> SliceState:
     return state.model_copy(update={"on_trial": offset})
 
 
+def with_sample(state: SliceState, offset: int, usage: Usage) -> SliceState:
+    """Return the state after a call gave the slot at ``offset`` its sample."""
+    return state.model_copy(
+        update={
+            **_used(state, usage, wasted=False),
+            **_resolved(state, offset, "generated"),
+        }
+    )
+
+
 def with_outcome(state: SliceState, offset: int, outcome: Outcome) -> SliceState:
     """Return the state after the slot at ``offset`` got its outcome."""
+    return state.model_copy(update=_resolved(state, offset, outcome))
+
+
+def _resolved(state: SliceState, offset: int, outcome: Outcome) -> dict[str, Any]:
     marked = bitmap(bits(getattr(state, outcome)) | 1 << offset)
     attempts = {key: value for key, value in state.attempts.items() if key != str(offset)}
-    return state.model_copy(
-        update={outcome: marked, "attempts": attempts, "barren_claims": 0, "on_trial": None}
-    )
+    return {outcome: marked, "attempts": attempts, "barren_claims": 0, "on_trial": None}
 
 
 def with_usage(state: SliceState, usage: Usage, *, wasted: bool) -> SliceState:
     """Return the state after a call ended; ``wasted``: it gave no accepted sample."""
+    return state.model_copy(update=_used(state, usage, wasted=wasted))
+
+
+def _used(state: SliceState, usage: Usage, *, wasted: bool) -> dict[str, int | None]:
     update: dict[str, int | None] = {
         "tokens_in": state.tokens_in + (usage.tokens_in or 0),
         "tokens_out": state.tokens_out + (usage.tokens_out or 0),
@@ -109,7 +125,7 @@ def with_usage(state: SliceState, usage: Usage, *, wasted: bool) -> SliceState:
         update["cost_nano_usd"] = (state.cost_nano_usd or 0) + usage.cost_nano_usd
         if wasted:
             update["wasted_nano_usd"] = (state.wasted_nano_usd or 0) + usage.cost_nano_usd
-    return state.model_copy(update=update)
+    return update
 
 
 def with_failed_attempt(

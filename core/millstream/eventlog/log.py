@@ -88,6 +88,10 @@ class EventLog:
                     raise
                 await asyncio.sleep(RETRY_S * (1 + random.random()))  # noqa: S311  # jitter
 
+    async def until_idle(self) -> None:
+        """Return once no append of this connection is under way: the next one waits for nobody."""
+        await self._publisher.until_idle()
+
     async def append_together(self, chains: Sequence[tuple[BatchEvent, int]]) -> int:
         """Append events of different subjects in one atomic batch; return the last sequence.
 

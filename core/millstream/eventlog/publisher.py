@@ -71,6 +71,15 @@ class Publisher:
         self._answers = answers
         self._pending: list[Chain] = []
         self._is_writing = False
+        self._written = asyncio.Event()
+
+    async def until_idle(self) -> None:
+        """Return once no write is under way.
+
+        What is made up only then holds all that came meanwhile, and goes out with the next write.
+        """
+        if self._is_writing:
+            await self._written.wait()
 
     async def publish(self, chain: Chain) -> int:
         """Return the sequence of the chain's last message once it is stored and synced.
@@ -153,6 +162,8 @@ class Publisher:
             for chain in chains:
                 if chain.is_settled and chain.turn is not None and not chain.turn.done():
                     chain.turn.set_result(None)
+            self._written.set()  # wakes those who wait now, and nobody who comes later
+            self._written.clear()
 
     def _take(self) -> list[Chain]:
         """Take from the queue what fits one batch; two chains of a subject never share one.

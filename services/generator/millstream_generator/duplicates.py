@@ -21,7 +21,6 @@ import re
 import zlib
 from array import array
 from dataclasses import dataclass
-from itertools import accumulate
 from math import ceil
 from typing import Literal, NamedTuple
 
@@ -36,6 +35,7 @@ _ROW_MASK = ROWS - 1
 _TABLE_BYTES = ROWS * ROW_ENTRIES * 4
 
 _WORD = re.compile(r"\w+")
+_NO_WORDS_TO_SPACE = bytes(code if _WORD.fullmatch(chr(code)) else ord(" ") for code in range(256))
 
 
 class Match(NamedTuple):
@@ -185,16 +185,22 @@ def _sketch(folded: str) -> "array[int]":
 
     A text of fewer than five words is one gram.
     """
-    words = " ".join(_WORD.findall(folded)).encode("utf-8", "surrogatepass")
+    words = _words(folded)
     if not words:
         return array("I")
-    lengths = [len(word) + 1 for word in words.split(b" ")]
-    ends = list(accumulate(lengths))
-    starts = [0, *ends[:-1]]
-    whole = words + b" "
-    crc32 = zlib.crc32
-    grams = zip(starts, ends[min(WORDS_PER_SHINGLE, len(ends)) - 1 :], strict=False)
-    return array("I", sorted({crc32(whole[start:end]) for start, end in grams})[:SKETCH_MAX])
+    following = [words[start:] for start in range(min(WORDS_PER_SHINGLE, len(words)))]
+    # No gram is made in the interpreter, but all in C: this is done for every answer.
+    grams = map(b"".join, zip(*following, strict=False))
+    return array("I", sorted(set(map(zlib.crc32, grams)))[:SKETCH_MAX])
+
+
+def _words(folded: str) -> list[bytes]:
+    """Return the words, each with a space behind it."""
+    if folded.isascii():
+        words = folded.encode("ascii").translate(_NO_WORDS_TO_SPACE).split()
+    else:
+        words = [word.encode("utf-8", "surrogatepass") for word in _WORD.findall(folded)]
+    return [word + b" " for word in words]
 
 
 def _similarity(own: frozenset[int], other: "frozenset[int] | array[int]") -> float:

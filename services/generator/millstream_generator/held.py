@@ -20,7 +20,7 @@ from millstream.eventlog.answers import subscribed
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import Stored, decode, from_headers
 from millstream.runtime.clock import boot_seconds
-from millstream_generator.completion import CallFailedError, Completion
+from millstream_generator.calls import Call
 from millstream_generator.duplicates import DuplicateIndex
 from millstream_generator.gate import Gate
 from millstream_generator.policy import Verdict
@@ -40,6 +40,9 @@ Standing = Literal["active", "paused", "draining", "over"]
 """What a batch lets this node do: call; wait to be resumed; finish calls; drop everything."""
 
 
+_AT_ONCE = contextlib.nullcontext()
+
+
 class HeldBatch:
     """One batch of which this node holds slices."""
 
@@ -55,24 +58,28 @@ class HeldBatch:
         self.standing: Standing = "active"
         self.sequence = 0
         self.holders = 0
-        self.calls: set[asyncio.Task[Completion | CallFailedError | None]] = set()
+        self.calls: set[Call] = set()
         self.changed = asyncio.Condition()
         self.is_doubtful = False
         self.read_at = boot_seconds()
         self._first_call = asyncio.Lock()
 
-    @contextlib.asynccontextmanager
-    async def turn(self, route: Route) -> AsyncIterator[None]:
+    def turn(self, route: Route) -> contextlib.AbstractAsyncContextManager[None]:
         """Let the first call to the local model go alone.
 
         Its slots share the processor: four cold prompts at once would keep a person waiting
         three times as long for the first sample.
         """
         if route.provider == "local" and not self.verdict.has_succeeded:
-            async with self._first_call:
-                if not self.verdict.has_succeeded:
-                    yield
-                    return
+            return self._alone()
+        return _AT_ONCE
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        async with self._first_call:
+            if not self.verdict.has_succeeded:
+                yield
+                return
         yield
 
     @property

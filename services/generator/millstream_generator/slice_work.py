@@ -127,17 +127,16 @@ class _SliceWork:
         offsets = iter(left)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(lanes):
-                tasks.create_task(self._fill_slots(offsets, tasks, before_call))
+                tasks.create_task(self._fill_slots(offsets, before_call))
 
     async def _fill_slots(
         self,
         offsets: Iterator[int],
-        tasks: asyncio.TaskGroup,
         before_call: Callable[[int], Callable[[], Awaitable[None]]],
     ) -> None:
         for offset in offsets:
             slot = SlotWork(self._node, self._batch, self._writer, self._slots[0] + offset, offset)
-            if not await slot.fill(tasks, before_call(offset)):
+            if not await slot.fill(before_call(offset)):
                 break
         self._lanes.end_one()
 

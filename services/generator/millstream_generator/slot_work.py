@@ -14,6 +14,7 @@ from millstream.eventlog.aggregate import load_batch
 from millstream.runtime.clock import boot_seconds
 from millstream.runtime.lifecycle import fault_point
 from millstream_generator import prompts, steps
+from millstream_generator.calls import Call
 from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt
 from millstream_generator.held import HeldBatch
 from millstream_generator.node import Node
@@ -24,7 +25,6 @@ from millstream_generator.turns import Turn
 from millstream_generator.validation import Accepted, validate
 from millstream_generator.writer import LeaseLostError, SliceWriter
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
-from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
 
 CHARACTERS_PER_TOKEN = 4
@@ -49,9 +49,7 @@ class SlotWork:
         self._feedback = ""
         self._way = SlotRoute(node, batch)
 
-    async def fill(
-        self, tasks: asyncio.TaskGroup, still_held: Callable[[], Awaitable[None]]
-    ) -> bool:
+    async def fill(self, still_held: Callable[[], Awaitable[None]]) -> bool:
         """Work until the slot has an outcome; False when the batch lets nothing more start.
 
         Raises:
@@ -76,7 +74,7 @@ class SlotWork:
                                 continue  # no wait stands between this look and the call's start
                             if not self._writer.allowance.take():
                                 return False
-                            delay_s = await self._try_once(tasks, turn)
+                            delay_s = await self._try_once(turn)
                 if delay_s is None:
                     return True
                 await self._wait(delay_s)
@@ -88,14 +86,14 @@ class SlotWork:
     def _may_start(self) -> bool:
         return not self._node.stop.is_set() and self._batch.may_call
 
-    async def _try_once(self, tasks: asyncio.TaskGroup, turn: Turn) -> float | None:
+    async def _try_once(self, turn: Turn) -> float | None:
         """Make one call and record it; None when the slot has its outcome, else when to go on."""
         prompt = self._prompt()
         attempt = self._attempt(prompt)
         progress = Progress()
         turn.is_used = True
         try:
-            completion = await self._call(tasks, attempt, prompt, progress)
+            completion = await self._call(attempt, prompt, progress)
         except CallFailedError as failure:
             return await self._record_failure(attempt, failure, progress, turn)
         if completion is None:
@@ -152,39 +150,22 @@ class SlotWork:
         )
 
     async def _call(
-        self, tasks: asyncio.TaskGroup, attempt: Attempt, prompt: Prompt, progress: Progress
+        self, attempt: Attempt, prompt: Prompt, progress: Progress
     ) -> Completion | None:
-        """Return the answer, None when a stop or a shutdown cancelled the call."""
-        call = tasks.create_task(self._complete(attempt.route, prompt, progress))
-        self._batch.calls.add(call)
-        self._node.in_flight += 1
-        try:
-            await asyncio.wait([call])
-        finally:
-            call.cancel()
-            self._node.in_flight -= 1
-            self._batch.calls.discard(call)
-        if call.cancelled():
-            return None
-        answer = call.result()
-        if isinstance(answer, CallFailedError):
-            raise answer
-        return answer
+        """Return the answer, None when a stop or a shutdown cancelled the call.
 
-    async def _complete(
-        self, route: Route, prompt: Prompt, progress: Progress
-    ) -> Completion | CallFailedError | None:
-        """Return a failure instead of raising it: raised in a task it would end the whole slice.
-
-        None, as for a cancelled call, when the process was frozen since it was let start: what it
-        knows of the batch may be old.
+        None too when the process was frozen since the call was let start: what it knows of the
+        batch may be old.
         """
         if not self._may_start or self._batch.is_read_long_ago:
             return None
+        self._node.in_flight += 1
         try:
-            return await self._node.provider.complete(route, prompt, progress)
-        except CallFailedError as failure:
-            return failure
+            with Call(self._batch.calls):
+                return await self._node.provider.complete(attempt.route, prompt, progress)
+        finally:
+            self._node.in_flight -= 1
+        return None
 
     async def _record_answer(self, attempt: Attempt, completion: Completion) -> float | None:
         self._batch.verdict.note_success(self._way.index)

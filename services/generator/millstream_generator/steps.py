@@ -86,11 +86,10 @@ def generated(attempt: Attempt, completion: Completion, content: dict[str, Any])
     """Return the step of an accepted answer."""
 
     def step(state: SliceState, envelope: Envelope) -> SliceEvent:
-        paid = slices.with_usage(state, completion.usage, wasted=False)
         return events.SampleGenerated(
             **envelope,
             **attempt.fields(completion.usage, completion.request_id),
-            after=slices.with_outcome(paid, attempt.offset, "generated"),
+            after=slices.with_sample(state, attempt.offset, completion.usage),
             content=content,
             finish_reason=completion.finish_reason,
         )

@@ -25,10 +25,20 @@ class LeaseLostError(Exception):
     """Another node, or the stop fence, wrote to the slice: this holder must drop it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
+    """One call of ``record``; ``turn`` is set once it is stored, or may write itself."""
+
     steps: tuple[Step, ...]
     is_stored: bool = False
+    turn: asyncio.Future[None] | None = None
+
+    def wake(self) -> bool:
+        """Let a waiting call go on; False when none waits."""
+        if self.turn is None or self.turn.done():
+            return False
+        self.turn.set_result(None)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class SliceWriter:
         self.subject = subjects.slice_(batch_id, index)
         self._pending: list[_Entry] = []
         self._unsettled: _Chain | None = None
-        self._writing = asyncio.Lock()
+        self._is_writing = False
         self.state = SliceState()
         self.sequence = 0
         self.last_id = ""
@@ -101,14 +111,39 @@ class SliceWriter:
         """
         entry = _Entry(steps)
         self._pending.append(entry)
-        async with self._writing:
-            while not entry.is_stored:
+        while not entry.is_stored:
+            if self._is_writing:
+                await self._wait_turn(entry)
+                continue
+            self._is_writing = True
+            try:
                 await self._flush()
+            finally:
+                self._is_writing = False
+                self._pass_on()
+
+    async def _wait_turn(self, entry: _Entry) -> None:
+        """Return when ``entry`` is stored, or when it may be its turn to write."""
+        entry.turn = asyncio.get_running_loop().create_future()
+        try:
+            await entry.turn
+        except asyncio.CancelledError:
+            if entry.turn.done() and not self._is_writing:
+                self._pass_on(besides=entry)  # the turn came together with the cancellation
+            raise
+
+    def _pass_on(self, besides: _Entry | None = None) -> None:
+        """Let one who still waits write next; once the slice is lost, all learn of it."""
+        unsettled = self._unsettled.entries if self._unsettled is not None else []
+        for entry in (*unsettled, *self._pending):
+            if entry is not besides and entry.wake() and not self.is_lost:
+                return
 
     async def _flush(self) -> None:
         if self.is_lost:
             raise LeaseLostError(self.subject)
         if self._unsettled is None:
+            await self._log.until_idle()
             self._unsettled = self._next_chain()
         chain = self._unsettled
         try:
@@ -122,6 +157,7 @@ class SliceWriter:
         self.state, self.last_id = chain.events[-1].after, chain.events[-1].id
         for entry in chain.entries:
             entry.is_stored = True
+            entry.wake()
 
     def _next_chain(self) -> _Chain:
         entries = self._pending[:CHAIN_MOST]
