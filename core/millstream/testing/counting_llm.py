@@ -42,7 +42,10 @@ BATCH_HEADER = "X-Millstream-Batch"
 BEFORE_ERROR_S = 0.05
 CHUNKS = 4
 SHUTDOWN_S = 0.1
-_MODEL = re.compile(r"ms-(?P<ms>\d{1,6})|error-(?P<status>\d{3})(-after-(?P<after>\d{1,6}))?")
+_MODEL = re.compile(
+    r"(ms-(?P<ms>\d{1,6})|error-(?P<status>\d{3})(-after-(?P<after>\d{1,6}))?)(\.\d{1,6})?"
+)
+"""The number after the dot means nothing to the server: it makes a route of its own."""
 
 
 @dataclass(slots=True)
