@@ -3,7 +3,8 @@
 Both lanes: through litellm beside a bare litellm loop, and direct beside a bare aiohttp loop. On
 the machine run the log's server, a lean server of the simulated model's answers and the generator,
 each in a process of its own; a sample counts once it is acknowledged durably. Memory is taken from
-the direct lane.
+the direct lane. At last two generators make one batch with a model of 2 s, beside one that makes
+half of it.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -50,19 +51,28 @@ class Lane:
     yardstick: str
     samples: int
     in_flight: int
+    model: str = "fast"
+    generators: int = 1
 
 
 LITELLM = Lane("litellm", "litellm", "raw_litellm", 600, 64)
 DIRECT = Lane("direct", "auto", "raw_aiohttp", 12_000, 256)
+SLOW = Lane("slow", "auto", "", 256 * 12, 256, "slow")
+SLOW_ON_TWO = Lane("slow_on_two", "auto", "", 512 * 12, 512, "slow", 2)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The running parts: a log, the model's URL and the generator's process."""
+    """The running parts: a log, the model's URL and the generators' processes."""
 
     event_log: EventLog
     simulated_url: str
-    generator: psutil.Process
+    generators: tuple[psutil.Process, ...]
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time that the generators have taken."""
+        return sum(sum(process.cpu_times()[:2]) for process in self.generators)
 
 
 @contextmanager
@@ -80,23 +90,27 @@ def simulated_models(directory: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def running(lane: Lane) -> AsyncIterator[Bench]:
-    """Give a fresh log, a model and one generator."""
-    with tempfile.TemporaryDirectory(prefix="millstream-bench-") as name:
+    """Give a fresh log, a model and the lane's generators."""
+    with tempfile.TemporaryDirectory(prefix="millstream-bench-") as name, ExitStack() as exits:
         directory = Path(name)
         async with running_log(directory) as log:
-            with (
-                simulated_models(directory) as url,
-                ServiceProcess(
-                    "millstream_generator",
-                    directory / "generator.log",
-                    nats_url=log.settings.nats_url,
-                    data_dir=name,
-                    simulated_url=url,
-                    lane=lane.setting,
-                    node="bench",
-                ) as process,
-            ):
-                yield Bench(log.event_log, url, psutil.Process(process.pid))
+            url = exits.enter_context(simulated_models(directory))
+            processes = [
+                exits.enter_context(
+                    ServiceProcess(
+                        "millstream_generator",
+                        directory / f"generator-{number}.log",
+                        nats_url=log.settings.nats_url,
+                        data_dir=name,
+                        simulated_url=url,
+                        lane=lane.setting,
+                        node=f"bench-{number}",
+                    )
+                )
+                for number in range(lane.generators)
+            ]
+            yield Bench(log.event_log, url, tuple(psutil.Process(one.pid) for one in processes))
+            exits.close()  # the generators end before their log
 
 
 def raw(lane: Lane, simulated_url: str) -> dict[str, float]:
@@ -113,14 +127,14 @@ def raw(lane: Lane, simulated_url: str) -> dict[str, float]:
     return found
 
 
-async def start(event_log: EventLog, samples: int, in_flight: int) -> str:
+async def start(event_log: EventLog, samples: int, in_flight: int, name: str = "fast") -> str:
     """Start a batch as the API does; returns its id."""
     batch_id = new_batch_id()
-    model = "simulated/fast"
+    model = f"simulated/{name}"
     spec = control.BatchSpec(
         recipe=RecipeBook.load(recipe_directories(None)).pin("legal-qa"),
         model=model,
-        routes=(Route(model=model, provider="simulated", litellm_model="openai/fast"),),
+        routes=(Route(model=model, provider="simulated", litellm_model=f"openai/{name}"),),
         target=samples,
         slice_size=min(control.SLICE_SLOTS_MAX, max(1, -(-samples // 32))),
         seed=new_seed(),
@@ -161,15 +175,15 @@ async def await_end(bench: Bench, batch_id: str) -> float:
 
 def rss_mb(bench: Bench) -> float:
     """Return the generator's resident memory."""
-    return float(bench.generator.memory_info().rss) / 2**20
+    return max(float(process.memory_info().rss) for process in bench.generators) / 2**20
 
 
 async def ours(lane: Lane, bench: Bench) -> dict[str, float]:
     """Run one batch and time it by the log: from the first slice event to the last."""
-    before = sum(bench.generator.cpu_times()[:2])
-    batch_id = await start(bench.event_log, lane.samples, lane.in_flight)
+    before = bench.cpu_s
+    batch_id = await start(bench.event_log, lane.samples, lane.in_flight, lane.model)
     most = await await_end(bench, batch_id)
-    cpu = sum(bench.generator.cpu_times()[:2]) - before
+    cpu = bench.cpu_s - before
     stamps = []
     async for page in bench.event_log.history(subjects.all_slices(batch_id)):
         stamps += [stored.stored_at for stored in (page[0], page[-1])]
@@ -232,11 +246,28 @@ async def measure(lane: Lane) -> dict[str, Metric]:
     return found
 
 
+async def measure_scaling() -> dict[str, Metric]:
+    """Compare two generators with one, each with as many calls in flight as it may have."""
+    rounds = []
+    for lane in (SLOW, SLOW_ON_TWO):
+        async with running(lane) as bench:
+            for _ in range(lane.generators):  # warm, as in ``measure``
+                await ours(replace(lane, samples=lane.in_flight, model="fast"), bench)
+            rounds.append(await ours(lane, bench))
+    one, two = rounds
+    rate, cpu = (two[name] / one[name] for name in ("samples_per_s", "cpu_s_per_1000"))
+    return {
+        "two_generators_samples_per_s": Metric(two["samples_per_s"], "1/s", "one_generator", rate),
+        "two_generators_cpu_s_per_1000": Metric(two["cpu_s_per_1000"], "s", "one_generator", cpu),
+    }
+
+
 def main() -> None:
-    """Measure both lanes."""
+    """Measure both lanes, and two generators."""
     metrics: dict[str, Metric] = {}
     for lane in (LITELLM, DIRECT):
         metrics.update(asyncio.run(measure(lane)))
+    metrics.update(asyncio.run(measure_scaling()))
     report("generate", metrics)
 
 
