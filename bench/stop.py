@@ -79,15 +79,21 @@ async def run_trial(fleet: Fleet, case: Case, number: int) -> Trial:
     model = f"counting/{name}"
     batch_id = await fleet.start_batch(case.target, model, concurrency=case.in_flight)
     await fleet.wait_arrived(batch_id, case.arrived)
+    in_flight = 0
+
+    async def is_calling() -> bool:
+        nonlocal in_flight
+        in_flight = (await fleet.count(batch_id))[1]
+        return in_flight > 0
+
     if case.model.startswith("ms-"):
-        await fleet.until(lambda: has_open_calls(fleet, batch_id), QUIET_LIMIT_S, "an open call")
+        await fleet.until(is_calling, QUIET_LIMIT_S, "an open call")
     frozen = fleet.generators[: case.frozen]
     killed = fleet.generators[: case.killed]
     for name in frozen:
         fleet.freeze(name)
     for name in killed:
         fleet.kill(name)
-    in_flight = (await fleet.count(batch_id))[1]
     await fleet.stop_batch(batch_id)
     await fleet.wait_final(batch_id)
     await asyncio.sleep(case.frozen_s)
