@@ -12,7 +12,7 @@ from millstream.eventlog.topology import ensure_topology
 from millstream.eventlog.work import Lease, WorkQueue
 from millstream_generator.held import HeldBatches
 from millstream_generator.node import Node
-from millstream_generator.room import Lanes
+from millstream_generator.room import Workers
 from millstream_generator.slice_work import work_on
 from millstream_generator.weights import Shares
 from millstream_schemas.subjects import PRIORITIES, Priority
@@ -41,8 +41,8 @@ class Intake:
         self._shares = Shares()
         self._waiting: set[Priority] = set()
         self._arrived = asyncio.Event()
-        # How many lanes the last slice of a class had: what the next one is likely to have.
-        self._lanes: dict[str, int] = dict.fromkeys(PRIORITIES, node.settings.node_concurrency)
+        # How many workers the last slice of a class had: what the next one is likely to have.
+        self._workers: dict[str, int] = dict.fromkeys(PRIORITIES, node.settings.node_concurrency)
 
     async def run(self) -> None:
         """Lease and work until the node stops; returns when all slices are given up."""
@@ -67,7 +67,7 @@ class Intake:
     async def _turn(self, ready: list[Priority], tasks: asyncio.TaskGroup) -> None:
         """Take slices of the class whose turn it is."""
         priority, most = self._shares.next(ready)
-        most = min(most, max(1, self._node.room.free // self._lanes[priority]))
+        most = min(most, max(1, self._node.room.free // self._workers[priority]))
         leases: list[Lease] = []
         try:
             leases = await self._work.take(self._pool, priority, most)
@@ -120,21 +120,21 @@ class Intake:
         self._arrived.set()
 
     def _begin(self, lease: Lease, tasks: asyncio.TaskGroup) -> None:
-        self._lanes[lease.work.priority] = lease.calls
-        tasks.create_task(self._work_on(lease, self._lanes_of(lease)))
+        self._workers[lease.work.priority] = lease.calls
+        tasks.create_task(self._work_on(lease, self._workers_of(lease)))
 
-    def _lanes_of(self, lease: Lease) -> Lanes:
-        return Lanes(self._node.room, lease.work.batch_id, lease.calls)
+    def _workers_of(self, lease: Lease) -> Workers:
+        return Workers(self._node.room, lease.work.batch_id, lease.calls)
 
-    async def _work_on(self, lease: Lease, lanes: Lanes) -> None:
+    async def _work_on(self, lease: Lease, workers: Workers) -> None:
         try:
             if self._node.stop.is_set():
                 with contextlib.suppress(LogUnavailableError):  # it runs out by itself
                     await lease.give_back()
             else:
-                await work_on(self._node, self._held, lease, lanes)
+                await work_on(self._node, self._held, lease, workers)
         finally:
-            lanes.close()
+            workers.close()
 
     async def _mend(self, priority: Priority, error: LogUnavailableError) -> None:
         """Make the queue anew in case it is gone: it is a cache, and this pool's lines are ours."""

@@ -10,68 +10,68 @@ from collections.abc import Iterator
 
 
 class Room:
-    """Counts the lanes of all leased slices; a lane makes one call at a time.
+    """Counts the workers of all leased slices; a worker makes one call at a time.
 
-    A lane that rests (it waits to try again, or for a limit) takes no room. When it goes on there
-    may be more lanes than calls: the node's own bound on calls then makes some of them wait.
+    A worker that rests (it waits to try again, or for a limit) takes no room. When it goes on there
+    may be more workers than calls: the node's own bound on calls then makes some of them wait.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lanes = 0
+        self._workers = 0
         self._leases = 0
         self._of_batch: Counter[str] = Counter()
         self._freed = asyncio.Event()
 
     @property
     def free(self) -> int:
-        """How many more lanes fit; never below zero."""
-        return max(0, self._most - self._lanes)
+        """How many more workers fit; never below zero."""
+        return max(0, self._most - self._workers)
 
     @property
     def leases(self) -> int:
         """How many slices the node has leased."""
         return self._leases
 
-    def owes(self, batch_id: str, lanes: int) -> bool:
-        """Tell whether a batch may have so many lanes more though all calls are taken.
+    def owes(self, batch_id: str, workers: int) -> bool:
+        """Tell whether a batch may have so many workers more though all calls are taken.
 
         A batch that has less than an equal share may: the node's own bound on calls lets all
-        lanes take turns.
+        workers take turns.
         """
         batches = len(self._of_batch) + (batch_id not in self._of_batch)
-        return (self._of_batch.get(batch_id, 0) + lanes) * batches <= self._most
+        return (self._of_batch.get(batch_id, 0) + workers) * batches <= self._most
 
-    def of_batch(self, batch_id: str, lanes: int) -> None:
-        """Count lanes of a batch that came (above zero) or went, resting ones too."""
-        self._of_batch[batch_id] += lanes
+    def of_batch(self, batch_id: str, workers: int) -> None:
+        """Count workers of a batch that came (above zero) or went, resting ones too."""
+        self._of_batch[batch_id] += workers
         if not self._of_batch[batch_id]:
             del self._of_batch[batch_id]
 
-    def changed(self, *, lanes: int = 0, leases: int = 0) -> None:
-        """Count lanes and leases that came (above zero) or went."""
-        self._lanes += lanes
+    def changed(self, *, workers: int = 0, leases: int = 0) -> None:
+        """Count workers and leases that came (above zero) or went."""
+        self._workers += workers
         self._leases += leases
-        if lanes < 0 or leases < 0:
+        if workers < 0 or leases < 0:
             self._freed.set()
 
     @contextlib.contextmanager
     def resting(self) -> Iterator[None]:
-        """Take one lane out of the count meanwhile."""
-        self.changed(lanes=-1)
+        """Take one worker out of the count meanwhile."""
+        self.changed(workers=-1)
         try:
             yield
         finally:
-            self.changed(lanes=1)
+            self.changed(workers=1)
 
     async def wait_freed(self) -> None:
-        """Return when a lane or a lease has gone since the last call."""
+        """Return when a worker or a lease has gone since the last call."""
         await self._freed.wait()
         self._freed.clear()
 
 
-class Lanes:
-    """The lanes of one leased slice."""
+class Workers:
+    """The workers of one leased slice."""
 
     def __init__(self, room: Room, batch_id: str, count: int) -> None:
         self._room = room
@@ -81,16 +81,16 @@ class Lanes:
         self.resize(count)
 
     def resize(self, count: int) -> None:
-        """Have ``count`` lanes from here on."""
-        self._room.changed(lanes=count - self._count)
+        """Have ``count`` workers from here on."""
+        self._room.changed(workers=count - self._count)
         self._room.of_batch(self._batch_id, count - self._count)
         self._count = count
 
     def end_one(self) -> None:
-        """Close a lane that has nothing left to do."""
+        """Dismiss a worker that has nothing left to do."""
         self.resize(self._count - 1)
 
     def close(self) -> None:
-        """Give all lanes and the lease back."""
+        """Dismiss all workers and give the lease back."""
         self.resize(0)
         self._room.changed(leases=-1)

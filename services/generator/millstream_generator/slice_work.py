@@ -20,7 +20,7 @@ from millstream_generator import steps
 from millstream_generator.claims import Claim
 from millstream_generator.held import HeldBatch, HeldBatches
 from millstream_generator.node import Node
-from millstream_generator.room import Lanes
+from millstream_generator.room import Workers
 from millstream_generator.slot_work import FatalError, SlotWork
 from millstream_generator.windows import parallel_calls
 from millstream_generator.writer import LeaseLostError, SliceWriter
@@ -39,7 +39,7 @@ UNGRANTED_S = 0.5
 """The same for one that had none when it was offered."""
 
 
-async def work_on(node: Node, held: HeldBatches, lease: Lease, lanes: Lanes) -> None:
+async def work_on(node: Node, held: HeldBatches, lease: Lease, workers: Workers) -> None:
     """Do what can be done of one leased slice; the lease is done or given back at the end."""
     batch_id, index = lease.work.batch_id, lease.work.slice_index
     if (batch_id, index) in node.at_work:
@@ -54,7 +54,7 @@ async def work_on(node: Node, held: HeldBatches, lease: Lease, lanes: Lanes) -> 
                 log.warning("slice.unknown", batch_id=batch_id, slice=index)
                 await lease.done()
                 return
-            await _SliceWork(node, held, batch, lease, lanes).run()
+            await _SliceWork(node, held, batch, lease, workers).run()
     except* (LogError, LeaseLostError) as group:
         # The lease runs out and the slice comes back: to us or to a node that can reach the log.
         log.warning("slice.dropped", batch_id=batch_id, slice=index, reason=repr(group.exceptions))
@@ -67,13 +67,13 @@ async def work_on(node: Node, held: HeldBatches, lease: Lease, lanes: Lanes) -> 
 
 class _SliceWork:
     def __init__(
-        self, node: Node, held: HeldBatches, batch: HeldBatch, lease: Lease, lanes: Lanes
+        self, node: Node, held: HeldBatches, batch: HeldBatch, lease: Lease, workers: Workers
     ) -> None:
         self._node = node
         self._held = held
         self._batch = batch
         self._lease = lease
-        self._lanes = lanes
+        self._workers = workers
         self._index = lease.work.slice_index
         self._slots = batch.spec.slots(self._index)
         self._cause = batch.started_id
@@ -121,12 +121,12 @@ class _SliceWork:
 
     async def _fill(self) -> None:
         left = slices.open_offsets(self._writer.state, len(self._slots))
-        lanes = 1 if self._claim.is_trial else min(parallel_calls(self._batch.spec), len(left))
+        workers = 1 if self._claim.is_trial else min(parallel_calls(self._batch.spec), len(left))
         before_call = self._alone if self._claim.is_trial else self._as_held
-        self._lanes.resize(lanes)
+        self._workers.resize(workers)
         offsets = iter(left)
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(lanes):
+            for _ in range(workers):
                 tasks.create_task(self._fill_slots(offsets, before_call))
 
     async def _fill_slots(
@@ -138,7 +138,7 @@ class _SliceWork:
             slot = SlotWork(self._node, self._batch, self._writer, self._slots[0] + offset, offset)
             if not await slot.fill(before_call(offset)):
                 break
-        self._lanes.end_one()
+        self._workers.end_one()
 
     def _as_held(self, _offset: int) -> Callable[[], Awaitable[None]]:
         """Return what must be true before each call of a slot."""
