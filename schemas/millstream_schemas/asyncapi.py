@@ -13,13 +13,24 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from millstream_schemas import audit, control, notes, slices, subjects, views
-from millstream_schemas.envelope import BATCH_ID_PATTERN, BatchEvent
-from millstream_schemas.events import EVENT_CLASSES
+from millstream_schemas import (
+    analysis,
+    audit,
+    control,
+    notes,
+    redactions,
+    refusals,
+    slices,
+    subjects,
+    views,
+)
+from millstream_schemas.envelope import BATCH_ID_PATTERN, BatchEvent, Event
+from millstream_schemas.events import EVENT_CLASSES, SYSTEM_EVENT_CLASSES
 from millstream_schemas.views import QueryError
 
 CONTRACT_VERSION = "1.0.0"
-QUERIES = views.QUERIES | audit.QUERIES
+_EVENTS: tuple[type[Event], ...] = (*EVENT_CLASSES, *SYSTEM_EVENT_CLASSES)
+QUERIES = views.QUERIES | analysis.QUERIES | audit.QUERIES
 
 Document = dict[str, Any]
 
@@ -101,6 +112,16 @@ def _event_channels() -> Document:
             f"Annotations; they never touch a batch's state or version. {_FENCE}",
             _events_of(notes),
         ),
+        "redaction": _channel(
+            subjects.redaction(_BATCH),
+            f"What stands for messages whose texts were erased; the admin's alone. {_FENCE}",
+            _events_of(redactions),
+        ),
+        "commands": _channel(
+            subjects.SYSTEM_COMMANDS,
+            f"Commands that were refused: events of no batch. {_FENCE}",
+            (refusals.CommandRefused,),
+        ),
     }
 
 
@@ -150,6 +171,8 @@ def _event_operations() -> Document:
             ("control", "events of a batch's life"),
             ("slice", "events of a slice"),
             ("note", "annotations of a batch"),
+            ("redaction", "redactions of a batch"),
+            ("commands", "refused commands"),
         )
         for action, verb in (("send", "Append"), ("receive", "Read"))
     }
@@ -168,7 +191,7 @@ def _query_operations() -> Document:
 
 
 def _messages() -> Document:
-    messages = {event.__name__: _message(event, _event_type(event)) for event in EVENT_CLASSES}
+    messages = {event.__name__: _message(event, _event_type(event)) for event in _EVENTS}
     messages[audit.Checkpoint.__name__] = _message(audit.Checkpoint, "Checkpoint")
     for request, answer in QUERIES.values():
         for model in (request, answer):
@@ -192,7 +215,7 @@ def _message(model: type[BaseModel], name: str) -> Document:
 def _schemas() -> Document:
     queried = [model for pair in QUERIES.values() for model in pair]
     models: list[type[BaseModel]] = [
-        *EVENT_CLASSES,
+        *_EVENTS,
         *dict.fromkeys(queried),
         QueryError,
         audit.Checkpoint,
@@ -203,7 +226,7 @@ def _schemas() -> Document:
         ref_template="#/components/schemas/{model}",
     )
     schemas: Document = schema["$defs"]
-    for event in EVENT_CLASSES:  # "type" has a default in the model, but a reader goes by it
+    for event in _EVENTS:  # "type" has a default in the model, but a reader goes by it
         schemas[event.__name__]["required"].append("type")
     return dict(sorted(schemas.items()))
 
@@ -226,7 +249,7 @@ def _events_of(module: object) -> tuple[type[BatchEvent], ...]:
     return tuple(event for event in EVENT_CLASSES if event.__module__ == name)
 
 
-def _event_type(event: type[BatchEvent]) -> str:
+def _event_type(event: type[Event]) -> str:
     return str(event.model_fields["type"].default)
 
 

@@ -201,11 +201,18 @@ class VerifyReport(Contract):
     alarm: Alarm | None = Field(None, description="What the projector itself has found.")
     unreadable: int = Field(0, description="Messages that are no event.")
     unknown: int = Field(0, description="Events of a newer version's types: no fault.")
+    redacted: int = Field(0, description="Erased messages that a redaction stands for: no fault.")
+    pending: tuple[int, ...] = Field(
+        (), description="Sequences that a redaction names and that are not deleted yet."
+    )
     seconds: float
 
 
 class ExportedEvent(Contract):
-    """One line of an export: a stored message, byte for byte."""
+    """One line of an export: a stored message, byte for byte.
+
+    With ``payload_hash`` the message was erased: the payload is what stands for it.
+    """
 
     sequence: int
     time_us: int = Field(description="The stream's time, in microseconds since 1970.")
@@ -213,6 +220,7 @@ class ExportedEvent(Contract):
     headers: str = Field("", description="Header lines as stored, in base64.")
     payload: str = Field(description="The payload, in base64 when ``is_base64``.")
     is_base64: bool = False
+    payload_hash: Root | None = Field(None, description="SHA-256 of a payload that was erased.")
 
 
 class ExportManifest(Contract):

@@ -23,10 +23,13 @@ class Contract(BaseModel):
 
 
 class Actor(Contract):
-    """Who caused an event; set by the server, never taken from a client."""
+    """Who caused an event, and from where; set by the server, never taken from a client."""
 
     kind: Literal["user", "key", "system", "node"]
     id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    address: Annotated[str, StringConstraints(max_length=100)] | None = Field(
+        None, description="The network address that a user's or a key's command came from."
+    )
 
 
 class Event(Contract):

@@ -6,8 +6,9 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from millstream_schemas import control, notes, slices
-from millstream_schemas.envelope import BatchEvent
+from millstream_schemas import control, notes, redactions, slices
+from millstream_schemas.envelope import BatchEvent, Event
+from millstream_schemas.refusals import CommandRefused
 from millstream_schemas.upcasters import upcast
 
 AnyEvent = Annotated[
@@ -34,7 +35,8 @@ AnyEvent = Annotated[
     | notes.RouteThrottled
     | notes.RouteBlocked
     | notes.RouteRecovered
-    | notes.ChildStarted,
+    | notes.ChildStarted
+    | redactions.SampleRedacted,
     Field(discriminator="type"),
 ]
 
@@ -43,11 +45,19 @@ EVENT_TYPES: frozenset[str] = frozenset(
     str(cls.model_fields["type"].default) for cls in EVENT_CLASSES
 )
 
+SYSTEM_EVENT_CLASSES: tuple[type[Event], ...] = (CommandRefused,)
+"""Events of no batch: no fold and no table holds them, the log does."""
+_SYSTEM = {str(cls.model_fields["type"].default): cls for cls in SYSTEM_EVENT_CLASSES}
+
 _ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
 class UnknownEventError(ValueError):
     """The event's type is of a newer writer; readers count and skip it."""
+
+
+class SystemEventError(UnknownEventError):
+    """The event is known and of no batch; who folds batches passes it over."""
 
 
 class MalformedEventError(ValueError):
@@ -58,7 +68,8 @@ def parse(payload: bytes) -> AnyEvent:
     """Return the event stored as ``payload``, brought up to the present version.
 
     Raises:
-        UnknownEventError: no reader of this version knows the type.
+        UnknownEventError: no reader of this version knows the type; SystemEventError: it is
+            none of a batch.
         MalformedEventError: not JSON, or a known type with impossible fields.
     """
     try:
@@ -87,6 +98,9 @@ def from_document(document: Mapping[str, Any]) -> AnyEvent:
     kind = current.get("type")
     if not isinstance(kind, str):
         raise MalformedEventError(f"type is {kind!r}, not a text")
+    if kind in _SYSTEM:
+        parse_system(current)
+        raise SystemEventError(f"{kind!r} is an event of no batch")
     if kind not in EVENT_TYPES:
         raise UnknownEventError(f"unknown event type {kind!r}")
     try:
@@ -95,6 +109,17 @@ def from_document(document: Mapping[str, Any]) -> AnyEvent:
         raise MalformedEventError(str(error)) from error
 
 
-def dump(event: BatchEvent) -> bytes:
+def parse_system(document: Mapping[str, Any]) -> CommandRefused:
+    """Return an event of no batch; raises as ``parse`` does."""
+    kind = document.get("type")
+    if kind not in _SYSTEM:
+        raise UnknownEventError(f"unknown event type {kind!r}")
+    try:
+        return CommandRefused.model_validate(document)
+    except ValidationError as error:
+        raise MalformedEventError(str(error)) from error
+
+
+def dump(event: Event) -> bytes:
     """Return the bytes that are stored; fields without a value are left out."""
     return event.model_dump_json(exclude_none=True).encode()

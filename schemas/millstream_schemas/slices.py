@@ -9,7 +9,9 @@ from millstream_schemas.envelope import BatchEvent, Contract, NanoUsd
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 from millstream_schemas.recipes import Cell
 
-Bitmap = Annotated[str, StringConstraints(pattern=r"^(0|[1-9a-f][0-9a-f]{0,15})$")]
+BITMAP_PATTERN = r"^(0|[1-9a-f][0-9a-f]{0,15})$"
+
+Bitmap = Annotated[str, StringConstraints(pattern=BITMAP_PATTERN)]
 """Up to 64 slots of a slice as lower-case hex without leading zeros, so that equal sets are equal
 texts; bit i is slot ``first + i``. Hex, since JSON numbers above 2**53 lose bits in a browser."""
 

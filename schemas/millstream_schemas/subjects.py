@@ -14,7 +14,10 @@ EVENTS_PREFIX = "mill.events."
 ALL_EVENTS = "mill.events.>"
 ALL_CONTROL = "mill.events.*.control"
 ALL_NOTES = "mill.events.*.note"
+ALL_REDACTIONS = "mill.events.*.redaction"
 ALL_WORK = "mill.work.>"
+SYSTEM_COMMANDS = "mill.events.system.commands"
+"""What became of commands as such: no batch is called ``system``."""
 AUDIT_CHECKPOINT = "mill.audit.checkpoint"
 LIVE_PREFIX = "mill.live."
 LIVE_EVENTS = "mill.live.events.>"
@@ -22,6 +25,7 @@ LIVE_CONTROL = "mill.live.events.*.control"
 ALL_STOPS = "mill.live.stop.*"
 QUERIES = "mill.query"
 QUERY_GROUP = "projectors"
+JOB_START = "mill.job.start"
 
 Priority = Literal["high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
@@ -58,6 +62,11 @@ def all_slices(batch_id: str) -> str:
 def note(batch_id: str) -> str:
     """Subject of a batch's annotations."""
     return f"mill.events.{batch_id}.note"
+
+
+def redaction(batch_id: str) -> str:
+    """Subject of a batch's redactions: the admin alone may write to it."""
+    return f"mill.events.{batch_id}.redaction"
 
 
 def all_of_batch(batch_id: str) -> str:
@@ -112,3 +121,8 @@ def parse_work(subject: str) -> WorkSubject:
 def query(name: str) -> str:
     """Subject on which projectors answer the query ``name``."""
     return f"{QUERIES}.{name}"
+
+
+def jobs_at(projector: str) -> str:
+    """Subject under which one projector answers for its jobs; a job's number and a verb follow."""
+    return f"mill.job.at.{projector}"

@@ -6,7 +6,7 @@ Every answer of the projector carries ``as_of``, the stream sequence up to which
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from millstream_schemas.control import Budgets, Priority
 from millstream_schemas.envelope import Contract, Counts
@@ -72,13 +72,29 @@ class BatchView(Contract):
     sequence: int
 
 
+class Tally(Contract):
+    """A name and how often it stands."""
+
+    name: str
+    count: int
+
+
+Facets = dict[str, tuple[Tally, ...]]
+"""What a list can be narrowed by: a filter's name -> its values, the most frequent first. Each
+filter's counts are over what all the *other* filters leave, so that another value can be chosen."""
+
+
 class BatchPage(Contract):
-    """A page of batches, newest first, with counts per state over all that match the filter."""
+    """A page of batches, with counts per value of each filter.
+
+    ``states`` has every state; ``facets`` the most frequent models, recipes and topics.
+    """
 
     batches: tuple[BatchView, ...]
     next_cursor: str | None = None
     total: int
     states: dict[str, int] = {}
+    facets: Facets = {}
     as_of: int
 
 
@@ -109,11 +125,12 @@ class SampleView(Contract):
 
 
 class SamplePage(Contract):
-    """A page of samples in stream order."""
+    """A page of samples in stream order; ``facets`` only where they were asked for."""
 
     samples: tuple[SampleView, ...]
     next_cursor: str | None = None
     total: int
+    facets: Facets = {}
     as_of: int
 
 
@@ -132,13 +149,6 @@ class EventPage(Contract):
     events: tuple[EventView, ...]
     next_cursor: str | None = None
     as_of: int
-
-
-class Tally(Contract):
-    """A name and how often it stands."""
-
-    name: str
-    count: int
 
 
 class Statistics(Contract):
@@ -189,48 +199,86 @@ class QueryError(Contract):
     message: str
 
 
-class BatchQuery(Contract):
-    """Ask for one batch. ``min_sequence``: answer only once everything up to it is folded."""
+class Query(Contract):
+    """What every question may say: as of when its answer must be true.
+
+    ``min_sequence``: answer only once everything up to it is folded, so that who wrote at that
+    sequence reads it, whichever replica answers. ``at_seq`` and ``at_time``, of which one may be
+    given, ask for the past: as if the log had ended at that sequence, or with the last event
+    that the stream had stored by that time.
+    """
+
+    min_sequence: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    at_seq: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    at_time: AwareDatetime | None = None
+
+    @property
+    def is_past(self) -> bool:
+        """Whether the question is about a moment that is named, not about the present."""
+        return self.at_seq is not None or self.at_time is not None
+
+
+class BatchQuery(Query):
+    """Ask for one batch."""
 
     batch_id: str
-    min_sequence: int = 0
 
 
-class HistoryQuery(Contract):
-    """Ask for a page of batches."""
+Sort = Literal[
+    "-started",
+    "started",
+    "-finished",
+    "finished",
+    "-progress",
+    "progress",
+    "-cost",
+    "cost",
+    "-samples",
+    "samples",
+]
+"""What batches are sorted by; a minus puts the largest first. What has no such value yet (no end,
+no known cost) comes last both ways."""
+
+
+class HistoryQuery(Query):
+    """Ask for a page of batches; ``text`` is looked for in id, model, recipe and topic."""
 
     states: tuple[State, ...] = ()
     model: str | None = None
     recipe: str | None = None
+    topic: str | None = None
     text: str | None = None
+    started_after: AwareDatetime | None = Field(None, description="Not before this moment.")
+    started_before: AwareDatetime | None = Field(None, description="Before this moment.")
+    sort: Sort = "-started"
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=10_000)] = 50
-    min_sequence: int = 0
 
 
-class SamplesQuery(Contract):
-    """Ask for a page of samples, of one batch or of all."""
+class SamplesQuery(Query):
+    """Ask for a page of samples, of one batch or of all; ``topic`` is its label (area - topic)."""
 
     batch_id: str | None = None
     text: str | None = None
+    topic: str | None = None
+    difficulty: str | None = None
+    sample_type: str | None = None
+    model: str | None = None
+    with_facets: bool = False
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 50
-    min_sequence: int = 0
 
 
-class EventsQuery(Contract):
+class EventsQuery(Query):
     """Ask for stored events of one batch after a sequence."""
 
     batch_id: str
     after: int = 0
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    min_sequence: int = 0
 
 
-class PlainQuery(Contract):
+class PlainQuery(Query):
     """Ask for something about everything."""
-
-    min_sequence: int = 0
 
 
 QUERIES: dict[str, tuple[type[Contract], type[Contract]]] = {

@@ -20,10 +20,10 @@ from millstream.testing.histories import play
 from millstream.testing.nats import RunningLog, everything, running_log
 from millstream.testing.tape import Tape
 from millstream_projector.__main__ import main
-from millstream_projector.auditing import read_digests
-from millstream_projector.live import FileTables
+from millstream_projector.audit.auditing import read_digests
+from millstream_projector.audit.live import FileTables
+from millstream_projector.audit.parts import Parts
 from millstream_projector.opening import open_store
-from millstream_projector.parts import Parts
 from millstream_projector.projection import Projection
 from millstream_schemas.audit import BUCKETS, QUERIES, Digests, RowsQuery
 

@@ -16,6 +16,7 @@ from millstream.testing.examples import example_spec
 from millstream.testing.histories import play
 from millstream.testing.nats import RunningLog
 from millstream_projector.__main__ import main
+from millstream_projector.audit import rebuilding
 from millstream_schemas.audit import Digests, RebuildStatus
 
 pytestmark = pytest.mark.anyio
@@ -96,7 +97,7 @@ async def test_a_rebuild_that_fails_leaves_everything_as_it_was(
     async with projecting(running):
         before = await digests(log, last)
         old = (tmp_path / "views.duckdb").stat().st_ino
-        monkeypatch.setattr("millstream_projector.rebuilding.DIRECTORY", "views.duckdb/impossible")
+        monkeypatch.setattr(rebuilding, "DIRECTORY", "views.duckdb/impossible")
         assert (await status(log, start=True)).state == "running"
         found = await ended(log)
         assert (found.state, "exit code 1" in found.message) == ("failed", True)

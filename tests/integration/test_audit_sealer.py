@@ -14,11 +14,11 @@ from millstream.testing.asking import is_answered, publish
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog, everything, fill_stream
-from millstream_projector import sealer as sealer_module
 from millstream_projector.__main__ import main
+from millstream_projector.audit import sealer as sealer_module
+from millstream_projector.audit.sealer import Sealer
 from millstream_projector.opening import open_store
 from millstream_projector.projection import Projection
-from millstream_projector.sealer import Sealer
 from millstream_schemas.audit import Checkpoint, CheckpointView
 
 pytestmark = pytest.mark.anyio

@@ -24,11 +24,11 @@ from millstream.testing.examples import example_spec
 from millstream.testing.histories import play
 from millstream.testing.nats import RunningLog, everything, running_log
 from millstream_projector.__main__ import main
-from millstream_projector.live import FileTables
+from millstream_projector.audit.live import FileTables
+from millstream_projector.audit.printing import printed
+from millstream_projector.audit.verifying import Evidence, sealed_in_stream, verify
 from millstream_projector.opening import open_store
-from millstream_projector.printing import printed
 from millstream_projector.projection import Projection
-from millstream_projector.verifying import Evidence, sealed_in_stream, verify
 from millstream_schemas import subjects
 from millstream_schemas.audit import Checkpoint, VerifyReport
 
@@ -109,7 +109,7 @@ async def test_a_running_system_verifies(running: RunningLog, tmp_path: Path) ->
     async with projecting(running):
         await ask(running.event_log, "stuck", min_sequence=last)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "millstream_projector.verify", "--json"),
+            *(sys.executable, "-P", "-m", "millstream_projector.audit.verify", "--json"),
             stdout=asyncio.subprocess.PIPE,
             env={
                 **os.environ,

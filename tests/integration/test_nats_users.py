@@ -44,6 +44,7 @@ NOBODY_BUT_ADMIN = (
     "$JS.API.CONSUMER.DURABLE.CREATE.MILLSTREAM_EVENTS.mine",
     "$JS.API.CONSUMER.DELETE.MILLSTREAM_WORK.work-default-normal",
     "mill.events.system.redaction",
+    "mill.events.batch_1_00000000.redaction",
     "mill.live.events.batch_1_00000000.control",
 )
 REFUSED = {
@@ -57,6 +58,7 @@ REFUSED = {
         "_INBOX_generator.x",
     ),
     "generator": (
+        "mill.events.system.commands",
         "mill.audit.checkpoint",
         "mill.query.batches",
         "$KV.millstream_idempotency.x",
@@ -65,6 +67,7 @@ REFUSED = {
         "_INBOX_api.x",
     ),
     "projector": (
+        "mill.events.system.commands",
         "mill.events.batch_1_00000000.control",
         "mill.events.batch_1_00000000.slice.0",
         "mill.work.default.normal.batch_1_00000000.0",
@@ -208,6 +211,9 @@ def test_each_user_does_its_work(cluster: Cluster, simulated: str, tmp_path: Pat
         wait_until(lambda: batches.view(orphan)["stuck"], START_S, "a stuck batch")
         batches.stop(orphan)
         assert batches.wait(orphan)["state"] == "stopped"
+    erase = ("audit", "redact", made, "0", "--reason", "asked for")
+    done = millstream(*erase, **cluster.login("admin"))
+    assert "content erased by redaction" in done.stdout, done.stderr
     for log in (generator.log(), projector.log(), api.log(), *map(Path.read_text, cluster.logs)):
         assert "iolation" not in log
         assert "stream.differs" not in log

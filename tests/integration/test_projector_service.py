@@ -15,9 +15,10 @@ from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import NodeBeat, Nodes
 from millstream.runtime.clock import utc_now
 from millstream.testing.asking import ask, is_answered, publish, request
-from millstream.testing.events import Script
+from millstream.testing.events import NODE, Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog
+from millstream.testing.tape import Tape
 from millstream_projector.__main__ import main
 
 pytestmark = pytest.mark.anyio
@@ -76,7 +77,11 @@ async def test_a_silent_batch_shows_as_stuck_until_it_moves(running: RunningLog)
     script = Script()
     script.start()
     script.claim(0)
+    script.fail_attempt(1, "timeout", "no token for 20 s")
     async with projecting(running, stuck_after_s=1.0) as log:
+        nodes = Nodes(log.answers)
+        beat = NodeBeat(node=NODE, service="generator", started_at=utc_now())
+        await nodes.beat(beat)
         last = await publish(log, script.tape)
         async with asyncio.timeout(20):
             while not (stuck := await ask(log, "stuck", min_sequence=last)).batches:
@@ -85,15 +90,62 @@ async def test_a_silent_batch_shows_as_stuck_until_it_moves(running: RunningLog)
         assert finding is not None
         assert (finding.rule, finding.threshold_s) == ("no_progress", 1.0)
         assert finding.cause.startswith("never produced a sample")
-        expected = 2
-        nodes = Nodes(log.answers)
-        beat = NodeBeat(node="n", service="generator", started_at=utc_now())
+        expected = last
         async with asyncio.timeout(20):
             while (await ask(log, "stuck", min_sequence=last)).batches:
                 await nodes.beat(beat)
-                event = script.fail_attempt(0).event
+                event = script.fail_attempt(0, "rate_limit").event
                 last = expected = await log.append(event, expected=expected)
                 await asyncio.sleep(0.05)
+
+
+async def test_stalls_of_several_rules_are_found_side_by_side(running: RunningLog) -> None:
+    tape = Tape()
+    scripts = {
+        rule: Script(tape, batch_id=f"batch_1767225600_{number:08x}")
+        for number, rule in enumerate(("poison", "stop_overdue", "no_progress", "lost_node"))
+    }
+    for script in scripts.values():
+        script.start()
+        script.claim(0, "n")
+    for number in range(5):
+        scripts["poison"].claim(0, f"dead-{number}")
+    scripts["stop_overdue"].request_stop()
+    scripts["lost_node"].claim(0, "dead-9")
+    async with projecting(running, stuck_after_s=1.0) as log:
+        nodes = Nodes(log.answers)
+        beat = NodeBeat(node="n", service="generator", started_at=utc_now())
+        last = await publish(log, tape)
+        found: dict[str, str] = {}
+        async with asyncio.timeout(40):
+            while len(found) < len(scripts):
+                await nodes.beat(beat)
+                stuck = await ask(log, "stuck", min_sequence=last)
+                found = {view.stuck.rule: view.id for view in stuck.batches if view.stuck}
+                await asyncio.sleep(0.2)
+        assert found == {rule: script.batch_id for rule, script in scripts.items()}
+        live = {beat.service: beat for beat in await nodes.live()}
+        assert (live["projector"].alarm, live["projector"].unreadable) == ("", 0)
+
+
+async def test_events_of_a_newer_version_are_passed_over_and_told(running: RunningLog) -> None:
+    log = running.event_log
+    await publish(log, Script().run().tape)
+    subject = "mill.events.batch_1767225600_00000001.note"
+    for payload in (b'{"type": "batch.dreamt.v9"}', b"{"):
+        await log.connection.jetstream().publish(subject, payload)
+    head = await log.head()
+    async with projecting(running):
+        batch = await ask(
+            log, "batch", batch_id="batch_1767225600_00000001", min_sequence=head.last
+        )
+        assert batch.batch.state == "completed"
+        async with asyncio.timeout(20):
+            while True:
+                told = [b.unreadable for b in await Nodes(log.answers).live() if b.sequence]
+                if told == [2]:
+                    break
+                await asyncio.sleep(0.1)
 
 
 async def test_the_projector_beats_and_ends_on_sigterm(running: RunningLog, tmp_path: Path) -> None:

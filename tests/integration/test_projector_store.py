@@ -2,8 +2,6 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,11 +18,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import BatchState
 from millstream.domain.view import batch_view
 from millstream.eventlog.stored import Decoder, Stored
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
+from millstream.testing.sound_steps import legal_steps, plain_fold
 from millstream.testing.tape import Tape
 from millstream_projector.changes import Changes
 from millstream_projector.heads import Known
@@ -32,14 +31,10 @@ from millstream_projector.opening import open_store
 from millstream_projector.projection import Projection
 from millstream_projector.store import Store, StoreError
 from millstream_schemas import slices
-from millstream_schemas.notes import StuckFinding
 from millstream_schemas.views import BatchView
 
 STREAM = "2026-01-01T00:00:00Z"
 FAR = 10**9
-FINDING = StuckFinding(
-    rule="no_progress", since=Tape().now, idle_s=31, threshold_s=30, cause="nothing came"
-)
 
 
 def opened(path: Path, **fields: Any) -> Store:
@@ -52,17 +47,6 @@ def rows(store: Store, sql: str) -> list[Any]:
         return reader.execute(sql).fetchall()
     finally:
         reader.close()
-
-
-def plain_fold(stored: list[Stored]) -> dict[str, BatchState]:
-    """The fold of everything, kept in memory: what the tables have to equal."""
-    decode, states = Decoder(), dict[str, BatchState]()
-    for item in stored:
-        recorded = decode(item)
-        if recorded is not None:
-            batch_id = recorded.event.batch_id
-            states[batch_id] = apply(states.get(batch_id) or BatchState(batch_id), recorded)
-    return states
 
 
 def plain_dataset(stored: list[Stored]) -> list[int]:
@@ -110,46 +94,6 @@ def assert_equals_the_fold(store: Store, stored: list[Stored]) -> None:
     assert {found.state.batch_id: found.state for found in store.load_live()} == {
         batch_id: state for batch_id, state in states.items() if state.is_live
     }
-
-
-def legal_steps(script: Script) -> list[Callable[[], object]]:
-    """Everything that a sound system might append to the batch next."""
-    phase = script.state.phase
-    if phase == "unknown":
-        return [script.start]
-    if script.state.is_final:
-        return []
-    claimed = [index for index in range(script.spec.slices) if index in script.slices]
-    unclosed = [index for index in range(script.spec.slices) if not _is_done(script, index)]
-    if phase == "stopping":
-        if not unclosed:
-            return [script.end_stop]
-        return [lambda: script.close(unclosed[0]), lambda: script.close(unclosed[-1])]
-    steps: list[Callable[[], object]] = [
-        script.resume if phase == "paused" else script.pause,
-        script.request_stop,
-        lambda: script.throttle(5),
-        lambda: script.detect_stuck(FINDING),
-        lambda: script.clear_stuck("no_progress"),
-    ]
-    if not script.open_slots():
-        return [script.complete, *steps]
-    steps += [partial(script.claim, index) for index in range(script.spec.slices)]
-    for slot in script.open_slots():
-        if script.place(slot)[0] in claimed:
-            steps += [
-                partial(script.generate, slot),
-                partial(script.generate, slot, latency_ms=None, cost_nano_usd=None),
-                partial(script.fail_attempt, slot, "timeout"),
-                partial(script.reject, slot),
-                partial(script.fail, slot),
-            ]
-    return steps
-
-
-def _is_done(script: Script, index: int) -> bool:
-    state = script.slices.get(index)
-    return state is not None and state.closed
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -214,7 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
         broken = Changes(self.store.checkpoint + 1)
         state = BatchState("batch_1767225600_0000000a", sequence=self.store.checkpoint + 1)
         broken.settle(Known(state), set())
-        broken.events.append({"seq": None})
+        broken.slice_states.append({"seq": None})
         with pytest.raises(StoreError, match="takes no rows"):
             self.store.write(broken)
 

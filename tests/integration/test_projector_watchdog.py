@@ -15,7 +15,7 @@ from millstream_projector.opening import open_store
 from millstream_projector.progress import Progress
 from millstream_projector.projection import Projection
 from millstream_projector.store import Store
-from millstream_projector.watchdog import Watchdog
+from millstream_projector.stuck.watchdog import Watchdog
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.notes import StuckCleared, StuckDetected
 
@@ -76,7 +76,8 @@ async def scene(running: RunningLog, tmp_path: Path) -> AsyncIterator[Scene]:
     store = open_store(tmp_path / "views", stream="s", last_sequence=10**9)
     scene = Scene(running, store)
     scene.script.start()
-    scene.script.claim(0)
+    scene.script.claim(0, node="n")
+    scene.script.fail_attempt(1, "timeout", "no token for 20 s")
     await scene.publish()
     await scene.fold()
     await scene.beat()
@@ -122,10 +123,13 @@ async def test_nothing_is_judged_while_the_projection_lags(scene: Scene) -> None
     scene.script.generate(0)
     await scene.publish()
     scene.steady_s = 11.1
+    assert scene.dog.alarm == ""
     assert await scene.look(0) == []
+    assert scene.dog.alarm.startswith("the read model is 6 s behind the log (at 4 of 5)")
     scene.steady_s = 12.0
     await scene.fold()
     assert [type(note) for note in await scene.look(0)] == [StuckCleared]
+    assert scene.dog.alarm == ""
 
 
 async def test_a_generator_that_comes_back_gets_its_time(scene: Scene) -> None:

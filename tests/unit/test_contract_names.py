@@ -180,11 +180,14 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
             found = found[part]
 
 
+CHANNELS = ("control", "slice", "note", "redaction")
+
+
 def test_the_document_knows_every_event_query_and_stream() -> None:
     document = asyncapi.document()
     messages = {message["name"] for message in document["components"]["messages"].values()}
     assert messages >= EVENT_TYPES
-    kinds = [document["channels"][name]["messages"] for name in ("control", "slice", "note")]
+    kinds = [document["channels"][name]["messages"] for name in CHANNELS]
     assert sum(map(len, kinds)) == len(EVENT_CLASSES)
     assert {f"ask_{name}" for name in QUERIES} <= document["operations"].keys()
     assert set(document["x-streams"]) == {subjects.EVENTS, subjects.WORK, subjects.AUDIT}

@@ -11,7 +11,7 @@ from millstream.eventlog.chain import GENESIS, ChainState, extend
 from millstream.eventlog.stored import Stored
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
-from millstream_projector.vouching import Source, Voucher
+from millstream_projector.audit.vouching import Source, Voucher
 from millstream_schemas.audit import ChainReport, Checkpoint
 
 STREAM = "2026-01-01T00:00:00Z"

@@ -1,6 +1,7 @@
 """`millstream admin …`: what the operator of a NATS cluster does once."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,6 +10,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
 )
+tokens = typer.Typer(
+    help="Tokens of the API: viewer reads, operator gives commands, admin does all.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+app.add_typer(tokens, name="token")
+
+TokenFile = Annotated[
+    Path | None, typer.Option(help="The tokens' file.  [default: MILLSTREAM_TOKENS_FILE]")
+]
+TokenName = Annotated[str, typer.Argument(help="Who holds it; stands in what it does.")]
 
 
 @app.callback()
@@ -30,3 +42,33 @@ def init(
     from millstream.cli.admin import run_init
 
     raise typer.Exit(run_init(pools=tuple(pool or ()), wait_s=wait))
+
+
+@tokens.command("create")
+def create(
+    name: TokenName,
+    role: Annotated[
+        Literal["viewer", "operator", "admin"], typer.Option(help="What it may do.")
+    ] = "viewer",
+    file: TokenFile = None,
+) -> None:
+    """Make a token and print it: it is kept as a hash and can't be shown again."""
+    from millstream.cli.admin_token import run_create
+
+    raise typer.Exit(run_create(name=name, role=role, file=file))
+
+
+@tokens.command("list")
+def list_all(file: TokenFile = None) -> None:
+    """Show names, roles and times, never a token."""
+    from millstream.cli.admin_token import run_list
+
+    raise typer.Exit(run_list(file=file))
+
+
+@tokens.command("revoke")
+def revoke(name: TokenName, file: TokenFile = None) -> None:
+    """Take a token out; it is refused from the next request on."""
+    from millstream.cli.admin_token import run_revoke
+
+    raise typer.Exit(run_revoke(name=name, file=file))

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from millstream.cli import admin_app, audit_app, batch_change_app, local_app
+from millstream.cli import (
+    admin_app,
+    audit_app,
+    batch_change_app,
+    dataset_app,
+    local_app,
+    sql_app,
+)
 from millstream.cli.options import DEFAULT_URL, Group, Json, Token, Url
 
 app = typer.Typer(
@@ -20,6 +27,8 @@ app.add_typer(batch_change_app.app, name="batch", cls=Group)
 app.add_typer(local_app.app, name="local", cls=Group)
 app.add_typer(admin_app.app, name="admin", cls=Group)
 app.add_typer(audit_app.app, name="audit", cls=Group)
+app.add_typer(dataset_app.app, name="dataset", cls=Group)
+app.command()(sql_app.sql)
 
 
 @app.command()

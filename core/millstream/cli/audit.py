@@ -21,6 +21,7 @@ from millstream.eventlog.checkpoints import CheckpointLog
 from millstream.eventlog.importing import import_file
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import Nodes
+from millstream.eventlog.refusals import read_refusals, refusal_line
 from millstream.runtime.logs import configure_logs
 from millstream.runtime.settings import Settings, load_settings
 from millstream_schemas import subjects
@@ -34,7 +35,7 @@ SILENT_MOST = 20
 Work = Callable[[Settings, EventLog], Awaitable[int]]
 
 
-def _run(
+def on_log(
     name: str, nats: str | None, data: Path | None, work: Work, *, makes_store: bool = False
 ) -> int:
     """Run ``work`` on the log; its exit code, or 1 when it failed and 2 for wrong usage."""
@@ -75,32 +76,33 @@ def run_verify(
                 process.terminate()
                 await process.wait()
 
-    return _run("verify", nats, data, work)
+    return on_log("verify", nats, data, work)
 
 
 def run_rebuild(nats: str | None, data: Path | None, *, as_json: bool) -> int:
     """Have one projector rebuild its read model, and wait until it has."""
 
     async def work(_settings: Settings, event_log: EventLog) -> int:
-        status = await _ask_rebuild(event_log.answers, subjects.QUERIES, start=True)
+        status = await ask_rebuild(event_log.answers, subjects.QUERIES, start=True)
         if not as_json:
             typer.echo(f"projector {status.node} folds the log anew; it answers meanwhile")
-        status = await _rebuilt(event_log.answers, status)
+        status = await rebuilt(event_log.answers, status)
         words = f"projector {status.node} has its new read model, at {status.as_of:,}"
         if status.state != "done":
             words = f"projector {status.node} keeps its old read model: {status.message}"
         print_answer(status.model_dump(mode="json"), words, as_json=as_json)
         return 0 if status.state == "done" else 1
 
-    return _run("rebuild", nats, data, work)
+    return on_log("rebuild", nats, data, work)
 
 
-async def _rebuilt(answers: Answers, status: RebuildStatus) -> RebuildStatus:
+async def rebuilt(answers: Answers, status: RebuildStatus) -> RebuildStatus:
+    """Return how a rebuild ended; raises QueryFailedError when its projector is gone."""
     silent = 0
     while status.state in {"running", "swapping"}:
         await asyncio.sleep(POLL_S)
         try:
-            status = await _ask_rebuild(answers, status.address, start=False)
+            status = await ask_rebuild(answers, status.address, start=False)
             silent = 0
         except QueryFailedError:  # while it swaps nobody answers
             silent += 1
@@ -109,7 +111,8 @@ async def _rebuilt(answers: Answers, status: RebuildStatus) -> RebuildStatus:
     return status
 
 
-async def _ask_rebuild(answers: Answers, address: str, *, start: bool) -> RebuildStatus:
+async def ask_rebuild(answers: Answers, address: str, *, start: bool) -> RebuildStatus:
+    """Ask the projector at ``address`` how far it is; raises QueryFailedError without one."""
     body = RebuildQuery(start=start).model_dump_json().encode()
     try:
         answer = await answers.ask(f"{address}.audit_rebuild", body, timeout_s=ASK_S)
@@ -130,11 +133,18 @@ def run_show(
     async def work(_settings: Settings, event_log: EventLog) -> int:
         seen = await batch_at(event_log, batch_id, parse_moment(at))
         view = seen.view.model_dump(mode="json")
-        text = "\n".join((f"as of          {_place(seen)}", *batch_lines(view)))
-        print_answer({"batch": view, "as_of": seen.as_of}, text, as_json=as_json)
+        found = read_refusals(event_log, until=seen.as_of, batch_id=batch_id)
+        refused = [refusal async for refusal in found]
+        lines = [f"as of          {_place(seen)}", *batch_lines(view), *map(refusal_line, refused)]
+        document = {
+            "batch": view,
+            "as_of": seen.as_of,
+            "refused": [refusal.model_dump(mode="json") for refusal in refused],
+        }
+        print_answer(document, "\n".join(lines), as_json=as_json)
         return 0
 
-    return _run("show", nats, data, work)
+    return on_log("show", nats, data, work)
 
 
 def run_diff(
@@ -170,7 +180,7 @@ def run_diff(
         print_answer(document, "\n".join(lines), as_json=as_json)
         return 0
 
-    return _run("diff", nats, data, work)
+    return on_log("diff", nats, data, work)
 
 
 def run_export(
@@ -186,7 +196,7 @@ def run_export(
         _print_manifest(manifest, words, as_json=as_json)
         return 0
 
-    return _run("export", nats, data, work)
+    return on_log("export", nats, data, work)
 
 
 def run_import(nats: str | None, data: Path | None, file: Path, *, as_json: bool) -> int:
@@ -215,7 +225,7 @@ def run_import(nats: str | None, data: Path | None, file: Path, *, as_json: bool
         _print_manifest(manifest, words, as_json=as_json)
         return 0
 
-    return _run("import", nats, data, work, makes_store=True)
+    return on_log("import", nats, data, work, makes_store=True)
 
 
 def run_checkpoints(nats: str | None, data: Path | None, *, limit: int, as_json: bool) -> int:
@@ -240,7 +250,7 @@ def run_checkpoints(nats: str | None, data: Path | None, *, limit: int, as_json:
         print_answer(document, "\n".join(lines) or "No checkpoints yet.", as_json=as_json)
         return 1 if alarms else 0
 
-    return _run("checkpoints", nats, data, work)
+    return on_log("checkpoints", nats, data, work)
 
 
 def _print_manifest(manifest: ExportManifest, words: str, *, as_json: bool) -> None:

@@ -110,6 +110,43 @@ def export(
     raise typer.Exit(run_export(nats, data, file, batch_id=batch, as_json=json))
 
 
+@app.command()
+def redact(
+    batch_id: Id,
+    slots: Annotated[
+        list[int] | None, typer.Argument(metavar="SLOT...", help="Slots of the batch.", min=0)
+    ] = None,
+    *,
+    reason: Annotated[
+        str, typer.Option(help="Why; kept in the log for ever, so without what is erased.")
+    ] = "",
+    attempts: Annotated[
+        bool, typer.Option("--attempts", help="Erase rejected answers and error messages too.")
+    ] = False,
+    contains: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Erase nothing: list the slots that hold this text."),
+    ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Have every projector make its file anew afterwards."),
+    ] = False,
+    nats: Nats = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Erase the texts of samples from the log and the read model; the proof stays valid.
+
+    The batch must have ended. Repeat the command when it was cut off.
+    """
+    from millstream.cli.redact import Wanted, run_find, run_redact
+
+    if contains is not None:
+        raise typer.Exit(run_find(nats, data, batch_id, contains, as_json=json))
+    wanted = Wanted(tuple(slots or ()), reason.strip(), attempts=attempts, rebuild=rebuild)
+    raise typer.Exit(run_redact(nats, data, batch_id, wanted, as_json=json))
+
+
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False)],

@@ -1,13 +1,15 @@
 """What `millstream batch start|list|show|watch|samples` and `demo` do on a server."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
 
+from millstream.cli.at import at_query
 from millstream.cli.client import BATCHES, Server, batch_path
 from millstream.cli.display import batch_lines, batch_table, sample_line
+from millstream.cli.looks import figure_lines, slot_lines
 from millstream.cli.watch import watch_batches
 from millstream.runtime.clock import new_id
 
@@ -39,22 +41,49 @@ def run_demo(url: str, token: str | None, *, watch: bool, as_json: bool) -> int:
 
 
 def run_list(
-    url: str, token: str | None, *, states: Sequence[str], limit: int, as_json: bool
+    url: str,
+    token: str | None,
+    *,
+    states: Sequence[str],
+    limit: int,
+    filters: Mapping[str, str | None],
+    at: str | None = None,
+    as_json: bool,
 ) -> None:
-    """Print the newest batches as a table."""
+    """Print batches that meet the filters as a table, as of ``at`` (a sequence or a time)."""
+    moment = at_query(at)
     with Server(url, token) as server:
-        page = server.get(BATCHES, limit=limit, state=list(states) or None)
+        page = server.get(BATCHES, limit=limit, state=list(states) or None, **filters, **moment)
     if as_json:
         print_answer(page, "", as_json=True)
     else:
         batch_table(page["batches"], total=page["total"])
 
 
-def run_show(url: str, token: str | None, batch_id: str, *, as_json: bool) -> None:
-    """Print one batch."""
+def run_show(
+    url: str,
+    token: str | None,
+    batch_id: str,
+    *,
+    figures: bool = False,
+    slot: int | None = None,
+    at: str | None = None,
+    as_json: bool,
+) -> None:
+    """Print one batch as of ``at``, or its figures, or what happened to one of its slots."""
+    moment = at_query(at)
+    path = batch_path(batch_id)
     with Server(url, token) as server:
-        answer = server.get(batch_path(batch_id))
-    print_answer(answer, "\n".join(batch_lines(answer["batch"])), as_json=as_json)
+        if slot is not None:
+            answer = server.get(f"{path}/slots/{slot}", **moment)
+            lines = slot_lines(answer)
+        elif figures:
+            answer = server.get(f"{path}/figures", **moment)
+            lines = figure_lines(answer)
+        else:
+            answer = server.get(path, **moment)
+            lines = batch_lines(answer["batch"])
+    print_answer(answer, "\n".join(lines), as_json=as_json)
 
 
 def run_watch(url: str, token: str | None, ids: Sequence[str], *, as_json: bool) -> int:
@@ -63,14 +92,27 @@ def run_watch(url: str, token: str | None, ids: Sequence[str], *, as_json: bool)
         return _watch(server, ids, as_json=as_json)
 
 
-def run_samples(url: str, token: str | None, batch_id: str, *, limit: int, as_json: bool) -> None:
-    """Print the first ``limit`` samples of a batch, page by page."""
+def run_samples(
+    url: str,
+    token: str | None,
+    batch_id: str,
+    *,
+    limit: int,
+    filters: Mapping[str, str | None],
+    at: str | None = None,
+    as_json: bool,
+) -> None:
+    """Print the first ``limit`` samples that meet the filters as of ``at``, page by page."""
+    moment = at_query(at)
+    path = f"{batch_path(batch_id)}/samples"
     shown: list[dict[str, Any]] = []
     cursor: str | None = None
     with Server(url, token) as server:
         while True:
             size = min(PAGE_LIMIT, limit - len(shown))
-            page = server.get(f"{batch_path(batch_id)}/samples", limit=size, cursor=cursor)
+            page = server.get(path, limit=size, cursor=cursor, **filters, **moment)
+            if moment:
+                moment = {"at_seq": page["as_of"]}  # all pages are of one moment
             shown += page["samples"]
             cursor = page.get("next_cursor")
             if not as_json:

@@ -7,6 +7,7 @@ import typer
 
 from millstream.cli.batch_options import (
     TARGET_MAX,
+    At,
     Concurrency,
     Id,
     MaxAttempts,
@@ -98,23 +99,50 @@ def start(
 def list_(
     *,
     state: Annotated[list[State] | None, typer.Option(help="Only these; repeatable.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Only of this recipe.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Only those started for this topic.")] = None,
+    text: Annotated[str | None, typer.Option(help="Found in id, model, recipe or topic.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            help="started, finished, progress, cost or samples; a minus before it puts the"
+            " largest first.  [default: -started]"
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=10_000)] = 20,
+    at: At = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
 ) -> None:
-    """List the batches, newest first."""
+    """List the batches, newest first unless sorted otherwise."""
     from millstream.cli.batch import run_list
 
-    run_list(url, token, states=[str(one) for one in state or ()], limit=limit, as_json=json)
+    states = [str(one) for one in state or ()]
+    filters = {"model": model, "recipe": recipe, "topic": topic, "text": text, "sort": sort}
+    run_list(url, token, states=states, limit=limit, filters=filters, at=at, as_json=json)
 
 
 @app.command()
-def show(batch_id: Id, *, url: Url = DEFAULT_URL, token: Token = None, json: Json = False) -> None:
-    """Show one batch."""
+def show(
+    batch_id: Id,
+    *,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Rates, time left, cost, latencies and errors.")
+    ] = False,
+    slot: Annotated[
+        int | None, typer.Option(help="Every attempt of this slot: why it has a sample.", min=0)
+    ] = None,
+    at: At = None,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Show one batch, its figures, or one of its slots."""
     from millstream.cli.batch import run_show
 
-    run_show(url, token, batch_id, as_json=json)
+    run_show(url, token, batch_id, figures=figures, slot=slot, at=at, as_json=json)
 
 
 @app.command()
@@ -137,7 +165,12 @@ def watch(
 def samples(
     batch_id: Id,
     *,
+    text: Annotated[str | None, typer.Option(help="Found in the sample's texts.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Only of this topic, `area - topic`.")] = None,
+    difficulty: Annotated[str | None, typer.Option(help="Only of this difficulty.")] = None,
+    sample_type: Annotated[str | None, typer.Option(help="Only of this sample type.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=TARGET_MAX)] = 20,
+    at: At = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
@@ -145,4 +178,10 @@ def samples(
     """Print a batch's samples in the order they were made."""
     from millstream.cli.batch import run_samples
 
-    run_samples(url, token, batch_id, limit=limit, as_json=json)
+    filters = {
+        "text": text,
+        "topic": topic,
+        "difficulty": difficulty,
+        "sample_type": sample_type,
+    }
+    run_samples(url, token, batch_id, limit=limit, filters=filters, at=at, as_json=json)

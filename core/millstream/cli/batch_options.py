@@ -4,7 +4,19 @@ from typing import Annotated, Literal
 
 import typer
 
+from millstream.cli.at import parse_at
+from millstream.errors import UsageError
+
 TARGET_MAX = 1_000_000
+
+
+def _checked_at(text: str | None) -> str | None:
+    try:
+        parse_at(text)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error
+    return text
+
 
 Level = Literal["high", "normal", "low"]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a batch.")]
@@ -30,6 +42,10 @@ MaxFailureRatio = Annotated[
 ]
 MaxAttemptsTotal = Annotated[
     int | None, typer.Option(help="Budget: calls of the whole batch.", min=1)
+]
+At = Annotated[
+    str | None,
+    typer.Option(help="As of this sequence or time.", metavar="SEQ|TIME", callback=_checked_at),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 

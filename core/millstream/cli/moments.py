@@ -5,14 +5,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from millstream.cli.at import parse_at
 from millstream.domain.batch import BatchState, apply
 from millstream.domain.view import batch_view
 from millstream.errors import UsageError
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.redaction import batch_history
 from millstream.eventlog.stored import Stored, decode
-from millstream_schemas import subjects
 from millstream_schemas.control import BatchStopRequested
 from millstream_schemas.envelope import BatchEvent
+from millstream_schemas.redactions import SampleRedacted
 from millstream_schemas.slices import SliceEvent
 from millstream_schemas.views import BatchView
 
@@ -75,27 +77,15 @@ class BatchAt:
 
 
 def parse_moment(text: str | None) -> Moment:
-    """Return the moment that ``text`` names: digits are a sequence, the rest an ISO 8601 time.
-
-    A time without an offset is UTC. None and ``now`` are the present.
+    """Return the moment that ``text`` names, as ``parse_at`` reads it.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it names none.
     """
-    if text is None or text == "now":
-        return Moment()
-    if text.isdigit() and len(text) < 19:
-        return Moment(sequence=int(text))
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(
-            f"{text!r} is no moment; give a sequence such as 1200, or a time such as"
-            " 2026-01-31T12:00:00Z",
-            field="at",
-            value=text,
-        ) from error
-    return Moment(time=time if time.tzinfo else time.replace(tzinfo=UTC))
+    found = parse_at(text)
+    if isinstance(found, datetime):
+        return Moment(time=found)
+    return Moment(sequence=found)
 
 
 async def batch_at(event_log: EventLog, batch_id: str, moment: Moment) -> BatchAt:
@@ -115,7 +105,7 @@ async def batch_at_each(
     """Return the batch as it was at each of ``moments``; raises as ``batch_at``."""
     found = [BatchAt(BatchState(batch_id)) for _ in moments]
     if batch_id and not _FORBIDDEN & set(batch_id):
-        pages = event_log.history(subjects.all_of_batch(batch_id))
+        pages = batch_history(event_log, batch_id)
         async with contextlib.aclosing(pages):
             async for page in pages:
                 for stored in page:
@@ -135,7 +125,7 @@ async def batch_at_each(
 
 
 def _deed(stored: Stored, event: BatchEvent) -> Deed:
-    reason = event.reason if isinstance(event, BatchStopRequested) else ""
+    reason = event.reason if isinstance(event, BatchStopRequested | SampleRedacted) else ""
     return Deed(
         sequence=stored.sequence,
         time=stored.stored_at,

@@ -11,7 +11,8 @@ SERVICES = {
     "simulated": "millstream_generator.simulated",
     "local-model": "millstream_generator.local_model",
     "local-pull": "millstream_generator.local_pull",
-    "audit-verify": "millstream_projector.verify",
+    "audit-verify": "millstream_projector.audit.verify",
+    "job": "millstream_projector.jobs.child",
 }
 
 

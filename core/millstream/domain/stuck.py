@@ -1,62 +1,88 @@
-"""When a live batch counts as stuck, why, and what a person can do about it.
+"""When a live batch counts as stuck, and why: five rules over its fold and what is around it.
 
-Three rules: nobody works (``no_worker``), work goes on but nothing comes (``no_progress``), a
-stop does not end (``stop_overdue``). A paused batch is never stuck, nor one that waits for a
-known moment: a provider's cooldown or the pause before a retry.
+| rule | what it finds | after |
+|---|---|---|
+| ``poison`` | nodes that die on one slice again and again, or a slot past its attempts | at once |
+| ``no_worker`` | open slots and no generator of the pool | 15 s |
+| ``lost_node`` | slices of dead nodes that no living one takes over | 15 s, or the lease + 5 s |
+| ``no_progress`` | calls and no event, a place in line and no claim, refusals alone | adaptive |
+| ``stop_overdue`` | a stop that does not end | 5 s past its bound |
+
+A paused batch is never stuck, nor one that waits for a known moment: a provider's cooldown, a
+circuit's next probe, the pause before a retry, a place in line behind generators that are full.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from millstream.domain import slice as slices
+from millstream.domain import stuck_words as words
 from millstream.domain.batch import BatchState
 from millstream.domain.phases import LEGAL
 from millstream.domain.recorded import Recorded
 from millstream_schemas import notes
 from millstream_schemas import slices as slice_events
 from millstream_schemas.envelope import BatchEvent
-from millstream_schemas.errors import ErrorCategory
 from millstream_schemas.notes import StuckFinding
 
 NO_WORKER_S = 15.0
+LOST_NODE_S = 15.0
+LEASE_MARGIN_S = 5.0
 STOP_OVERDUE_S = 5.0
+POISON_S = 1.0
+"""It is found at the next look; a finding has to name some threshold."""
 LATENCY_FACTOR = 4.0
 CAP_S = 900.0
 WAIT_MOST_S = 600.0
+BARREN_FACTOR = 2.0
+"""Calls that go on to fail may do so for longer than calls of which nothing is heard."""
 FRESH_CLAIMS = 2
 """Claims without an outcome between them that still count as movement: a node that dies again
 and again on a slice must not keep its batch looking alive."""
-
-_SUGGESTIONS: dict[ErrorCategory, str] = {
-    "rate_limit": "lower the concurrency, or wait until the provider's limit allows more",
-    "timeout": "check that the model's endpoint answers, or raise the route's timeout",
-    "auth": "check the API key of the model's provider",
-    "invalid_request": "check the model's name and the recipe's limits; the provider refuses them",
-    "content_filter": "the provider refuses this content: change the recipe or the model",
-    "server": "check the model's endpoint, or start the batch again with another model",
-    "validation": "look at the rejected answers: simplify the recipe or take a larger model",
-}
+POISON_CLAIMS = 6
+"""So many and the poison rule of the generators, which sets in with the fourth, has not helped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the rule needs besides the batch's own state; made by the one who has the clock.
+    """What the rules need besides the batch's own state; made by the one who has the clock.
 
-    ``moved_at`` is when the batch last moved (``moved_at`` of its events), ``nodeless_since``
-    since when no generator of the batch's pool has lived (None while one does),
-    ``working_since`` since when at least one has lived without a break, and ``observed_since``
-    since when somebody has been watching without a break: time in which nobody could move it,
-    or nobody could have seen it move, is not held against the batch.
+    Time in which nobody could move the batch, or nobody could have seen it move, is not held
+    against it: ``working_since`` and ``observed_since`` see to that.
     """
 
     now: datetime
     moved_at: datetime | None
+    """When the batch last moved: ``moved_at`` of its events."""
     live_nodes: int
+    """How many generators of the batch's pool live."""
     nodeless_since: datetime | None
+    """Since when none has; None while one does."""
     latency_p95_s: float | None
+    """Of the last calls of the batch's model; None before any is known."""
     floor_s: float
     working_since: datetime | None = None
+    """Since when at least one generator has lived without a break."""
     observed_since: datetime | None = None
+    """Since when somebody has been watching without a break."""
+    alive: Collection[str] | None = None
+    """The names of all generators that live; None: whoever holds a slice does."""
+    missed: Mapping[str, datetime] = field(default_factory=dict)
+    """Nodes that were seen to live, and since when they do not."""
+    full_at: Mapping[str, datetime] = field(default_factory=dict)
+    """When a generator last had no room for another slice: then its calls take turns."""
+    turn_s: float = 0.0
+    """How long a turn may take there: the longest threshold of the batches of the pool."""
+    is_full: bool = False
+    """Whether generators of the pool live and none of them has room for another slice."""
+    roomy_since: datetime | None = None
+    """Since when one has had room without a break; None for as long as anybody knows."""
+    barren_since: datetime | None = None
+    """Since when attempts end and none of them gave a sample."""
+    complaint: str = ""
+    """Why the generators of the pool start no call, in their own words."""
+    lease_s: float = 10.0
     cap_s: float = CAP_S
 
 
@@ -93,9 +119,64 @@ def find_stuck(state: BatchState, around: Surroundings) -> StuckFinding | None:
         return None
     if state.phase == "stopping":
         return _stop_overdue(state, around)
-    if state.phase != "active" or _waits_for_a_known_moment(state, around.now):
+    if state.phase != "active":
         return None
-    return _no_worker(state, around) or _no_progress(state, around)
+    return (
+        _poison(state, around)
+        or _no_worker(state, around)
+        or _no_movement(state, around)
+        or _no_sample(state, around)
+    )
+
+
+def _no_movement(state: BatchState, around: Surroundings) -> StuckFinding | None:
+    if _waits_for_a_known_moment(state, around.now):
+        return None
+    moved = around.moved_at or state.last_progress_at
+    since = _since(state, moved, around.working_since, _end_of_wait(state))
+    if (around.now - since).total_seconds() < min(LOST_NODE_S, around.floor_s):
+        return None  # who holds which slice takes a look at each: not for a batch that moves
+    holders = _holders(state)
+    at_work = {node for node in holders if around.alive is None or node in around.alive}
+    if at_work:
+        takes_turns = all(around.full_at.get(node, since) > since for node in at_work)
+        turn_s = around.turn_s if takes_turns else 0.0
+        threshold = call_threshold_s(state, around.latency_p95_s, around.floor_s, around.cap_s)
+        return _no_progress(state, around, since, max(threshold, turn_s))
+    # While all generators work on other slices it waits in line, but not for ever.
+    longest_s = max(around.cap_s, around.floor_s)
+    finding = _no_progress(state, around, since, longest_s)
+    if finding is not None or around.is_full:
+        return finding
+    since = max(since, around.roomy_since or since)
+    if holders:
+        return _lost_node(state, around, since, holders)
+    return _no_progress(state, around, since, around.floor_s)
+
+
+def call_threshold_s(
+    state: BatchState, latency_p95_s: float | None, floor_s: float, cap_s: float = CAP_S
+) -> float:
+    """Return how long calls in flight may take until the next event.
+
+    A model of which no call is known yet may be a slow one: as long as none has timed out it gets
+    four times the floor, within the bound of its calls.
+    """
+    if latency_p95_s is None and "timeout" not in state.errors and not state.counts.generated:
+        longest_s = max((route.timeout_s for route in state.spec.routes), default=0.0)
+        first_s = min(longest_s, LATENCY_FACTOR * floor_s)
+        return min(max(first_s, floor_s), max(cap_s, floor_s))
+    return threshold_s(latency_p95_s, floor_s, cap_s)
+
+
+def _holders(state: BatchState) -> set[str]:
+    """Return the nodes that hold a slice of the batch in which something is left to do."""
+    spec = state.spec
+    return {
+        tail.state.node
+        for index, tail in state.slices.items()
+        if tail.state.node and not slices.is_done(tail.state, len(spec.slots(index)))
+    }
 
 
 def _waits_for_a_known_moment(state: BatchState, now: datetime) -> bool:
@@ -104,16 +185,25 @@ def _waits_for_a_known_moment(state: BatchState, now: datetime) -> bool:
     A provider that says nothing at all is no reason to wait: that is what stuck means.
     """
     waits = state.held_up
-    if waits is None or waits.until <= now:
-        return False
+    return waits is not None and waits.until > now and not _is_silent(state, waits)
+
+
+def _end_of_wait(state: BatchState) -> datetime | None:
+    """Return when the last such wait ended: what follows it needs a moment to begin."""
+    waits = state.held_up
+    return waits.until if waits is not None and not _is_silent(state, waits) else None
+
+
+def _is_silent(state: BatchState, waits: notes.HeldUp) -> bool:
     error = state.last_error
-    return waits.kind == "throttled" or error is None or error.category != "timeout"
+    return waits.kind == "blocked" and error is not None and error.category == "timeout"
 
 
-def _started_at(state: BatchState) -> datetime:
+def _since(state: BatchState, *moments: datetime | None) -> datetime:
+    """Return the last of ``moments``, and not before the batch began."""
     if state.started is None:
         raise LookupError(f"batch {state.batch_id} was never started")
-    return state.started.stored_at
+    return max(moment for moment in (state.started.stored_at, *moments) if moment is not None)
 
 
 def _finding(
@@ -126,80 +216,78 @@ def _finding(
     return StuckFinding(rule=rule, since=since, idle_s=idle_s, threshold_s=threshold, cause="")
 
 
-def _explained(finding: StuckFinding, cause: str, suggestion: str) -> StuckFinding:
-    return finding.model_copy(update={"cause": cause[:500], "suggestion": suggestion[:500]})
+def _explained(finding: StuckFinding, said: words.Said) -> StuckFinding:
+    return finding.model_copy(update={"cause": said[0][:500], "suggestion": said[1][:500]})
+
+
+def _poison(state: BatchState, around: Surroundings) -> StuckFinding | None:
+    most = state.spec.max_attempts
+    for index, tail in state.slices.items():
+        poisoned = tail.state
+        deaths = poisoned.barren_claims
+        overdone = [offset for offset, used in poisoned.attempts.items() if used > most]
+        if deaths < POISON_CLAIMS and not overdone:
+            continue
+        if slices.is_done(poisoned, len(state.spec.slots(index))):
+            continue
+        # The log itself proves it, however lively the other slices are.
+        since = min(_since(state, state.last_progress_at), around.now)
+        idle_s = round((around.now - since).total_seconds(), 1)
+        finding = StuckFinding(
+            rule="poison", since=since, idle_s=idle_s, threshold_s=POISON_S, cause=""
+        )
+        return _explained(finding, words.poison(state, index, overdone))
+    return None
 
 
 def _no_worker(state: BatchState, around: Surroundings) -> StuckFinding | None:
     if around.nodeless_since is None or not state.counts.pending:
         return None
-    since = max(around.nodeless_since, _started_at(state))
-    finding = _finding("no_worker", since, NO_WORKER_S, around)
+    finding = _finding("no_worker", _since(state, around.nodeless_since), NO_WORKER_S, around)
+    return _explained(finding, words.no_worker(state, finding.idle_s)) if finding else None
+
+
+def _lost_node(
+    state: BatchState, around: Surroundings, since: datetime, holders: set[str]
+) -> StuckFinding | None:
+    missed = [around.missed[node] for node in holders if node in around.missed]
+    threshold = max(LOST_NODE_S, around.lease_s + LEASE_MARGIN_S)
+    finding = _finding("lost_node", max([since, *missed]), threshold, around)
     if finding is None:
         return None
-    counts, pool = state.counts, state.spec.pool
-    return _explained(
-        finding,
-        f"no generator of pool {pool!r} has lived for {finding.idle_s:.0f} s;"
-        f" {counts.pending} of {state.spec.target} samples are open",
-        "start a generator: `millstream generator`, or `millstream up` for everything",
-    )
+    said = words.lost_node(state, holders, around.live_nodes, around.complaint)
+    return _explained(finding, said)
 
 
-def _no_progress(state: BatchState, around: Surroundings) -> StuckFinding | None:
-    threshold = threshold_s(around.latency_p95_s, around.floor_s, around.cap_s)
-    since = max(
-        moment
-        for moment in (
-            _started_at(state),
-            state.last_progress_at,
-            around.moved_at,
-            around.working_since,
-        )
-        if moment is not None
-    )
+def _no_progress(
+    state: BatchState, around: Surroundings, since: datetime, threshold: float
+) -> StuckFinding | None:
     finding = _finding("no_progress", since, threshold, around)
     if finding is None:
         return None
-    return _explained(finding, *_why_no_progress(state, finding, around))
+    said = words.no_progress(
+        state,
+        finding.idle_s,
+        live_nodes=around.live_nodes,
+        latency_p95_s=around.latency_p95_s,
+        complaint=around.complaint,
+    )
+    return _explained(finding, said)
 
 
-def _why_no_progress(
-    state: BatchState, finding: StuckFinding, around: Surroundings
-) -> tuple[str, str]:
-    counts, idle = state.counts, f"{finding.idle_s:.0f} s"
-    nodes = f"{around.live_nodes} generator{'' if around.live_nodes == 1 else 's'}"
-    if not counts.pending:
-        return (
-            f"every sample has its outcome, but nobody completed the batch for {idle}",
-            "look at the generators' logs: the dispatcher in one of them completes batches",
-        )
-    if not len(state.slices):
-        return (
-            f"no slice was ever claimed in {idle}, although {nodes} of its pool live",
-            "look at the generators' logs; they may be busy with other batches",
-        )
-    if state.errors:
-        category, count = max(state.errors.items(), key=lambda item: (item[1], item[0]))
-        last = f"; the last one said: {state.last_error.message}" if state.last_error else ""
-        made = f"no outcome for {idle}" if counts.generated else "never produced a sample"
-        failed = f"{count} attempt{'' if count == 1 else 's'} failed by {category}"
-        most = "most often " if len(state.errors) > 1 else ""
-        return f"{made}; {most}{failed}{last}", _SUGGESTIONS[category]
-    if not counts.generated:
-        return (
-            f"never produced a sample: the model has said nothing for {idle}",
-            "check that the model's endpoint answers, or stop the batch and take another model",
-        )
-    usual = (
-        f"; 95 % of this model's calls took at most {around.latency_p95_s:.1f} s"
-        if around.latency_p95_s is not None
-        else ""
-    )
-    return (
-        f"no outcome for {idle} after {counts.generated} samples{usual}",
-        "check that the model's endpoint answers, or stop the batch and start the rest again",
-    )
+def _no_sample(state: BatchState, around: Surroundings) -> StuckFinding | None:
+    """Find a batch whose calls go on to fail, in no hurry: its slots fail one by one otherwise.
+
+    One long wait with nothing tried is not that: a call must have failed in its second half.
+    """
+    if around.barren_since is None or state.last_progress_at is None or not state.counts.pending:
+        return None
+    since = _since(state, around.barren_since)
+    threshold = BARREN_FACTOR * max(around.cap_s, around.floor_s)
+    if (state.last_progress_at - since).total_seconds() < threshold / 2:
+        return None
+    finding = _finding("no_progress", since, threshold, around)
+    return _explained(finding, words.no_sample(state, finding.idle_s)) if finding else None
 
 
 def _stop_overdue(state: BatchState, around: Surroundings) -> StuckFinding | None:
@@ -207,17 +295,4 @@ def _stop_overdue(state: BatchState, around: Surroundings) -> StuckFinding | Non
         return None
     since = max(state.stop.stored_at, state.stop.event.bound_at or state.stop.stored_at)
     finding = _finding("stop_overdue", since, STOP_OVERDUE_S, around)
-    if finding is None:
-        return None
-    spec = state.spec
-    left = sum(
-        not (tail := state.slices.get(index))
-        or not slices.is_done(tail.state, len(spec.slots(index)))
-        for index in range(spec.slices)
-    )
-    return _explained(
-        finding,
-        f"the stop was asked for {finding.idle_s:.0f} s ago and has not ended;"
-        f" {left} of {spec.slices} slices are open",
-        "check that NATS has a leader and that an API or a generator lives: either ends the stop",
-    )
+    return _explained(finding, words.stop_overdue(state, finding.idle_s)) if finding else None

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from millstream.errors import UsageError
 from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.redaction import StandIn, batch_history, stand_ins_of
 from millstream.eventlog.stored import Stored
 from millstream.eventlog.whole import read_range
 from millstream.runtime.clock import utc_now
-from millstream_schemas import subjects
 from millstream_schemas.audit import ExportedEvent, ExportManifest
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,7 +42,7 @@ async def export_lines(
     if batch_id is None:
         feed = read_range(event_log, after=0, until=head.last, name="export")
     else:
-        feed = event_log.history(subjects.all_of_batch(batch_id), until=head.last)
+        feed = batch_history(event_log, batch_id, until=head.last)
     async with contextlib.aclosing(feed):
         async for chunk in feed:
             first = first or chunk[0].sequence
@@ -119,13 +119,23 @@ def check_export(path: Path) -> ExportManifest:
         UsageError: they don't; the message says what differs.
     """
     chain, first, last = ChainState(), 0, 0
+    erased: dict[int, bytes] = {}
     for found in read_export(path):
         if isinstance(found, Stored):
             if found.sequence <= last:
                 raise bad_export(path, f"sequence {found.sequence} comes after {last}")
             first, last = first or found.sequence, found.sequence
             chain = extend(chain, (found,))
+            if isinstance(found, StandIn):
+                erased[found.sequence] = found.payload_hash
+            for made in stand_ins_of(found):
+                if erased.get(made.sequence) == made.payload_hash:
+                    del erased[made.sequence]
             continue
+        if erased:
+            raise bad_export(
+                path, f"no redaction names sequence {min(erased)}, which it says was erased"
+            )
         if (chain.events, first) != (found.count, found.first_sequence):
             raise bad_export(
                 path,
@@ -155,6 +165,8 @@ def export_line(stored: Stored) -> bytes:
     except UnicodeDecodeError:
         document["payload"] = base64.b64encode(stored.payload).decode()
         document["is_base64"] = True
+    if isinstance(stored, StandIn):
+        document["payload_hash"] = stored.payload_hash.hex()
     return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -171,7 +183,10 @@ def _parse(line: bytes, path: Path, number: int) -> Stored | ExportManifest:
     except (ValidationError, ValueError, OverflowError) as error:
         words = str(error).splitlines()[0]
         raise bad_export(path, f"line {number} is no line of an export ({words})") from error
-    return Stored(event.sequence, moment, event.subject, payload, headers)
+    place = (event.sequence, moment, event.subject, payload, headers)
+    if event.payload_hash is not None:
+        return StandIn(*place, bytes.fromhex(event.payload_hash))
+    return Stored(*place)
 
 
 def bad_export(path: Path, words: str) -> UsageError:

@@ -1,7 +1,8 @@
 """The hash chain over the log: one root that stands for every event up to a sequence.
 
 ``root' = SHA-256(root ‖ sequence ‖ time ‖ subject ‖ headers ‖ SHA-256(payload))``; docs/audit.md
-gives the bytes. A changed, removed, inserted or moved event changes every root after it.
+gives the bytes. A changed, removed, inserted or moved event changes every root after it. Of an
+erased message its redaction keeps all of these, so no root changes.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from millstream.eventlog.redaction import StandIn
 from millstream.eventlog.stored import Stored
 
 GENESIS = bytes(32)
@@ -34,8 +36,15 @@ def link(root: bytes, stored: Stored) -> bytes:
     """Return the root after one more event."""
     subject, headers = stored.subject.encode(), stored.headers
     place = _PLACE.pack(stored.sequence, stored.time_us, len(subject), len(headers))
-    payload = hashlib.sha256(stored.payload).digest()
+    payload = payload_hash(stored)
     return hashlib.sha256(b"".join((root, place, subject, headers, payload))).digest()
+
+
+def payload_hash(stored: Stored) -> bytes:
+    """Return the SHA-256 of a message's payload, also of one that was erased."""
+    if isinstance(stored, StandIn):
+        return stored.payload_hash
+    return hashlib.sha256(stored.payload).digest()
 
 
 def extend(state: ChainState, items: Iterable[Stored]) -> ChainState:

@@ -11,6 +11,7 @@ from millstream.eventlog.answers import Answers, receive
 from millstream.eventlog.archive import bad_export, check_export, read_export
 from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.redaction import StandIn
 from millstream.eventlog.stored import IMPORTED, Stored, imported_header
 from millstream.eventlog.whole import read_range
 from millstream.runtime.clock import new_id
@@ -53,7 +54,8 @@ async def import_file(event_log: EventLog, path: Path, *, tell: Told) -> ExportM
         )
     writer = _Importer(event_log)
     for found in read_export(path):
-        if isinstance(found, Stored):
+        # What was erased is left out here as there: its redaction comes with the rest.
+        if isinstance(found, Stored) and not isinstance(found, StandIn):
             await writer.add(found)
             tell(writer.written, manifest.count)
     await writer.flush()

@@ -23,7 +23,7 @@ from millstream.eventlog.publisher import Chain, Publisher
 from millstream.eventlog.stored import Stored, from_headers, parse_time, stored_message
 from millstream.runtime.clock import boot_seconds
 from millstream_schemas import events, subjects
-from millstream_schemas.envelope import BatchEvent
+from millstream_schemas.envelope import BatchEvent, Event
 
 PAGE = 1000
 PAGE_BYTES = 8_000_000
@@ -55,12 +55,12 @@ class EventLog:
         self.answers = Answers(connection)
         self._publisher = Publisher(self.answers)
 
-    async def append(self, event: BatchEvent, *, expected: int, bound_s: float = 10.0) -> int:
+    async def append(self, event: Event, *, expected: int, bound_s: float = 10.0) -> int:
         """Append one event after ``expected`` on its subject and return its sequence."""
         return await self.append_chain([event], expected=expected, bound_s=bound_s)
 
     async def append_chain(
-        self, chain: Sequence[BatchEvent], *, expected: int, bound_s: float = 10.0
+        self, chain: Sequence[Event], *, expected: int, bound_s: float = 10.0
     ) -> int:
         """Append events of one subject, together or not at all; return the last sequence.
 
@@ -145,26 +145,53 @@ class EventLog:
     async def tails(self, batch_id: str) -> dict[int, Stored]:
         """Return the last message of every slice that has one, by slice index."""
         names = await self.slice_subjects(batch_id)
+        found = await self.last_of(names)
         tails: dict[int, Stored] = {}
+        for name, stored in found.items():
+            parsed = subjects.parse_slice(name)
+            if parsed is not None:
+                tails[parsed[1]] = stored
+        missing = len(names) - len(tails)
+        if missing:
+            raise LogUnavailableError(f"{missing} slice tails of {batch_id} are not replicated yet")
+        return tails
+
+    async def last_of(self, names: Sequence[str], *, until: int | None = None) -> dict[str, Stored]:
+        """Return the last message of each subject that has one, at ``until`` or before it."""
+        bound = {} if until is None else {"up_to_seq": until}
+        found: dict[str, Stored] = {}
         for start in range(0, len(names), TAILS_PER_REQUEST):
             wanted = set(names[start : start + TAILS_PER_REQUEST])
             while wanted:
                 # An answer ends early when it grows too large; the rest is asked for again.
                 page, _ = await self._direct_get(
-                    {"multi_last": sorted(wanted), "max_bytes": PAGE_BYTES}
+                    {"multi_last": sorted(wanted), "max_bytes": PAGE_BYTES, **bound}
                 )
-                for stored in page:
-                    parsed = subjects.parse_slice(stored.subject)
-                    if parsed is not None:
-                        tails[parsed[1]] = stored
+                found.update((stored.subject, stored) for stored in page)
                 before = len(wanted)
                 wanted.difference_update(stored.subject for stored in page)
                 if len(wanted) == before:
                     break
-        missing = len(names) - len(tails)
-        if missing:
-            raise LogUnavailableError(f"{missing} slice tails of {batch_id} are not replicated yet")
-        return tails
+        return found
+
+    async def deleted(self) -> list[int]:
+        """Return the sequences that are missing between the stream's first and last one."""
+        document = await self._stream_info({"deleted_details": True})
+        found: list[int] = document["state"].get("deleted") or []
+        return found
+
+    async def page(
+        self, subject_filter: str, *, after: int, most: int = PAGE, most_bytes: int = PAGE_BYTES
+    ) -> tuple[list[Stored], int]:
+        """Return the next messages after ``after``, and how many the stream has beyond them."""
+        return await self._direct_get(
+            {
+                "seq": after + 1,
+                "batch": most,
+                "max_bytes": most_bytes,
+                "next_by_subj": subject_filter,
+            }
+        )
 
     async def history(
         self, subject_filter: str, *, after: int = 0, until: int | None = None
@@ -172,14 +199,7 @@ class EventLog:
         """Yield pages of stored messages in order, up to ``until`` or the present end."""
         left = 1
         while left:
-            page, left = await self._direct_get(
-                {
-                    "seq": after + 1,
-                    "batch": PAGE,
-                    "max_bytes": PAGE_BYTES,
-                    "next_by_subj": subject_filter,
-                }
-            )
+            page, left = await self.page(subject_filter, after=after)
             if until is not None and page and page[-1].sequence > until:
                 page = [stored for stored in page if stored.sequence <= until]
                 left = 0

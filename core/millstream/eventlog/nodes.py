@@ -29,7 +29,15 @@ class NodeBeat(BaseModel):
     started_at: datetime
     sequence: int = 0
     note: str | None = Field(None, description="Why the node starts no call, if it does not.")
-    alarm: str = Field("", description="What a projector found wrong with the log.")
+    alarm: str = Field(
+        "", description="What a projector found wrong with the log, or how far it lags behind it."
+    )
+    is_full: bool = Field(False, description="Whether a generator takes no further slice now.")
+    unreadable: int = Field(
+        0,
+        description="Events that a projector, since its start, could not read: of a newer version's"
+        " types, or no events at all. They stay in the log.",
+    )
 
 
 class Nodes:
@@ -49,11 +57,15 @@ class Nodes:
 
     async def live(self) -> list[NodeBeat]:
         """Return the beats of all processes that live."""
-        found: list[NodeBeat] = []
+        return [beat for beat, _ in await self.heard()]
+
+    async def heard(self) -> list[tuple[NodeBeat, datetime]]:
+        """Return the beats of all processes that live, each with the server's time of it."""
+        found: list[tuple[NodeBeat, datetime]] = []
         for key in await self._bucket.keys():
             entry = await self._bucket.get(key)
             if entry is not None and key.partition(".")[0] in {"generator", "projector", "api"}:
-                found.append(NodeBeat.model_validate_json(entry.value))
+                found.append((NodeBeat.model_validate_json(entry.value), entry.stored_at))
         return found
 
 

@@ -10,7 +10,12 @@ import structlog
 
 from millstream.domain.recorded import Recorded
 from millstream_schemas.envelope import BatchEvent
-from millstream_schemas.events import MalformedEventError, UnknownEventError, parse
+from millstream_schemas.events import (
+    MalformedEventError,
+    SystemEventError,
+    UnknownEventError,
+    parse,
+)
 
 log = structlog.get_logger()
 
@@ -50,11 +55,18 @@ class Decoder:
     def __init__(self) -> None:
         self.unknown = 0
         self.malformed = 0
+        self.system = 0
 
     def __call__(self, stored: Stored) -> Recorded[BatchEvent] | None:
-        """Return the event, None for one that this version can't read (counted and logged)."""
+        """Return the event of a batch.
+
+        None for one of no batch, and for one that this version can't read (counted and logged).
+        """
         try:
             event = parse(stored.payload)
+        except SystemEventError:
+            self.system += 1
+            return None
         except UnknownEventError as error:
             self.unknown += 1
             log.warning("event.unknown", sequence=stored.sequence, reason=str(error))
@@ -64,6 +76,9 @@ class Decoder:
             log.error("event.malformed", sequence=stored.sequence, reason=str(error)[:500])  # noqa: TRY400
             return None
         return Recorded(stored.sequence, stored.stored_at, event)
+
+    def look(self, sequence: int, event: BatchEvent) -> None:
+        """Look at an event that is about to be folded, however it was read."""
 
 
 decode = Decoder()

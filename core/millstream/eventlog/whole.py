@@ -8,6 +8,7 @@ import structlog
 from millstream.errors import LogRefusedError
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.pull import pull
+from millstream.eventlog.redaction import Redactions, filled
 from millstream.eventlog.stored import Stored
 from millstream_schemas import subjects
 
@@ -17,16 +18,36 @@ QUIET_MOST = 3
 
 
 async def read_range(
-    event_log: EventLog, *, after: int, until: int, name: str
+    event_log: EventLog,
+    *,
+    after: int,
+    until: int,
+    name: str,
+    redactions: Redactions | None = None,
 ) -> AsyncGenerator[list[Stored], None]:
     """Yield every event after ``after`` up to ``until``, in order; use under ``aclosing``.
 
-    A sequence that the stream does not hold is left out: whoever reads must look for gaps. Users
-    that may make no consumer read by direct get, which takes about three times as long.
+    An erased message comes as the stand-in of its redaction. Any other sequence that the stream
+    does not hold is left out: whoever reads must look for gaps. Users that may make no consumer
+    read by direct get, which takes about three times as long.
 
     Raises:
         LogUnavailableError: the log does not answer.
     """
+    known = redactions or Redactions(event_log)
+    stored = filled(_stored(event_log, after, until, name), known, after=after)
+    async with contextlib.aclosing(stored) as feed:
+        async for chunk in feed:
+            after = chunk[-1].sequence
+            yield chunk
+    rest: list[Stored] = [*await known.missing(after + 1, until)] if after < until else []
+    if rest:
+        yield rest
+
+
+async def _stored(
+    event_log: EventLog, after: int, until: int, name: str
+) -> AsyncGenerator[list[Stored], None]:
     if after >= until:
         return
     try:

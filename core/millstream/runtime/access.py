@@ -10,14 +10,16 @@ TOKEN_LENGTH_MIN = 16
 
 
 def access_token(settings: Settings) -> str | None:
-    """Return the token that guards the API, None when it serves this machine alone without one.
+    """Return the token that may do everything, None when there is none.
+
+    There may be none when the API serves this machine alone, or has tokens with roles.
 
     Raises:
         SettingsError: the token file can't be used, or is needed and missing.
     """
     if settings.token_file is not None:
         return _read_token(settings.token_file)
-    if is_loopback(settings.host):
+    if is_loopback(settings.host) or settings.tokens_file is not None:
         return None
     raise SettingsError(
         f"MILLSTREAM_HOST={settings.host} can be reached from other machines and no token is set; "

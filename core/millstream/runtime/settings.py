@@ -38,6 +38,10 @@ class Settings(BaseSettings):
         None,
         description="File with the token that guards the API; needed to bind beyond loopback.",
     )
+    tokens_file: Path | None = Field(
+        None,
+        description="File with tokens and their roles, made by `millstream admin token`.",
+    )
     models_file: Path | None = Field(None, description="TOML file with model aliases and routes.")
     recipes_dir: Path | None = Field(None, description="Recipe files beside the built-in ones.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

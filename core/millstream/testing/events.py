@@ -103,7 +103,13 @@ class Script(Journal):
         )
 
     def fail_attempt(
-        self, slot: int, category: ErrorCategory = "server", message: str = "HTTP 500", **usage: Any
+        self,
+        slot: int,
+        category: ErrorCategory = "server",
+        message: str = "HTTP 500",
+        *,
+        retry_in_s: float | None = None,
+        **usage: Any,
     ) -> Recorded[BatchEvent]:
         """Append SampleAttemptFailed; a rate limit uses no attempt."""
         used = self._usage(usage, tokens_out=0)
@@ -115,6 +121,7 @@ class Script(Journal):
             used,
             category=category,
             message=message,
+            retry_in_s=retry_in_s,
         )
 
     def reject(self, slot: int, message: str = "not JSON", **usage: Any) -> Recorded[BatchEvent]:

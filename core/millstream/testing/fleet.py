@@ -41,10 +41,8 @@ LOG_TAIL = 4000
 FAILING = ("error-429", "error-500-after-64", "error-429-after-64")
 FAILING_MOST = 50
 """So many routes fail in each way: one that failed is blocked for a while."""
-MODELS = (
-    *("ms-50", "ms-200", "ms-30000", *FAILING),
-    *(f"{name}.{number}" for name in FAILING for number in range(FAILING_MOST)),
-)
+NUMBERED = tuple(f"{name}.{number}" for name in FAILING for number in range(FAILING_MOST))
+MODELS = ("ms-50", "ms-200", "ms-30000", *FAILING, *NUMBERED)
 _MODEL = """
 [[models]]
 id = "counting/{name}"

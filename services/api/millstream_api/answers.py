@@ -1,10 +1,11 @@
 """Bodies of /v1 that are no views of the projector, and how answers are encoded."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from millstream.eventlog.nodes import NodeBeat
@@ -87,10 +88,26 @@ class ModelList(Contract):
     default: str | None
 
 
-class NodeList(Contract):
-    """The processes that beat within the last ten seconds."""
+class NodeView(NodeBeat):
+    """One process: what it last said of itself, when that was, and how far behind the log it is."""
 
-    nodes: tuple[NodeBeat, ...]
+    beat_at: datetime = Field(description="When it last gave a sign of life; one comes every 3 s.")
+    lag: int | None = Field(
+        None, description="Events that it has not folded yet; null for those that fold none."
+    )
+
+
+class NodeList(Contract):
+    """The processes that beat within the last ten seconds, as of the log's end ``as_of``.
+
+    ``services`` counts them by service; one that is missing there has no living process.
+    ``alarms`` repeats what any of them found wrong, as `node: words`.
+    """
+
+    nodes: tuple[NodeView, ...]
+    services: dict[str, int]
+    alarms: tuple[str, ...] = ()
+    as_of: int
 
 
 class Health(Contract):

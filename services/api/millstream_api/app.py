@@ -19,6 +19,7 @@ from millstream_api.routes import (
     batch_commands,
     batches,
     catalogue,
+    exports,
     health,
     seed_commands,
     seed_reads,
@@ -46,7 +47,13 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     for kind in (MillstreamError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer)
-    for router in (batch_commands.router, batches.router, catalogue.router, audit.router):
+    for router in (
+        batch_commands.router,
+        batches.router,
+        catalogue.router,
+        audit.router,
+        exports.router,
+    ):
         app.include_router(router, responses=_problems("application/problem+json"))
     for router in (seed_commands.router, seed_reads.router, health.router):
         app.include_router(router, responses=_PROBLEM)
@@ -101,6 +108,18 @@ def _streams() -> dict[str, Any]:
         "description": "Repeatable; only these batches.",
         "schema": {"type": "array", "items": {"type": "string"}},
     }
+    chosen = {
+        "name": "flavour",
+        "in": "query",
+        "description": "Whole batches, what changes of them, or every event.",
+        "schema": {"type": "string", "enum": ["state", "deltas", "events"], "default": "state"},
+    }
+    types = {
+        "name": "type",
+        "in": "query",
+        "description": "Repeatable, with flavour=events; only events of these types.",
+        "schema": {"type": "array", "items": {"type": "string"}},
+    }
     return {
         path: {
             "get": {
@@ -108,7 +127,7 @@ def _streams() -> dict[str, Any]:
                 "summary": "Follow the batches live (server-sent events)",
                 "description": words,
                 "operationId": f"stream_{name}",
-                "parameters": [*resume, batch_ids],
+                "parameters": [*resume, batch_ids, *([chosen, types] if name == "named" else [])],
                 "responses": {
                     "200": {"description": "The stream.", "content": {"text/event-stream": {}}}
                 },

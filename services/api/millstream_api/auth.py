@@ -1,4 +1,4 @@
-"""Who may ask: one token for everything when one is set, and no cross-origin writes."""
+"""Who may ask: tokens with roles or one for everything, and no cross-origin writes."""
 
 import hashlib
 import hmac
@@ -10,13 +10,18 @@ from urllib.parse import parse_qs, urlsplit
 
 from millstream.runtime.access import access_token, is_loopback
 from millstream.runtime.settings import Settings
+from millstream.runtime.tokens import Role, Token, session_of
 from millstream_api.problems import ProblemError
+from millstream_api.token_file import TokenFile
 from millstream_schemas.envelope import Actor
 
 COOKIE = "millstream_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """What supervisors ask without a token: it tells nothing but alive and ready."""
+
+ADMIN_PATHS = frozenset({"/v1/audit/digests"})
+"""What only an admin may ask: it keeps a projector busy for seconds."""
 
 Scope = Mapping[str, Any]
 
@@ -27,6 +32,12 @@ class Guard:
 
     host: str
     token: str | None = None
+    tokens: TokenFile | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no token is wanted."""
+        return self.token is None and self.tokens is None
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -35,20 +46,29 @@ class Guard:
         Raises:
             SettingsError: the token file can't be used, or is needed and missing.
         """
-        return cls(settings.host, access_token(settings))
+        tokens = TokenFile(settings.tokens_file) if settings.tokens_file is not None else None
+        return cls(settings.host, access_token(settings), tokens)
 
     def check(self, scope: Scope) -> Actor:
         """Return who asks.
 
         Raises:
-            ProblemError: no or a wrong token (401), or a write from another origin (403).
+            ProblemError: no or a wrong token (401), a write from another origin, or a name that is
+                not this machine's (403).
         """
         headers = _headers(scope)
         if scope["method"] not in SAFE_METHODS:
             self._check_origin(headers)
-        if self.token is None:
-            return Actor(kind="user", id="local")
-        if scope["path"] not in OPEN_PATHS and not self._knows(headers, self.token):
+        client = scope.get("client")
+        address = str(client[0])[:100] if client else None
+        if self.is_open:
+            if scope["path"] not in OPEN_PATHS:
+                self._check_host(headers)
+            return Actor(kind="user", id="local", address=address)
+        if scope["path"] in OPEN_PATHS or (self.token and self._knows(headers, self.token)):
+            return Actor(kind="key", id="token", address=address)
+        found = self._find(headers)
+        if found is None:
             raise ProblemError(
                 401,
                 "unauthorized",
@@ -56,29 +76,46 @@ class Guard:
                 "/?token=<token> in the browser once",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        return Actor(kind="key", id="token")
+        role = _role_for(scope)
+        if not found.may(role):
+            raise ProblemError(
+                403,
+                "role_too_low",
+                f"the token {found.name} is a {found.role}'s; this takes the role {role}",
+            )
+        return Actor(kind="key", id=found.name, address=address)
 
     def login_cookie(self, scope: Scope) -> str | None:
         """Return the Set-Cookie value for a page opened with the right ``?token=``, else None."""
-        if self.token is None or scope["path"] != "/":
+        if self.is_open or scope["path"] != "/":
             return None
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         given = (query.get("token") or [""])[0]
-        if not _equal(given, self.token):
+        if self.token is not None and _equal(given, self.token):
+            session = _session(self.token)
+        elif self.tokens is not None and any(one.matches(given) for one in self.tokens.present()):
+            session = session_of(given)
+        else:
             return None
         secure = "; Secure" if scope.get("scheme") == "https" else ""
-        session = _session(self.token)
         return f"{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}"
 
     def _knows(self, headers: Mapping[str, str], token: str) -> bool:
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer":
-            return _equal(given.strip(), token)
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and _equal(cookie.value, _session(token))
+        bearer, session = _given(headers)
+        if bearer is not None:
+            return _equal(bearer, token)
+        return session is not None and _equal(session, _session(token))
+
+    def _find(self, headers: Mapping[str, str]) -> Token | None:
+        """Return the token with a role that the request shows."""
+        bearer, session = _given(headers)
+        for token in self.tokens.present() if self.tokens is not None else ():
+            if bearer is not None:
+                if token.matches(bearer):
+                    return token
+            elif session is not None and token.matches_session(session):
+                return token
+        return None
 
     def _check_origin(self, headers: Mapping[str, str]) -> None:
         """Refuse writes that another site's page makes a browser send."""
@@ -92,19 +129,39 @@ class Guard:
                 f"a page of {origin or 'another origin'} may not write here; "
                 f"use the page that {host or 'this server'} serves",
             )
-        name = urlsplit(f"//{host}").hostname or ""
-        if self.token is None and name and not (is_loopback(name) or name == self.host):
-            # Another name that leads to this machine: a rebound DNS entry of a foreign page.
+
+    def _check_host(self, headers: Mapping[str, str]) -> None:
+        """Refuse other names that lead to this machine: a rebound DNS entry of a foreign page."""
+        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        if name and not (is_loopback(name) or name == self.host):
             raise ProblemError(
                 403,
                 "unknown_host",
-                f"Host {name!r} is not this machine's; without a token writes are taken for "
+                f"Host {name!r} is not this machine's; without a token requests are taken for "
                 "127.0.0.1 and localhost only",
             )
 
 
 def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _given(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return the bearer token and the session that a request shows; the former comes first."""
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return given.strip(), None
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None, None
+    return None, cookie.value if cookie is not None else None
+
+
+def _role_for(scope: Scope) -> Role:
+    if scope["path"] in ADMIN_PATHS:
+        return "admin"
+    return "viewer" if scope["method"] in SAFE_METHODS else "operator"
 
 
 def _equal(given: str, wanted: str) -> bool:

@@ -53,7 +53,10 @@ class Bulk:
             ProblemError: more than 1,000 batches meet the filter.
             QueryFailedError: the filter needs the read model and no projector answers.
         """
-        ids = command.ids if command.ids is not None else await self._matching(command)
+        async with self._context.refusals.watching(
+            "bulk", asked.actor, asked.command_id, reason=command.reason
+        ):
+            ids = command.ids if command.ids is not None else await self._matching(command)
         act = self._rehearsed if command.dry_run else self._done
         room = asyncio.Semaphore(AT_ONCE)
 

@@ -67,6 +67,14 @@ class Children:
                 already; a stale version; a key that was used with another body.
             LogError: it is not known to be stored; the same command again is safe.
         """
+        async with self._context.refusals.watching(
+            kind, asked.actor, asked.command_id, batch_id=batch_id, reason=command.reason
+        ):
+            return await self._refill(batch_id, kind, command, asked)
+
+    async def _refill(
+        self, batch_id: str, kind: RefillKind, command: RefillBatch, asked: Asked
+    ) -> Done:
         check_batch_id(batch_id)
         wish = _Refill(batch_id, kind, command, asked)
         own = await self._known(command, wish.scope, asked)
@@ -105,6 +113,12 @@ class Children:
             ProblemError: unknown batch, a stale version, a key that was used with another body.
             LogError: it is not known to be stored; a retry with the key is safe.
         """
+        async with self._context.refusals.watching(
+            "clone", asked.actor, asked.command_id, batch_id=batch_id, reason=command.reason
+        ):
+            return await self._clone(batch_id, command, asked)
+
+    async def _clone(self, batch_id: str, command: CloneBatch, asked: Asked) -> Done:
         check_batch_id(batch_id)
         context, scope = self._context, f"clone {batch_id}"
         own = await self._known(command, scope, asked)

@@ -20,6 +20,7 @@ from millstream.runtime.settings import Settings
 from millstream_api.background import Background
 from millstream_api.idempotency import IdempotencyKeys
 from millstream_api.problems import ProblemError, shown
+from millstream_api.refusals import Refusals
 from millstream_api.relay.hub import Hub
 from millstream_schemas.control import BatchStarted
 from millstream_schemas.envelope import BATCH_ID_PATTERN, Actor
@@ -67,6 +68,7 @@ class CommandContext:
     recipes: RecipeBook
     settings: Settings
     background: Background
+    refusals: Refusals
 
     def stamp(self, asked: Asked) -> Callable[[], Stamp]:
         """Return what stamps the events of one command."""

@@ -11,11 +11,18 @@ from millstream.specs import build_spec
 from millstream_api.command_context import Asked, CommandContext, Done, check_batch_id, refused
 from millstream_schemas import commands
 from millstream_schemas.control import BatchStarted
+from millstream_schemas.refusals import CommandName
 
 log = structlog.get_logger()
 
 FENCE_AFTER_S = 0.15
 """A dispatcher that lives has ended the batch by then; if not, it is ended from here."""
+_NAMES: dict[type[commands.BatchCommand], CommandName] = {
+    commands.StopBatch: "stop",
+    commands.PauseBatch: "pause",
+    commands.ResumeBatch: "resume",
+    commands.SetPriority: "priority",
+}
 DRAIN_EXTRA_S = 2.0
 """How long after the bound of a drain the same holds."""
 
@@ -39,6 +46,11 @@ class Commands:
             ProblemError: the key was used with another body.
             LogError: nothing is known to be stored; a retry with the key is safe.
         """
+        refusals = self._context.refusals
+        async with refusals.watching("start", asked.actor, asked.command_id, reason=command.reason):
+            return await self._start(command, asked)
+
+    async def _start(self, command: commands.StartBatch, asked: Asked) -> Done:
         context = self._context
         batch_id, is_known = new_batch_id(), False
         if asked.key is not None:
@@ -96,13 +108,20 @@ class Commands:
         self, batch_id: str, command: commands.BatchCommand, asked: Asked
     ) -> tuple[BatchState, Done]:
         """Return the state on which the command was decided, and what it led to."""
-        check_batch_id(batch_id)
         context = self._context
-        executed = await execute(
-            self._log, batch_id, command, context.stamp(asked), if_match=asked.if_match
-        )
-        if executed.refusal is not None:
-            raise refused(executed.refusal, executed.state)
+        async with context.refusals.watching(
+            _NAMES[type(command)],
+            asked.actor,
+            asked.command_id,
+            batch_id=batch_id,
+            reason=command.reason,
+        ):
+            check_batch_id(batch_id)
+            executed = await execute(
+                self._log, batch_id, command, context.stamp(asked), if_match=asked.if_match
+            )
+            if executed.refusal is not None:
+                raise refused(executed.refusal, executed.state)
         if executed.sequence is None:
             state = await load_batch(self._log, batch_id)
             done = Done(batch_view(state), state.control_sequence, is_new=False)

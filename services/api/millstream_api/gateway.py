@@ -12,7 +12,11 @@ import structlog
 from starlette.responses import Response
 
 from millstream.errors import MillstreamError
-from millstream_api.auth import Guard
+from millstream.runtime.metrics import CONTENT_TYPE, rendered
+from millstream_api.auth import SAFE_METHODS, Guard
+from millstream_api.freshness import Freshness, wanted_tags
+from millstream_api.limits import WriteRate, check_head
+from millstream_api.measures import Measures
 from millstream_api.page import Page
 from millstream_api.problems import ProblemError, answer_problem, to_problem
 from millstream_api.relay.endpoint import Receive, Relay, Scope, Send, read_query
@@ -24,6 +28,7 @@ DISCARD_BYTES_MAX = 8_000_000
 BODY_BOUND_S = 30.0
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 API_PREFIXES = ("/v1/", "/api/")
+METRICS_PATH = "/metrics"
 API_PATHS = frozenset({"/healthz", "/readyz"})
 
 SECURITY_HEADERS = (
@@ -39,18 +44,22 @@ App = Callable[[Any, Receive, Send], Awaitable[None]]
 class Gateway:
     """Takes every request of this process."""
 
-    def __init__(self, *, api: App, relay: Relay, page: Page, guard: Guard) -> None:
+    def __init__(
+        self, *, api: App, relay: Relay, page: Page, guard: Guard, measures: Measures | None = None
+    ) -> None:
         self._api = api
         self._relay = relay
         self._page = page
         self._guard = guard
+        self._writes = WriteRate()
+        self._measures = measures if measures is not None else Measures(relay.hub)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; errors become answers, unexpected ones are logged too."""
         if scope["type"] != "http":
             return
         path = scope["path"]
-        sender = _Sender(send)
+        sender = _Sender(send, self._measures)
         try:
             await self._dispatch(scope, receive, sender)
         except MillstreamError as error:
@@ -61,36 +70,47 @@ class Gateway:
 
     async def _dispatch(self, scope: Scope, receive: Receive, sender: "_Sender") -> None:
         path = scope["path"]
+        check_head(scope)
         cookie = self._guard.login_cookie(scope)
         if cookie is not None:
             headers = {"Location": "/", "Set-Cookie": cookie, "Cache-Control": "no-store"}
             await Response(status_code=303, headers=headers)(dict(scope), receive, sender.send)
             return
         actor = self._guard.check(scope)
+        if scope["method"] not in SAFE_METHODS:
+            self._writes.check(actor.address or actor.id)
         if self._relay.serves(scope):
             wanted = read_query(scope)
             await self._relay(scope, wanted, receive, sender.stream)
+            return
+        if path == METRICS_PATH and scope["method"] in {"GET", "HEAD"}:
+            answer = Response(rendered(self._measures.figures), media_type=CONTENT_TYPE)
+            await answer(dict(scope), receive, sender.send)
             return
         if path.startswith(API_PREFIXES) or path in API_PATHS:
             inner = {**scope, "state": {**scope.get("state", {}), "actor": actor}}
             if scope["method"] in BODY_METHODS:
                 receive = _replay(await _read_body(scope, receive))
-            await self._api(inner, receive, sender.send)
+            answer_by = sender.send
+            if scope["method"] == "GET" and path.startswith(API_PREFIXES):
+                answer_by = Freshness(wanted_tags(scope), sender.send).send
+            await self._api(inner, receive, answer_by)
             return
         if scope["method"] not in {"GET", "HEAD"}:
             raise ProblemError(
                 405, "method_not_allowed", "the page takes GET only", headers={"Allow": "GET, HEAD"}
             )
         tags = [value for name, value in scope["headers"] if name == b"if-none-match"]
-        answer = await self._page.respond(path, tags[0].decode("latin-1") if tags else None)
-        await answer(dict(scope), receive, sender.send)
+        file = await self._page.respond(path, tags[0].decode("latin-1") if tags else None)
+        await file(dict(scope), receive, sender.send)
 
 
 class _Sender:
     """Adds the security headers, and knows whether an answer was begun."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, measures: Measures) -> None:
         self._send = send
+        self._measures = measures
         self._begun = False
 
     @property
@@ -103,7 +123,9 @@ class _Sender:
         """Send one ASGI message."""
         if message["type"] == "http.response.start":
             self._begun = True
-            message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
+            self._measures.answers[f"{message['status'] // 100}xx"] += 1
+            if message["status"] != 304:  # the client has them with the body
+                message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
         await self._send(message)
 
     async def refuse(self, scope: Scope, receive: Receive, answer: Response) -> None:

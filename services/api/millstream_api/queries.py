@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from millstream.errors import LogUnavailableError, QueryFailedError
 from millstream.eventlog.answers import Answers
-from millstream_schemas import audit, subjects, views
+from millstream_schemas import analysis, audit, subjects, views
 from millstream_schemas.envelope import Contract
 
 TIMEOUT_S = 5.0
@@ -67,6 +67,22 @@ class Queries:
     async def statistics(self, query: views.PlainQuery) -> views.Statistics:
         """Return the whole dataset in numbers."""
         return await self._ask("statistics", query, views.Statistics)
+
+    async def figures(self, query: analysis.FiguresQuery) -> analysis.Figures:
+        """Return one batch in figures."""
+        return await self._ask("figures", query, analysis.Figures)
+
+    async def attempts(self, query: analysis.SlotQuery) -> analysis.SlotAttempts:
+        """Return what happened to one slot; ``wait_s`` is in the log alone."""
+        return await self._ask("attempts", query, analysis.SlotAttempts)
+
+    async def timeline(self, query: analysis.TimelineQuery) -> analysis.Timeline:
+        """Return statistics over time."""
+        return await self._ask("timeline", query, analysis.Timeline)
+
+    async def stuck(self, query: views.PlainQuery) -> views.StuckAnswer:
+        """Return the batches that a watchdog held for stuck at the query's moment."""
+        return await self._ask("stuck", query, views.StuckAnswer)
 
     async def quality(self, query: views.BatchQuery) -> views.Quality:
         """Return how one batch's samples look."""

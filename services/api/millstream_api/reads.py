@@ -43,6 +43,16 @@ class Reads:
             views.BatchQuery(batch_id=batch_id, min_sequence=min_sequence)
         )
 
+    async def batch_at(self, query: views.BatchQuery) -> views.BatchAnswer:
+        """Return one batch as it was at the query's moment, or as ``batch`` does for the present.
+
+        Raises:
+            QueryFailedError: as ``batch``, or the moment is not in the log.
+        """
+        if query.is_past:
+            return await self.queries.batch(query)
+        return await self.batch(query.batch_id, query.min_sequence)
+
     async def history(self, query: views.HistoryQuery) -> views.BatchPage:
         """Return a page of batches, the live ones as they are now.
 
@@ -50,10 +60,12 @@ class Reads:
             QueryFailedError: no projector answers, or none has folded ``min_sequence`` yet.
         """
         page = await self.queries.history(query)
+        if query.is_past:
+            return page
         shown = [self._newest(view) for view in page.batches]
         if query.states:
             shown = [view for view in shown if view.state in query.states]
-        young = [] if query.cursor or query.text else self._younger_than(page.as_of, query)
+        young = self._younger_than(page.as_of, query) if _is_newest_first(query) else []
         if not young:
             return page.model_copy(update={"batches": tuple(shown)})
         states = dict(page.states)
@@ -100,5 +112,12 @@ class Reads:
             if (not query.states or view.state in query.states)
             and query.model in {None, view.model}
             and query.recipe in {None, view.recipe}
+            and query.topic in {None, view.topic}
         ]
         return sorted(matching, key=lambda view: view.started_at, reverse=True)
+
+
+def _is_newest_first(query: views.HistoryQuery) -> bool:
+    """Tell whether batches that the read model has not heard of would begin the page."""
+    is_open = query.started_before is None and query.started_after is None
+    return query.sort == "-started" and is_open and not query.cursor and not query.text

@@ -22,6 +22,11 @@ DRAIN_S_PER_STREAM = 0.002
 GRACE_S = 1
 KEEP_ALIVE_S = 30
 BACKLOG = 4096
+HEAD_BYTES_MAX = 131_072
+HEAD_REFUSED = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
+    b"content-length: 0\r\n\r\n"
+)
 
 
 class StreamProtocol(HttpToolsProtocol):
@@ -29,6 +34,9 @@ class StreamProtocol(HttpToolsProtocol):
 
     With the defaults a slow client lags by megabytes of old frames; with these by two seconds.
     """
+
+    _is_head = True
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Shrink the buffers of a new connection."""
@@ -41,8 +49,23 @@ class StreamProtocol(HttpToolsProtocol):
                 option = socket.TCP_NOTSENT_LOWAT
                 connection.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES_MAX)
 
+    def data_received(self, data: bytes) -> None:
+        """Drop a connection whose request never gets to the end of its headers."""
+        super().data_received(data)
+        if self._is_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self.transport.write(HEAD_REFUSED)
+                self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """Note that what comes now is bounded elsewhere."""
+        self._is_head = False
+        super().on_headers_complete()
+
     def on_message_begin(self) -> None:
         """Let the application drop a connection whose peer takes nothing."""
+        self._is_head, self._head_bytes = True, 0
         super().on_message_begin()
         scope = cast("dict[str, Any]", self.scope)  # the type knows the standard extensions only
         scope["extensions"] = {ABORT: self.transport.abort}

@@ -25,12 +25,15 @@ from millstream_api.commands import Commands
 from millstream_api.context import Context
 from millstream_api.gateway import Gateway
 from millstream_api.idempotency import IdempotencyKeys
+from millstream_api.measures import Measures
 from millstream_api.page import Page
 from millstream_api.queries import Queries
 from millstream_api.reads import Reads
+from millstream_api.refusals import Refusals
 from millstream_api.relay.endpoint import Relay
 from millstream_api.relay.feed import feed_hub, watch_stream
 from millstream_api.relay.hub import Hub
+from millstream_api.relay.replay import Replay
 from millstream_api.server import bind, serve
 from millstream_schemas import subjects
 
@@ -58,7 +61,14 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
             context = _context(
                 settings, event_log, hub, models=models, recipes=recipes, background=background
             )
-            app = Gateway(api=create_app(context), relay=Relay(hub), page=Page(), guard=guard)
+            replay = Replay(event_log)
+            app = Gateway(
+                api=create_app(context),
+                relay=Relay(hub, replay),
+                page=Page(),
+                guard=guard,
+                measures=Measures(hub, replay),
+            )
             forever = [
                 tasks.create_task(feed_hub(event_log, hub)),
                 tasks.create_task(watch_stream(event_log, hub)),
@@ -98,6 +108,7 @@ def _context(
         recipes=recipes,
         settings=settings,
         background=background,
+        refusals=Refusals(event_log, background, node=settings.node),
     )
     commands, children = Commands(shared), Children(shared)
     return Context(

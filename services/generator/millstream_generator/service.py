@@ -66,6 +66,7 @@ def _beat(node: Node) -> NodeBeat:
         in_flight=node.in_flight,
         started_at=node.started_at,
         note=node.fullness.note,
+        is_full=not node.room.free,
     )
 
 

@@ -15,20 +15,24 @@ from millstream.eventlog.follow import follow
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import NodeBeat, Nodes, keep_beating
 from millstream.eventlog.pull import pull
+from millstream.eventlog.redaction import Redactions, filled
 from millstream.eventlog.stored import Stored
 from millstream.eventlog.topology import ensure_topology
 from millstream.runtime.clock import boot_seconds, utc_now
 from millstream.runtime.lifecycle import start_service
 from millstream.runtime.settings import Settings
 from millstream_projector.answers import Answerer, Readers
-from millstream_projector.auditing import Auditor
+from millstream_projector.audit.auditing import Auditor
+from millstream_projector.audit.rebuilding import Rebuilder
+from millstream_projector.audit.sealer import Sealer
+from millstream_projector.jobs.copies import Copies
+from millstream_projector.jobs.serving import Jobs
 from millstream_projector.opening import open_store
 from millstream_projector.progress import Progress
 from millstream_projector.projection import Projection, project
-from millstream_projector.rebuilding import Rebuilder
-from millstream_projector.sealer import Sealer
+from millstream_projector.room import Patience
 from millstream_projector.store import Store, StoreError
-from millstream_projector.watchdog import Watchdog
+from millstream_projector.stuck.watchdog import Watchdog
 
 log = structlog.get_logger()
 
@@ -111,6 +115,16 @@ class _Service:
             stream=stream,
             node=settings.node,
         )
+        self._watchdog = Watchdog(
+            projection,
+            progress,
+            event_log,
+            self._nodes,
+            node=settings.node,
+            floor_s=settings.stuck_after_s,
+            lease_s=settings.lease_s,
+        )
+        self._patience = Patience()
         self._started_at = utc_now()
 
     async def run(self, store: Store, writer: ThreadPoolExecutor, stop: asyncio.Event) -> None:
@@ -120,23 +134,24 @@ class _Service:
             store, self._progress, self._sealer, self._rebuilder, node=self._settings.node
         )
         answerer = Answerer(self._event_log.connection, readers, self._progress, auditor)
-        watchdog = Watchdog(
-            self._projection,
-            self._progress,
-            self._event_log,
-            self._nodes,
-            node=self._settings.node,
-            floor_s=self._settings.stuck_after_s,
-        )
+        copies = Copies(store, writer, self._settings.data_dir)
+        jobs = Jobs(self._event_log.connection, copies, self._progress)
         ending = asyncio.Event()
         try:
-            async with answerer.serving(), asyncio.TaskGroup() as tasks:
+            async with answerer.serving(), jobs.serving(), asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._rebuilder.serve(stop, ending))
                 tasks.create_task(self._follow_head(ending))
-                tasks.create_task(watchdog.watch(ending))
+                tasks.create_task(self._watchdog.watch(ending))
                 tasks.create_task(self._sealer.watch(ending))
                 tasks.create_task(keep_beating(self._nodes, ending, self._beat))
-                await project(self._feed(), self._projection, self._progress, writer, ending)
+                await project(
+                    self._feed(),
+                    self._projection,
+                    self._progress,
+                    writer,
+                    ending,
+                    patience=self._patience,
+                )
         finally:
             auditor.close()
             readers.close()
@@ -149,8 +164,10 @@ class _Service:
         """
         after = self._progress.checkpoint
         if self._settings.nats_user:
-            return follow(self._event_log, after=after, tells_quiet=True)
-        return pull(self._event_log.connection, after=after, name="projector")
+            feed = follow(self._event_log, after=after, tells_quiet=True)
+        else:
+            feed = pull(self._event_log.connection, after=after, name="projector")
+        return filled(feed, Redactions(self._event_log), after=after)
 
     async def _follow_head(self, stop: asyncio.Event) -> None:
         """Keep in mind where the log ends.
@@ -178,12 +195,16 @@ class _Service:
                 continue
 
     def _beat(self) -> NodeBeat:
+        chain = self._sealer.alarm
+        alarms = (chain.words if chain else "", self._watchdog.alarm, self._patience.alarm)
+        decode = self._projection.decode
         return NodeBeat(
             node=self._settings.node,
             service="projector",
             started_at=self._started_at,
             sequence=self._progress.checkpoint,
-            alarm=self._sealer.alarm.words if self._sealer.alarm else "",
+            alarm="; ".join(filter(None, alarms)),
+            unreadable=decode.unknown + decode.malformed,
         )
 
 

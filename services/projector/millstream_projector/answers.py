@@ -3,10 +3,10 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, TypeVar
 
 import duckdb
 import structlog
@@ -17,13 +17,16 @@ from pydantic import ValidationError
 
 from millstream.errors import LogError
 from millstream.eventlog.log import EventLog
-from millstream_projector import queries
-from millstream_projector.auditing import Auditor
+from millstream.eventlog.redaction import batch_history
+from millstream_projector.audit.auditing import Auditor
 from millstream_projector.changes import as_json
-from millstream_projector.paging import RefusedError, no_such_batch
+from millstream_projector.past.as_of import Past
+from millstream_projector.past.moments import Moments
 from millstream_projector.progress import Progress
 from millstream_projector.store import Store
-from millstream_schemas import audit, subjects, views
+from millstream_projector.views import queries
+from millstream_projector.views.paging import RefusedError, no_such_batch
+from millstream_schemas import analysis, audit, subjects, views
 from millstream_schemas.envelope import Contract
 
 log = structlog.get_logger()
@@ -35,6 +38,8 @@ WAIT_MOST_S = 2.0
 ENVELOPE_BYTES = 20_000
 """Kept free in an answer for what stands around the rows."""
 ERROR_HEADER = "Millstream-Error"
+
+ResultT = TypeVar("ResultT")
 
 
 class Readers:
@@ -48,12 +53,22 @@ class Readers:
         self._is_closing = False
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="reader")
 
-    async def answer(self, name: str, request: Contract, most_bytes: int) -> bytes:
-        """Return the answer to a query; raises as ``queries.answer``."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._read, name, request, most_bytes)
+    async def answer(
+        self, name: str, request: Contract, most_bytes: int, past: Past | None = None
+    ) -> bytes:
+        """Return the answer to a query, as of ``past``; raises as ``queries.answer``."""
 
-    def _read(self, name: str, request: Contract, most_bytes: int) -> bytes:
+        def read(connection: duckdb.DuckDBPyConnection) -> bytes:
+            return queries.answer(connection, name, request, most_bytes=most_bytes, past=past)
+
+        return await self.find(read)
+
+    async def find(self, read: Callable[[duckdb.DuckDBPyConnection], ResultT]) -> ResultT:
+        """Return what ``read`` finds in one of the threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._read, read)
+
+    def _read(self, read: Callable[[duckdb.DuckDBPyConnection], ResultT]) -> ResultT:
         if self._is_closing:
             raise RefusedError("busy", "this projector is stopping; ask again")
         connection: duckdb.DuckDBPyConnection | None = getattr(self._own, "connection", None)
@@ -62,7 +77,7 @@ class Readers:
             connection.execute(f"SET SESSION max_execution_time = {queries.QUERY_BOUND_MS}")
             self._own.connection = connection
             self._open.append(connection)
-        return queries.answer(connection, name, request, most_bytes=most_bytes)
+        return read(connection)
 
     def interrupt(self) -> None:
         """Cut off the queries in hand and take no more: the process ends."""
@@ -88,6 +103,7 @@ class Answerer:
         self._readers = readers
         self._progress = progress
         self._event_log = EventLog(connection)
+        self._moments = Moments(self._event_log, progress, readers.find, wait_s=WAIT_MOST_S)
         self._in_hand = 0
 
     @asynccontextmanager
@@ -137,7 +153,7 @@ class Answerer:
 
     async def _answer(self, message: Msg) -> bytes:
         name = message.subject.rpartition(".")[2]
-        known = views.QUERIES | audit.QUERIES
+        known = views.QUERIES | analysis.QUERIES | audit.QUERIES
         if name not in known:
             names = ", ".join(sorted(known))
             raise RefusedError("invalid", f"query={name[:80]!r} is not known; ask one of: {names}")
@@ -152,13 +168,14 @@ class Answerer:
         if name in audit.QUERIES:
             return await self._auditor.answer(request)
         most_bytes = self._connection.max_payload - ENVELOPE_BYTES
+        past = await self._moments.past(request)
         if isinstance(request, views.EventsQuery):
-            return await self._events(request, most_bytes)
-        return await self._readers.answer(name, request, most_bytes)
+            as_of = past.sequence if past else self._progress.checkpoint
+            return await self._events(request, as_of, most_bytes)
+        return await self._readers.answer(name, request, most_bytes, past)
 
-    async def _events(self, request: views.EventsQuery, most_bytes: int) -> bytes:
+    async def _events(self, request: views.EventsQuery, as_of: int, most_bytes: int) -> bytes:
         """Answer from the log itself: samples' payloads are not stored a second time."""
-        as_of = self._progress.checkpoint
         found, has_more = await self._stored_events(request, as_of, most_bytes)
         if not found and not request.after:
             raise no_such_batch(request.batch_id)
@@ -171,20 +188,22 @@ class Answerer:
         """Return the events of a page, and whether more follow."""
         found: list[dict[str, Any]] = []
         size = 0
-        subject_filter = subjects.all_of_batch(_token(request.batch_id))
-        async for page in self._event_log.history(subject_filter, after=request.after, until=until):
-            for stored in page:
-                size += len(stored.payload) + 200
-                if len(found) == request.limit or (found and size > most_bytes):
-                    return found, True
-                found.append(
-                    {
-                        "sequence": stored.sequence,
-                        "stored_at": stored.stored_at,
-                        "subject": stored.subject,
-                        "event": _document(stored.payload),
-                    }
-                )
+        batch_id = _token(request.batch_id)
+        pages = batch_history(self._event_log, batch_id, after=request.after, until=until)
+        async with aclosing(pages):
+            async for page in pages:
+                for stored in page:
+                    size += len(stored.payload) + 200
+                    if len(found) == request.limit or (found and size > most_bytes):
+                        return found, True
+                    found.append(
+                        {
+                            "sequence": stored.sequence,
+                            "stored_at": stored.stored_at,
+                            "subject": stored.subject,
+                            "event": _document(stored.payload),
+                        }
+                    )
         return found, False
 
     async def _refuse(self, message: Msg, refusal: RefusedError) -> None:

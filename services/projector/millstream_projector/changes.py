@@ -3,12 +3,11 @@
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import orjson
 
 from millstream.domain.batch import BatchState
-from millstream.domain.recorded import Recorded
 from millstream.domain.view import batch_view
 from millstream.eventlog.chain import GENESIS
 from millstream.eventlog.stored import Stored
@@ -17,44 +16,56 @@ from millstream_schemas import slices
 from millstream_schemas.envelope import BatchEvent
 
 Row = dict[str, Any]
+EventT = TypeVar("EventT", bound=BatchEvent)
 
-_KINDS: dict[type[slices.AttemptEvent], str] = {
-    slices.SampleAttemptFailed: "attempt_failed",
-    slices.SampleRejected: "rejected",
-    slices.SampleFailed: "failed",
-    slices.SampleAbandoned: "abandoned",
+ATTEMPT_TYPES = {
+    "sample.generated.v1": "uncounted",
+    "sample.attempt_failed.v1": "attempt_failed",
+    "sample.rejected.v1": "rejected",
+    "sample.failed.v1": "failed",
+    "sample.abandoned.v1": "abandoned",
 }
+"""The events about one call, and the ``kind`` of those that are no sample of the dataset."""
+
+
+class Taken(Generic[EventT]):
+    """Events that become rows of one table: side by side their messages, themselves, their types.
+
+    Three lists rather than one of tuples: a tuple for each event is what keeps the garbage
+    collector busy.
+    """
+
+    __slots__ = ("events", "kinds", "stored")
+
+    def __init__(self) -> None:
+        self.stored: list[Stored] = []
+        self.events: list[EventT] = []
+        self.kinds: list[str] = []
+
+    def add(self, stored: Stored, event: EventT, kind: str) -> None:
+        """Add an event of type ``kind``."""
+        self.stored.append(stored)
+        self.events.append(event)
+        self.kinds.append(kind)
 
 
 @dataclass(slots=True)
 class Changes:
     """Rows to insert, batches to replace, and the checkpoint that they lead to.
 
-    ``root`` is the hash chain's at the checkpoint, over ``chained`` events.
+    ``root`` is the hash chain's at the checkpoint, over ``chained`` events. Events stand here as
+    they were read: ``rows`` makes their columns.
     """
 
-    checkpoint: int
+    checkpoint: int = 0
     root: bytes = GENESIS
     chained: int = 0
     batches: dict[str, Row] = field(default_factory=dict)
-    samples: list[Row] = field(default_factory=list)
-    attempts: list[Row] = field(default_factory=list)
-    events: list[Row] = field(default_factory=list)
+    samples: Taken[slices.SampleGenerated] = field(default_factory=Taken)
+    attempts: Taken[slices.AttemptEvent] = field(default_factory=Taken)
+    events: Taken[BatchEvent] = field(default_factory=Taken)
     slice_states: list[Row] = field(default_factory=list)
-
-    def add(
-        self, stored: Stored, recorded: Recorded[BatchEvent], before: BatchState, after: BatchState
-    ) -> bool:
-        """Add the row of one event; tell whether it is a sample that the fold's step counted."""
-        event = recorded.event
-        if not isinstance(event, slices.AttemptEvent):
-            self.events.append(_event_row(stored, event))
-        elif isinstance(event, slices.SampleGenerated) and _is_accepted(event, before, after):
-            self.samples.append({**_call_row(stored, event), "content": as_json(event.content)})
-            return True
-        else:
-            self.attempts.append(_attempt_row(stored, event))
-        return False
+    redactions: list[Stored] = field(default_factory=list)
 
     def settle(self, known: Known, touched: set[int]) -> None:
         """Add the row of a batch, and of its ``touched`` slices, as they are at the end."""
@@ -97,8 +108,8 @@ def utc(moment: datetime | None) -> datetime | None:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
 
 
-def _is_accepted(event: slices.SampleGenerated, before: BatchState, after: BatchState) -> bool:
-    """Tell whether this event gave its slot the first outcome."""
+def is_new_sample(event: slices.SampleGenerated, before: BatchState, after: BatchState) -> bool:
+    """Tell whether this event gave its slot the first outcome, between two states of the fold."""
     if after.started is None or event.slice >= after.spec.slices:
         return False
     offset = event.slot - event.slice * after.spec.slice_size
@@ -114,60 +125,6 @@ def _is_generated(state: BatchState, index: int, offset: int) -> bool:
     return tail is not None and bool(slices.bits(tail.state.generated) >> offset & 1)
 
 
-def _place(stored: Stored, event: BatchEvent) -> Row:
-    return {
-        "seq": stored.sequence,
-        "stored_at": utc(stored.stored_at),
-        "batch_id": event.batch_id,
-    }
-
-
-def _event_row(stored: Stored, event: BatchEvent) -> Row:
-    return {
-        **_place(stored, event),
-        "subject": stored.subject,
-        "type": getattr(event, "type", ""),
-        "payload": stored.payload.decode("utf-8", "replace"),
-    }
-
-
-def _call_row(stored: Stored, event: slices.AttemptEvent) -> Row:
-    cell, usage = event.cell, event.usage
-    return {
-        **_place(stored, event),
-        "slice_index": event.slice,
-        "slot": event.slot,
-        "attempt": event.attempt,
-        "node": event.after.node,
-        "topic": cell.topic,
-        "area": cell.area,
-        "difficulty": cell.difficulty,
-        "sample_type": cell.sample_type,
-        "model": event.model,
-        "provider": event.provider,
-        "tokens_in": usage.tokens_in,
-        "tokens_out": usage.tokens_out,
-        "cost_nano_usd": usage.cost_nano_usd,
-        "latency_ms": usage.latency_ms,
-        "first_token_ms": usage.first_token_ms,
-        "request_id": event.request_id,
-        "prompt_hash": event.prompt_hash,
-        "finish_reason": getattr(event, "finish_reason", None),
-    }
-
-
-def _attempt_row(stored: Stored, event: slices.AttemptEvent) -> Row:
-    return {
-        **_call_row(stored, event),
-        "kind": _KINDS.get(type(event), "uncounted"),
-        "category": getattr(event, "category", None),
-        "rule": getattr(event, "rule", None),
-        "message": getattr(event, "message", None),
-        "answer": getattr(event, "answer", None),
-        "status_code": getattr(event, "status_code", None),
-    }
-
-
 def _batch_row(known: Known) -> Row:
     state = known.state
     row: Row = {
@@ -175,7 +132,7 @@ def _batch_row(known: Known) -> Row:
         "phase": state.phase,
         "seq": state.sequence,
         "moved_at": utc(known.moved_at),
-        "lengths": as_json(known.lengths),
+        "lengths": as_json(dict(sorted(known.lengths.items()))),
         "head": Head.of(state).model_dump_json(exclude_defaults=True),
     }
     if state.started is None:

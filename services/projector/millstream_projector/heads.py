@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from rpds import HashTrieMap
 
@@ -30,14 +30,15 @@ class Known:
     lengths: Lengths = field(default_factory=dict)
 
 
-def lengthened(lengths: Lengths, content: Mapping[str, Any]) -> Lengths:
-    """Return ``lengths`` with the texts of one more sample."""
-    longer = dict(lengths)
+def lengthen(lengths: dict[str, list[int]], content: Mapping[str, Any]) -> None:
+    """Add the texts of one more sample to ``lengths``, whose pairs are lists meanwhile."""
     for name, value in content.items():
         if isinstance(value, str):
-            samples, characters = longer.get(name, (0, 0))
-            longer[name] = (samples + 1, characters + len(value))
-    return longer
+            pair = lengths.get(name)
+            if pair is None:
+                pair = lengths[name] = [0, 0]
+            pair[0] += 1
+            pair[1] += len(value)
 
 
 class Head(Contract):
@@ -92,16 +93,16 @@ class Head(Contract):
         return [seq for seq in (self.started_sequence, self.stop_sequence) if seq is not None]
 
 
-def restore(
-    batch_id: str,
-    head: Head,
-    kept: Mapping[int, Recorded[BatchEvent]],
-    tails: Iterable[tuple[int, SliceTail]],
-) -> BatchState:
-    """Return the fold whose head, kept events (by sequence) and slices these are.
+class Sums(NamedTuple):
+    """The slices of a batch and what they add up to."""
 
-    Sums are made anew from the slices, which hold them all.
-    """
+    slices: "HashTrieMap[int, SliceTail]"
+    totals: Totals
+    errors: "HashTrieMap[ErrorCategory, int]"
+
+
+def summed(tails: Iterable[tuple[int, SliceTail]]) -> Sums:
+    """Return the sums of slices, which hold them all."""
     totals = Totals()
     errors: dict[ErrorCategory, int] = {}
     states: dict[int, SliceTail] = {}
@@ -111,6 +112,17 @@ def restore(
         for category, count in tail.state.errors.items():
             if count:
                 errors[category] = errors.get(category, 0) + count
+    return Sums(HashTrieMap(states), totals, HashTrieMap(errors))
+
+
+def restore(
+    batch_id: str,
+    head: Head,
+    kept: Mapping[int, Recorded[BatchEvent]],
+    tails: Iterable[tuple[int, SliceTail]],
+) -> BatchState:
+    """Return the fold whose head, kept events (by sequence) and slices these are."""
+    sums = summed(tails)
     state = BatchState(
         batch_id,
         phase=head.phase,
@@ -120,9 +132,7 @@ def restore(
         control_sequence=head.control_sequence,
         note_sequence=head.note_sequence,
         sequence=head.sequence,
-        slices=HashTrieMap(states),
-        totals=totals,
-        errors=HashTrieMap(errors),
+        **sums._asdict(),
         last_error=head.last_error,
         last_progress_at=head.last_progress_at,
         stuck=head.stuck,

@@ -10,7 +10,8 @@ from millstream.eventlog.chain import GENESIS
 from millstream_projector import tables
 from millstream_projector.changes import as_json
 from millstream_projector.restoring import load_live
-from millstream_projector.store import NO_PROGRESS_BAR, Store, StoreError, wal_file
+from millstream_projector.room import is_full, refused
+from millstream_projector.store import NO_PROGRESS_BAR, Store, wal_file
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ def open_store(
 
     Raises:
         StoreLockedError: another process has it open.
-        StoreError: the directory can't be written.
+        StoreError: the directory can't be written; DiskFullError when it has no room.
     """
     path = data_dir / FILE
     try:
@@ -50,7 +51,7 @@ def open_store(
                 _put_aside(path, str(error))
         return _create(path, memory_limit, stream)
     except (OSError, duckdb.Error) as error:
-        raise StoreError(f"no read model can be made at {path}: {error}") from error
+        raise refused(path, "can't be made", error) from error
 
 
 def _open(path: Path, memory_limit: str, stream: str, last_sequence: int) -> Store:
@@ -59,6 +60,8 @@ def _open(path: Path, memory_limit: str, stream: str, last_sequence: int) -> Sto
         checkpoint, refusal = _inspect(connection, stream, last_sequence)
     except (duckdb.Error, LookupError, ValueError) as error:
         connection.close()
+        if is_full(error):
+            raise refused(path, "can't be opened", error) from error
         raise _UnusableError(str(error)) from error
     except BaseException:
         connection.close()
@@ -133,6 +136,8 @@ def _connect(path: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
                 f"another process has {path} open ({_holder(error)}): stop it, or give this"
                 " projector its own MILLSTREAM_DATA_DIR"
             ) from error
+        if is_full(error):  # the file is whole, it is the disk that is not
+            raise refused(path, "can't be opened", error) from error
         raise _UnusableError(str(error)) from error
     return connection
 

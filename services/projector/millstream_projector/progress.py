@@ -50,3 +50,10 @@ class Progress:
         while self._heads and self._heads[0][1] <= self.checkpoint:
             self._level_at_s = self._heads.popleft()[0]
         return now_s - self._level_at_s if self._has_seen_head else None
+
+    def lag_in_words(self, lag_s: float) -> str:
+        """Say to a person that the projection is ``lag_s`` seconds behind."""
+        return (
+            f"the read model is {lag_s:.0f} s behind the log (at {self.checkpoint:,} of"
+            f" {self.head:,}): views are that old, and no batch is called stuck meanwhile"
+        )

@@ -3,28 +3,32 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 from rpds import HashTrieMap
 
-from millstream.domain.batch import BatchState, apply
-from millstream.domain.stuck import moved_at
+from millstream.domain.runs import RUN_EVENTS
 from millstream.eventlog.chain import ChainState, RecentRoots
+from millstream.eventlog.lean import LeanReader
 from millstream.eventlog.stored import Decoder, Stored
 from millstream.runtime.clock import boot_seconds
 from millstream_projector.changes import Changes
-from millstream_projector.heads import Known, lengthened
+from millstream_projector.heads import Known
 from millstream_projector.progress import Progress
+from millstream_projector.room import Patience
+from millstream_projector.step import Step
 from millstream_projector.store import Store
-from millstream_schemas.slices import SampleGenerated, SliceEvent
 
 log = structlog.get_logger()
 
 COMMIT_INTERVAL_S = 0.05
 EVENTS_MOST = 10_000
+FAR_BEHIND = 50_000
+"""From here on the log is folded as in a rebuild: large transactions, no pauses between."""
 LATENCIES = 50
 
 
@@ -59,6 +63,7 @@ class Projection:
             for model, found in store.recent_latencies(LATENCIES).items()
         }
         self.decode = Decoder()
+        self.read = LeanReader(RUN_EVENTS)
         self.snapshot = Snapshot(
             store.checkpoint,
             HashTrieMap({found.state.batch_id: found for found in store.load_live()}),
@@ -66,93 +71,100 @@ class Projection:
             store.load_chain(),
         )
         self.roots = RecentRoots()
+        self._folded = self.snapshot
+        self._step: Step | None = None
+        self._waiting: tuple[Changes, Snapshot] | None = None
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
+        self._commit: Future[None] | None = None
 
-    def advance(self, stored: Sequence[Stored]) -> int:
-        """Fold what lies beyond the checkpoint, in one transaction; return the new checkpoint.
+    def advance(self, stored: Sequence[Stored], *, is_bulk: bool = False) -> int:
+        """Fold what lies beyond the checkpoint; return the checkpoint.
 
-        Events at or below the checkpoint were folded before: redelivery changes nothing.
+        Events that were folded before change nothing. All are stored in one transaction before
+        this returns; with ``is_bulk`` they are gathered into large ones, and one is being stored
+        while the next is folded, until this is called without.
 
         Raises:
-            StoreError: nothing was stored and the snapshot stands as before.
+            StoreError: what the checkpoint does not cover was not stored. It is kept: the same
+                call again tries again.
         """
-        news = [item for item in stored if item.sequence > self._store.checkpoint]
-        if not news:
-            return self._store.checkpoint
-        chain = ChainState(news[-1].sequence)
-        if self._is_chained:
-            chain = self.roots.extend(self.snapshot.chain, news)
-        changes = Changes(chain.sequence, chain.root, chain.events)
-        step = _Step(self._store, self.snapshot, changes)
-        for item in news:
-            step.take(item, self.decode)
-        step.settle()
-        self._store.write(changes)
-        self.snapshot = self._next(step, chain)
-        self._store.tidy(idle=False)
+        folded = self._step.sequence if self._step else self._folded.checkpoint
+        news = [item for item in stored if item.sequence > folded]
+        if news:
+            self._take(news)
+        if not is_bulk:
+            self._end_step()
+            self._committed()
+        elif self._step is not None and self._step.is_large:
+            self._end_step()
         return self._store.checkpoint
+
+    def _take(self, news: Sequence[Stored]) -> None:
+        if self._step is None:
+            self._step = Step(self._load, self._folded.live, self._folded.chain)
+        step = self._step
+        try:
+            for item in news:
+                step.take(item, self.read, self.decode)
+        finally:
+            # What could not be loaded is taken by the next call.
+            taken = [item for item in news if item.sequence <= step.sequence]
+            if self._is_chained:
+                step.chain = self.roots.extend(step.chain, taken)
+            else:
+                step.chain = ChainState(step.sequence)
+
+    def _load(self, batch_id: str) -> Known | None:
+        self._committed()  # the batch may be among what is being stored
+        return self._store.load(batch_id)
+
+    def _end_step(self) -> None:
+        """Begin to store what was folded, once all before it is stored."""
+        if self._step is None:
+            return
+        self._committed()
+        step, self._step = self._step, None
+        changes = step.settle()
+        self._folded = self._next(step)
+        self._waiting = changes, self._folded
+        self._commit = self._committer.submit(self._write, changes, self._folded)
+
+    def _write(self, changes: Changes, after: Snapshot) -> None:
+        self._store.write(changes)
+        self.snapshot = after
+        self._store.tidy(idle=False)
+
+    def _committed(self) -> None:
+        """Wait until what was handed over is stored; after a failure, try again."""
+        if self._waiting is None:
+            return
+        commit, self._commit = self._commit, None
+        if commit is None:
+            commit = self._committer.submit(self._write, *self._waiting)
+        commit.result()
+        self._waiting = None
+
+    def close(self) -> None:
+        """Wait for the transaction under way and end its thread; the store may be closed then."""
+        self._committer.shutdown(wait=True)
 
     def rest(self) -> None:
         """Use a quiet moment to move DuckDB's write-ahead log into the file."""
         self._store.tidy(idle=True)
 
-    def _next(self, step: "_Step", chain: ChainState) -> Snapshot:
-        live = self.snapshot.live
-        for batch_id, found in step.batches.items():
+    def _next(self, step: Step) -> Snapshot:
+        live = self._folded.live
+        for batch_id, found in step.batches():
             if found.state.is_live:
                 live = live.insert(batch_id, found)
             elif batch_id in live:  # an ended batch leaves the memory
                 live = live.remove(batch_id)
-        p95 = self.snapshot.latency_p95_s
+        p95 = self._folded.latency_p95_s
         for model, latencies in step.latencies.items():
             recent = self._latencies.setdefault(model, deque(maxlen=LATENCIES))
             recent.extend(latencies)
             p95 = p95.insert(model, _p95_s(recent))
-        return Snapshot(chain.sequence, live, p95, chain)
-
-
-class _Step:
-    """One micro-batch on its way into the tables."""
-
-    def __init__(self, store: Store, base: Snapshot, changes: Changes) -> None:
-        self._store = store
-        self._base = base
-        self.changes = changes
-        self.batches: dict[str, Known] = {}
-        self.latencies: dict[str, list[float]] = {}
-        self._touched: dict[str, set[int]] = {}
-
-    def take(self, stored: Stored, decode: Decoder) -> None:
-        """Fold one event; one that can't be read changes nothing and is counted."""
-        recorded = decode(stored)
-        if recorded is None:
-            return
-        event = recorded.event
-        before = self._batch(event.batch_id)
-        after = apply(before.state, recorded)
-        moved = moved_at(recorded)
-        if moved is not None and before.moved_at is not None:
-            moved = max(moved, before.moved_at)
-        lengths = before.lengths
-        is_counted = self.changes.add(stored, recorded, before.state, after)
-        if is_counted and isinstance(event, SampleGenerated):
-            lengths = lengthened(lengths, event.content)
-        self.batches[event.batch_id] = Known(after, moved or before.moved_at, lengths)
-        touched = self._touched.setdefault(event.batch_id, set())
-        if isinstance(event, SliceEvent):
-            touched.add(event.slice)
-        if isinstance(event, SampleGenerated) and event.usage.latency_ms and after.started:
-            latencies = self.latencies.setdefault(after.spec.model, [])
-            latencies.append(event.usage.latency_ms)
-
-    def _batch(self, batch_id: str) -> Known:
-        found = self.batches.get(batch_id) or self._base.live.get(batch_id)
-        # An event may come after its batch has ended, when only the tables know the batch.
-        return found or self._store.load(batch_id) or Known(BatchState(batch_id))
-
-    def settle(self) -> None:
-        """Add the rows that depend on where the micro-batch ends."""
-        for batch_id, known in self.batches.items():
-            self.changes.settle(known, self._touched[batch_id])
+        return Snapshot(step.chain.sequence, live, p95, step.chain)
 
 
 def _p95_s(latencies_ms: Sequence[float]) -> float:
@@ -166,27 +178,46 @@ async def project(
     progress: Progress,
     writer: Executor,
     stop: asyncio.Event,
+    *,
+    patience: Patience | None = None,
 ) -> None:
     """Keep the read model at the end of the log until ``stop``.
 
     ``feed`` yields what follows the checkpoint, and an empty list in each quiet second.
     The first event after a quiet time is stored at once; then at most one commit in 50 ms, so
-    that a busy log costs few transactions and a quiet one no waiting.
+    that a busy log costs few transactions and a quiet one no waiting. A full disk is waited out
+    by ``patience``.
 
     Raises:
         StoreError: the read model takes no rows; nothing is lost, a restart reads them again.
     """
     loop = asyncio.get_running_loop()
-    async with aclosing(feed):
-        async for stored in feed:
-            if stop.is_set():
-                return
-            if not stored:
-                await loop.run_in_executor(writer, projection.rest)
-                continue
-            begun = boot_seconds()
-            for start in range(0, len(stored), EVENTS_MOST):
-                chunk = stored[start : start + EVENTS_MOST]
-                checkpoint = await loop.run_in_executor(writer, projection.advance, chunk)
-                await progress.reach(checkpoint)
-            await asyncio.sleep(max(0.0, COMMIT_INTERVAL_S - (boot_seconds() - begun)))
+    patience = patience or Patience()
+    try:
+        async with aclosing(feed):
+            async for stored in feed:
+                if stop.is_set():
+                    return
+                if not stored:
+                    if await patience.store(writer, projection.advance, (), stop) is None:
+                        return
+                    await progress.reach(projection.snapshot.checkpoint)
+                    await loop.run_in_executor(writer, projection.rest)
+                    continue
+                if progress.head - stored[-1].sequence > FAR_BEHIND:
+                    catch_up = partial(projection.advance, is_bulk=True)
+                    checkpoint = await patience.store(writer, catch_up, stored, stop)
+                    if checkpoint is None:
+                        return
+                    await progress.reach(checkpoint)
+                    continue
+                begun = boot_seconds()
+                for start in range(0, len(stored), EVENTS_MOST):
+                    chunk = stored[start : start + EVENTS_MOST]
+                    checkpoint = await patience.store(writer, projection.advance, chunk, stop)
+                    if checkpoint is None:
+                        return
+                    await progress.reach(checkpoint)
+                await asyncio.sleep(max(0.0, COMMIT_INTERVAL_S - (boot_seconds() - begun)))
+    finally:
+        await loop.run_in_executor(writer, projection.close)

@@ -5,29 +5,36 @@ the log up to its checkpoint.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import structlog
 
-from millstream.errors import MillstreamError
 from millstream.eventlog.chain import ChainState
 from millstream_projector import tables
-from millstream_projector.changes import Changes, Row, as_json
+from millstream_projector.changes import Changes, as_json
+from millstream_projector.columns import arrow_rows
+from millstream_projector.erasing import erase
 from millstream_projector.heads import Known
 from millstream_projector.restoring import load_batch, load_live
+from millstream_projector.room import StoreError, has_room, refused
+from millstream_projector.rows import (
+    Columns,
+    attempt_columns,
+    event_columns,
+    plain_columns,
+    sample_columns,
+)
 
 log = structlog.get_logger()
+
+__all__ = ["NO_PROGRESS_BAR", "Store", "StoreError", "wal_file"]
 
 NO_PROGRESS_BAR = "SET SESSION enable_progress_bar = false"
 """DuckDB writes one to stdout when a statement takes two seconds."""
 IDLE_CHECKPOINT_BYTES = 64 * 2**20
 FORCED_CHECKPOINT_BYTES = 256 * 2**20
-
-
-class StoreError(MillstreamError):
-    """The read model can't be written or read; the log is untouched, a restart reads it again."""
 
 
 def wal_file(path: Path) -> Path:
@@ -43,6 +50,7 @@ class Store:
         self._connection = connection
         self.path = path
         self.checkpoint = checkpoint
+        self._has_erased = False
 
     def write(self, changes: Changes) -> None:
         """Store the changes and move the checkpoint: all or nothing.
@@ -58,7 +66,7 @@ class Store:
             with _transaction(self._connection):
                 self._write(changes)
         except duckdb.Error as error:
-            raise StoreError(f"{self.path} takes no rows: {error}") from error
+            raise refused(self.path, "takes no rows", error) from error
         self.checkpoint = changes.checkpoint
 
     def _write(self, changes: Changes) -> None:
@@ -73,18 +81,27 @@ class Store:
                 "DELETE FROM batches WHERE batch_id IN (SELECT unnest(?::VARCHAR[]))",
                 [list(changes.batches)],
             )
-        for table, rows in (
-            (tables.BATCHES, list(changes.batches.values())),
-            (tables.SAMPLES, changes.samples),
-            (tables.ATTEMPTS, changes.attempts),
-            (tables.EVENTS, changes.events),
-            (tables.SLICE_STATES, changes.slice_states),
-        ):
-            self._insert(table, rows)
+            rows = [as_json(row) for row in changes.batches.values()]
+            self._connection.execute(tables.BATCHES.insert, [rows])
+        if changes.samples.stored:
+            self._append(tables.SAMPLES, sample_columns(changes.samples))
+        if changes.attempts.stored:
+            self._append(tables.ATTEMPTS, attempt_columns(changes.attempts))
+        if changes.events.stored:
+            self._append(tables.EVENTS, event_columns(changes.events))
+        if changes.slice_states:
+            states = plain_columns(tables.SLICE_STATES, changes.slice_states)
+            self._append(tables.SLICE_STATES, states)
+        if changes.redactions:
+            erase(self._connection, changes.redactions)
+            self._has_erased = True
 
-    def _insert(self, table: tables.Table, rows: Sequence[Row]) -> None:
-        if rows:
-            self._connection.execute(table.insert, [[as_json(row) for row in rows]])
+    def _append(self, table: tables.Table, columns: Columns) -> None:
+        self._connection.register(tables.INCOMING, arrow_rows(table.columns, columns))
+        try:
+            self._connection.execute(table.append)
+        finally:
+            self._connection.unregister(tables.INCOMING)
 
     def load_chain(self) -> ChainState:
         """Return the hash chain as of the checkpoint; raises as ``load``."""
@@ -134,17 +151,30 @@ class Store:
     def tidy(self, *, idle: bool) -> bool:
         """Move DuckDB's write-ahead log into the file if it has grown; tell whether it was done.
 
-        While events flow that waits until it must be (it stalls writing for about a second).
-        A reader in the wrong moment only postpones it.
+        While events flow that waits until it must be (it stalls writing for about a second), but
+        what was erased must not stand in the file for longer.
+        A reader in the wrong moment only postpones it, and so does a disk that is nearly full.
+
+        Raises:
+            StoreError: it failed; the file must be opened anew, nothing is lost.
         """
         limit = IDLE_CHECKPOINT_BYTES if idle else FORCED_CHECKPOINT_BYTES
-        if self.wal_bytes < limit:
+        wal_bytes = self.wal_bytes
+        if wal_bytes < limit and not self._has_erased:
+            return False
+        # One that fails half-way takes the whole database down with it until it is opened anew.
+        if not has_room(self.path, 2 * wal_bytes):
+            log.warning("checkpoint.postponed", reason="the disk is nearly full")
             return False
         try:
             self._connection.execute("CHECKPOINT")
         except duckdb.TransactionException as error:
             log.info("checkpoint.postponed", reason=str(error))
             return False
+        except duckdb.Error as error:
+            # Not for want of room as `DiskFullError` means it: waiting would not mend it.
+            raise StoreError(f"{self.path} can't be brought up to date: {error}") from error
+        self._has_erased = False
         return True
 
     @property

@@ -10,7 +10,7 @@ from millstream.eventlog.archive import check_export
 from millstream.eventlog.chain import ChainState, extend
 from millstream.testing.events import Script
 from millstream.testing.nats import everything
-from millstream_projector import sealer
+from millstream_projector.audit import sealer
 
 pytestmark = pytest.mark.anyio
 

@@ -1,6 +1,7 @@
 """One connected client: an integer cursor and the means to wake it; never a queue."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from millstream_api.relay.frames import Flavour
@@ -59,6 +60,12 @@ class Client:
         """Note that the peer is gone."""
         self.is_gone = True
         self.wake()
+
+    async def woken_within(self, bound_s: float) -> None:
+        """Wait until somebody wakes the client, ``bound_s`` seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(bound_s):
+                await self.woken()
 
     async def woken(self) -> None:
         """Wait until somebody wakes the client; a wake during its last write counts."""

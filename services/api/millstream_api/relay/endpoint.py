@@ -2,18 +2,19 @@
 
 import asyncio
 import random
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
 
-from millstream.errors import UsageError
+from millstream_api.relay.asking import FLAVOURS, STREAM_PATHS, Wanted, read_query
 from millstream_api.relay.client import Client
-from millstream_api.relay.frames import Flavour, NamedFrames, SeedFrames, retry_line
+from millstream_api.relay.events import EventStream
+from millstream_api.relay.frames import retry_line
 from millstream_api.relay.hub import Hub
-from millstream_api.relay.positions import Position, parse_position
-from millstream_schemas.envelope import BATCH_ID_PATTERN
+from millstream_api.relay.positions import Position
+from millstream_api.relay.replay import Replay
+from millstream_api.relay.ring import Wish
+
+__all__ = ["Receive", "Relay", "Scope", "Send", "read_query"]
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -21,7 +22,6 @@ Send = Callable[[Any], Awaitable[None]]
 
 AHEAD_WAIT_S = 2.0
 """How long a replica that is behind a client's id waits before it starts that client afresh."""
-FILTER_MOST = 1000
 RETRY_MS = (1000, 3000)
 RETRY_BUSY_MS = 30_000
 ABORT = "millstream.abort"
@@ -34,32 +34,18 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
 )
 
-FLAVOURS: dict[str, Callable[[str], Flavour]] = {
-    "/api/generate/batch/stream": SeedFrames,
-    "/v1/stream": NamedFrames,
-}
-"""Path -> how the stream there words its messages."""
-
-_BATCH_ID = re.compile(BATCH_ID_PATTERN)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a client asks for: these batches (None: all), from its position on (None: afresh)."""
-
-    batch_ids: frozenset[str] | None
-    position: Position | None
-
 
 class Relay:
     """Serves the streams from one hub."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, replay: Replay | None = None) -> None:
+        """Serve from ``hub``; without a ``replay`` no event that is older than its ring."""
         self.hub = hub
+        self._replay = replay
 
     def serves(self, scope: Scope) -> bool:
         """Tell whether the request is for a stream."""
-        return scope["path"] in FLAVOURS and scope["method"] in {"GET", "HEAD"}
+        return scope["path"] in STREAM_PATHS and scope["method"] in {"GET", "HEAD"}
 
     async def __call__(self, scope: Scope, wanted: Wanted, receive: Receive, send: Send) -> None:
         """Serve one stream until the peer or the server ends it."""
@@ -67,7 +53,7 @@ class Relay:
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        flavour = FLAVOURS[scope["path"]](self.hub.epoch)
+        flavour = FLAVOURS[wanted.flavour](self.hub.epoch)
         if self.hub.is_full or self.hub.is_closing:
             # An error status would end an EventSource for good, so it is said in the stream.
             retry = RETRY_BUSY_MS if self.hub.is_full else retry_ms()
@@ -79,17 +65,32 @@ class Relay:
         try:
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_watch(receive, client))
-                await self._serve(client, wanted.position, scope["path"], send)
+                await send(_part(retry_line(retry_ms())))
+                if wanted.flavour == "events":
+                    await self._serve_events(client, wanted, send)
+                else:
+                    await self._serve(client, wanted, send)
                 watch.cancel()
         finally:
             self.hub.leave(client)
 
-    async def _serve(self, client: Client, asked: Position | None, path: str, send: Send) -> None:
+    async def _serve_events(self, client: Client, wanted: Wanted, send: Send) -> None:
+        async def send_frames(body: bytes) -> None:
+            self.hub.note_send(len(body))
+            await send(_part(body))
+
+        if await self._started(client, wanted.position):
+            wish = Wish(wanted.batch_ids, wanted.types)
+            stream = EventStream(self.hub, self._replay, client, wish)
+            await stream.serve(wanted.position, resumes=wanted.resumes, send=send_frames)
+        if not client.is_gone:
+            await _send_last(send, retry_line(retry_ms()))
+
+    async def _serve(self, client: Client, wanted: Wanted, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        await send(_part(retry_line(retry_ms())))
-        if await self._started(client, asked):
-            client.flavour = FLAVOURS[path](self.hub.epoch)
-            client.cursor = self._cursor(asked)
+        if await self._started(client, wanted.position):
+            client.flavour = FLAVOURS[wanted.flavour](self.hub.epoch)
+            client.cursor = self._cursor(wanted.position)
             # Who comes back and has missed nothing is told so at once.
             client.beat = client.cursor == self.hub.sequence
         while not client.is_gone:
@@ -99,6 +100,7 @@ class Relay:
                 return
             if chunk:
                 client.sending_since = loop.time()
+                self.hub.note_send(len(chunk))
                 await send(_part(chunk))
                 client.sending_since = None
             await client.woken()
@@ -123,38 +125,6 @@ class Relay:
 def retry_ms() -> int:
     """Return a random delay: clients that were cut off together must not come back together."""
     return random.randint(*RETRY_MS)  # noqa: S311  # jitter
-
-
-def read_query(scope: Scope) -> Wanted:
-    """Return the batches that the client wants (None: all) and where it stands.
-
-    The header beats the query: a browser that comes back sends it beside the old address. An id
-    that is none counts as no id at all, so that the client starts afresh instead of never.
-
-    Raises:
-        UsageError: a batch id that can't be one, or too many of them.
-    """
-    query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-    wanted = query.get("batch_id", [])
-    for batch_id in wanted:
-        if not _BATCH_ID.match(batch_id):
-            raise UsageError(
-                f"batch_id={batch_id[:80]!a} is no batch id; give one like "
-                "batch_1700000000_0a1b2c3d, or leave it out for all batches",
-                field="batch_id",
-                value=batch_id,
-            )
-    if len(wanted) > FILTER_MOST:
-        raise UsageError(
-            f"batch_id stands {len(wanted)} times; give at most {FILTER_MOST}, or none for all",
-            field="batch_id",
-            value=len(wanted),
-        )
-    text = (query.get("last_event_id") or [""])[0]
-    for name, value in scope["headers"]:
-        if name == b"last-event-id":
-            text = value.decode("latin-1")
-    return Wanted(frozenset(wanted) if wanted else None, parse_position(text))
 
 
 async def _watch(receive: Receive, client: Client) -> None:

@@ -10,6 +10,7 @@ from millstream.errors import LogError, LogUnavailableError
 from millstream.eventlog.follow import follow
 from millstream.eventlog.live import LiveBatches
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.redaction import Redactions, filled
 from millstream.eventlog.stored import Stored, decode
 from millstream_api.relay.hub import Hub
 from millstream_schemas import subjects
@@ -27,10 +28,14 @@ async def feed_hub(event_log: EventLog, hub: Hub) -> None:
     ``hub.ready`` is set once everything that the stream held at the start is folded.
     """
     live = await _load(event_log, hub)
+    redactions = Redactions(event_log)
     while True:
         try:
-            async with contextlib.aclosing(follow(event_log, after=hub.sequence)) as pages:
+            feed = filled(follow(event_log, after=hub.sequence), redactions, after=hub.sequence)
+            async with contextlib.aclosing(feed) as pages:
                 async for page in pages:
+                    hub.ring.add(page)
+                    hub.events_folded += len(page)
                     for number, stored in enumerate(page, start=1):
                         state = live.apply(stored) or _annotated(hub, stored)
                         if state is not None:
@@ -45,9 +50,9 @@ async def feed_hub(event_log: EventLog, hub: Hub) -> None:
 
 
 def _annotated(hub: Hub, stored: Stored) -> BatchState | None:
-    """Return an ended batch after a note: which child goes on with it, for instance."""
+    """Return an ended batch after a note or a redaction: which child goes on, for instance."""
     batch_id, _, kind = stored.subject.removeprefix(subjects.EVENTS_PREFIX).partition(".")
-    version = hub.versions.get(batch_id) if kind == "note" else None
+    version = hub.versions.get(batch_id) if kind in {"note", "redaction"} else None
     if version is None or not version.state.is_final:
         return None
     recorded = decode(stored)

@@ -1,6 +1,6 @@
 """What goes over the wire: the two flavours of SSE frames, encoded once per version."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -11,6 +11,28 @@ from millstream_api.relay.positions import format_position
 from millstream_api.relay.versions import Version
 from millstream_api.seed import seed_state
 
+CHANGING = {
+    "id",
+    "state",
+    "counts",
+    "priority",
+    "last_progress_at",
+    "finished_at",
+    "stop_reason",
+    "stopped_by",
+    "error",
+    "last_error",
+    "errors",
+    "stuck",
+    "held_up",
+    "budgets_warned",
+    "child_id",
+    "anomalies",
+    "version",
+    "sequence",
+}
+"""The fields of a BatchView that can change once it was started, and its id."""
+
 
 class Flavour(Protocol):
     """How one kind of stream words its messages; ``beats`` is how many ticks a heartbeat waits."""
@@ -18,8 +40,11 @@ class Flavour(Protocol):
     name: str
     beats: int
 
-    def update(self, version: Version) -> bytes:
-        """Return the frame that tells a batch's present state."""
+    def update(self, version: Version, after: int = 0, /) -> bytes:
+        """Return the frame that tells a batch's present state to who has seen ``after``."""
+
+    def together(self, frames: Sequence[bytes], sequence: int, /) -> bytes:
+        """Return the updates that bring a client to ``sequence``."""
 
     def snapshot(self, versions: Iterable[Version], sequence: int) -> bytes:
         """Return the frame that tells every live batch as of ``sequence``."""
@@ -50,8 +75,8 @@ class SeedFrames:
     def __init__(self, epoch: str) -> None:
         self._epoch = epoch
 
-    def update(self, version: Version) -> bytes:
-        """Return a `batch_update` message."""
+    def update(self, version: Version, _after: int = 0, /) -> bytes:
+        """Return a `batch_update` message; it is whole, whatever was seen before."""
         frame = version.frames.get(self.name)
         if frame is None:
             state = seed_state(version.view)
@@ -59,6 +84,10 @@ class SeedFrames:
             frame = self._frame(orjson.dumps(body), version.sequence)
             version.frames[self.name] = frame
         return frame
+
+    def together(self, frames: Sequence[bytes], _sequence: int, /) -> bytes:
+        """Return the updates one after the other; each has its id."""
+        return b"".join(frames)
 
     def snapshot(self, versions: Iterable[Version], sequence: int) -> bytes:
         """Return the `all_batches` message."""
@@ -86,14 +115,18 @@ class NamedFrames:
     def __init__(self, epoch: str) -> None:
         self._epoch = epoch
 
-    def update(self, version: Version) -> bytes:
-        """Return a `batch_update` event."""
+    def update(self, version: Version, _after: int = 0, /) -> bytes:
+        """Return a `batch_update` event; it is whole, whatever was seen before."""
         frame = version.frames.get(self.name)
         if frame is None:
             body = b'{"batch":%b,"server_time":"%b"}' % (version.json, stamp().encode())
             frame = self._frame(b"batch_update", body, version.sequence)
             version.frames[self.name] = frame
         return frame
+
+    def together(self, frames: Sequence[bytes], _sequence: int, /) -> bytes:
+        """Return the updates one after the other; each has its id."""
+        return b"".join(frames)
 
     def snapshot(self, versions: Iterable[Version], sequence: int) -> bytes:
         """Return the `all_batches` event."""
@@ -129,6 +162,58 @@ class NamedFrames:
         return b"id: %b\nevent: %b\ndata: %b\n\n" % (place, event, body)
 
 
+class DeltaFrames(NamedFrames):
+    """Named events in which a batch that the client knows is told by what can change of it.
+
+    The values are absolute, so any number of changes is one frame: a field that is missing has
+    its default. The rest of a batch's view is as the client has it.
+    """
+
+    name = "deltas"
+
+    def update(self, version: Version, after: int = 0, /) -> bytes:
+        """Return `batch_delta`, or `batch_update` for a batch that came up after ``after``.
+
+        It has no id: see ``together``.
+        """
+        is_new = version.first_sequence > after
+        key = "new" if is_new else self.name
+        frame = version.frames.get(key)
+        if frame is None:
+            if is_new:
+                body = b'{"batch":%b,"server_time":"%b"}' % (version.json, stamp().encode())
+                frame = b"event: batch_update\ndata: %b\n\n" % body
+            else:
+                body = version.view.model_dump_json(
+                    include=CHANGING, exclude_defaults=True
+                ).encode()
+                frame = b"event: batch_delta\ndata: %b\n\n" % body
+            version.frames[key] = frame
+        return frame
+
+    def together(self, frames: Sequence[bytes], sequence: int, /) -> bytes:
+        """Return the updates; the last one alone has an id.
+
+        Who was cut off in the middle gets all of them again. With ids in between it would seem
+        to know a batch whose first, whole frame it never got.
+        """
+        if not frames:
+            return b""
+        place = format_position(sequence, self._epoch).encode()
+        return b"%bid: %b\n%b" % (b"".join(frames[:-1]), place, frames[-1])
+
+
+class EventFrames(NamedFrames):
+    """What stands between the events of the lossless flavour; the events are worded in the ring."""
+
+    name = "events"
+
+    def gap(self, first: int | None, last: int, reason: str) -> bytes:
+        """Return a `gap` event: what lies in it can't be sent; ``first`` None: unknown."""
+        body = orjson.dumps({"from": first, "to": last, "reason": reason})
+        return self._frame(b"gap", body, last)
+
+
 _SEED_WORDS = """Unnamed messages: first `all_batches` with the live batches, then a `batch_update`
 per change with the whole state; a comment every 30 s. Each id is `<stream sequence>-<epoch>`; a
 client that sends one back gets what changed since."""
@@ -136,7 +221,13 @@ client that sends one back gets what changed since."""
 _NAMED_WORDS = """Events `all_batches` {batches, as_of, server_time}, `batch_update` {batch,
 server_time} and, every 15 s, `heartbeat` {as_of, log_away, server_time}. Each id is
 `<stream sequence>-<epoch>`; a client that sends one back gets what changed since, or `all_batches`
-when that is too long ago."""
+when that is too long ago.
+
+With `flavour=deltas` a batch that the client knows comes as
+`batch_delta` {id, ...}: what can change of it, without the fields that are null, 0 or empty.
+
+With `flavour=events` every event of the log comes once, named by its type, however old the id is;
+`gap` {from, to, reason} tells of a range that can't be sent."""
 
 FRAME_DOCS: dict[str, tuple[str, str]] = {
     "/api/generate/batch/stream": ("seed", _SEED_WORDS),

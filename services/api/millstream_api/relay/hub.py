@@ -12,6 +12,7 @@ import structlog
 
 from millstream.domain.batch import BatchState
 from millstream_api.relay.client import Client
+from millstream_api.relay.ring import Ring
 from millstream_api.relay.versions import FINALS_KEPT, VersionMap
 
 log = structlog.get_logger()
@@ -31,16 +32,21 @@ class Hub:
         self,
         *,
         finals_kept: int = FINALS_KEPT,
+        ring: Ring | None = None,
         clients_most: int = CLIENTS_MOST,
         beat_s: float = BEAT_S,
         stuck_s: float = STUCK_S,
     ) -> None:
         self.versions = VersionMap(finals_kept)
+        self.ring = ring if ring is not None else Ring()
         self.ready = asyncio.Event()
         self.epoch = ""
         self.clients: set[Client] = set()
         self.is_closing = False
         self.log_is_away = False
+        self.events_folded = 0
+        self.sends = 0
+        self.bytes_sent = 0
         self._clients_most = clients_most
         self._beat_s = beat_s
         self._stuck_s = stuck_s
@@ -62,6 +68,11 @@ class Hub:
         """The stream sequence up to which everything is folded."""
         return self.versions.sequence
 
+    def note_send(self, size: int) -> None:
+        """Count one write of ``size`` bytes to a client."""
+        self.sends += 1
+        self.bytes_sent += size
+
     def join(self, client: Client) -> None:
         """Count ``client`` in: it is woken from now on."""
         self.clients.add(client)
@@ -78,6 +89,7 @@ class Hub:
         """Start from a cold fold of the stream whose epoch is ``epoch``."""
         self.epoch = epoch
         self.versions.restore(states, sequence)
+        self.ring.reset(sequence)
         self._note_change()
 
     def put(self, state: BatchState, sequence: int) -> None:
@@ -167,7 +179,8 @@ class Hub:
                 chunk = flavour.snapshot(live, self.sequence)
             else:
                 changed = self.versions.changed(cursor, client.batch_ids)
-                chunk = b"".join(flavour.update(version) for version in changed)
+                frames = [flavour.update(version, cursor) for version in changed]
+                chunk = flavour.together(frames, self.sequence)
             self._chunks[key] = chunk
         return chunk
 

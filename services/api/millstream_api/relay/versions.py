@@ -14,13 +14,17 @@ FINALS_KEPT = 1000
 
 
 class Version:
-    """A batch as of ``sequence``; view and frames are made once, when somebody wants them."""
+    """A batch as of ``sequence``; view and frames are made once, when somebody wants them.
 
-    __slots__ = ("_json", "_view", "frames", "sequence", "state")
+    ``first_sequence`` is that of its first version in the map.
+    """
 
-    def __init__(self, state: BatchState, sequence: int) -> None:
+    __slots__ = ("_json", "_view", "first_sequence", "frames", "sequence", "state")
+
+    def __init__(self, state: BatchState, sequence: int, first_sequence: int) -> None:
         self.state = state
         self.sequence = sequence
+        self.first_sequence = first_sequence
         self.frames: dict[str, bytes] = {}
         self._view: BatchView | None = None
         self._json: bytes | None = None
@@ -61,7 +65,7 @@ class VersionMap:
         it holds already changes nothing when the feed brings it.
         """
         self._versions = {
-            state.batch_id: Version(state, min(state.sequence, sequence))
+            state.batch_id: Version(state, min(state.sequence, sequence), sequence)
             for state in sorted(states, key=lambda state: state.sequence)
         }
         self._finals = {}
@@ -71,8 +75,9 @@ class VersionMap:
     def put(self, state: BatchState, sequence: int) -> None:
         """Take in a batch's state after the event at ``sequence``."""
         batch_id = state.batch_id
-        self._versions.pop(batch_id, None)
-        self._versions[batch_id] = Version(state, sequence)
+        before = self._versions.pop(batch_id, None)
+        first = before.first_sequence if before is not None else sequence
+        self._versions[batch_id] = Version(state, sequence, first)
         self.sequence = max(self.sequence, sequence)
         if state.is_final:
             self._finals.pop(batch_id, None)

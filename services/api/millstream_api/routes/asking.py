@@ -12,7 +12,7 @@ from millstream_api.problems import ProblemError, field_error
 from millstream_schemas import commands
 
 REASON_LENGTH_MAX = 500
-_VERSION = re.compile(r'^(?:W/)?"?([0-9]{1,18})"?$')
+_VERSION = re.compile(r'^(?:W/)?"?([0-9]{1,18})(?:-[0-9a-f]{16})?"?$')
 
 Key = Annotated[
     str | None,

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from millstream.eventlog.archive import export_lines
+from millstream.eventlog.refusals import refusal_page
 from millstream_api.answers import model_answer
 from millstream_api.command_context import check_batch_id
 from millstream_api.context import MinSequence, Parts
 from millstream_schemas import audit
+from millstream_schemas.refusals import RefusalPage
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
@@ -37,6 +39,21 @@ async def get_digests(parts: Parts, min_sequence: MinSequence = 0) -> Response:
     """
     query = audit.DigestsQuery(min_sequence=min_sequence)
     return model_answer(await parts.reads.queries.digests(query))
+
+
+@router.get("/refusals", response_model=RefusalPage)
+async def list_refusals(
+    parts: Parts,
+    cursor: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    batch_id: Annotated[str | None, Query(description="Only those that named it.")] = None,
+) -> Response:
+    """Return the commands that were refused, oldest first: who asked, from where, and why not.
+
+    The same refusal of a client that repeats itself is told once in ten seconds, and counted.
+    """
+    page = refusal_page(parts.event_log, after=cursor, limit=limit, batch_id=batch_id)
+    return model_answer(await page)
 
 
 @router.get(

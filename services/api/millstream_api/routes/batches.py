@@ -2,89 +2,128 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
+from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from millstream_api.answers import model_answer
 from millstream_api.command_context import check_batch_id
-from millstream_api.context import MinSequence, Parts
-from millstream_schemas import views
+from millstream_api.context import Parts
+from millstream_api.routes.reading import Chosen, Cursor, Limit, Moment, SampleFilter, Text, asked
+from millstream_api.waits import with_waits
+from millstream_schemas import analysis, views
 
 router = APIRouter(prefix="/v1", tags=["batches"])
 
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Slot = Annotated[int, Path(ge=0, lt=2**31, description="A place of the batch, counted from 0.")]
 
 
 @router.get("/batches", response_model=views.BatchPage)
 async def list_batches(
     *,
     parts: Parts,
+    moment: Moment,
     state: Annotated[tuple[views.State, ...], Query(description="Repeatable.")] = (),
-    model: str | None = None,
-    recipe: str | None = None,
-    text: Annotated[str | None, Query(max_length=200)] = None,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    model: Chosen = None,
+    recipe: Chosen = None,
+    topic: Chosen = None,
+    text: Text = None,
+    started_after: Annotated[
+        AwareDatetime | None, Query(description="Not before this time, with its offset.")
+    ] = None,
+    started_before: Annotated[
+        AwareDatetime | None, Query(description="Before this time, with its offset.")
+    ] = None,
+    sort: Annotated[views.Sort, Query(description="A minus puts the largest first.")] = "-started",
+    cursor: Cursor = None,
     limit: Limit = 50,
-    min_sequence: MinSequence = 0,
 ) -> Response:
-    """Return batches, newest first."""
-    query = views.HistoryQuery(
+    """Return batches, newest first unless sorted otherwise, with counts per value of the filters.
+
+    A cursor belongs to its sort; text is looked for in id, model, recipe and topic.
+    """
+    query = asked(
+        views.HistoryQuery,
+        moment,
         states=state,
         model=model,
         recipe=recipe,
+        topic=topic,
         text=text,
+        started_after=started_after,
+        started_before=started_before,
+        sort=sort,
         cursor=cursor,
         limit=limit,
-        min_sequence=min_sequence,
     )
     return model_answer(await parts.reads.history(query))
 
 
 @router.get("/batches/{batch_id}", response_model=views.BatchAnswer)
-async def get_batch(batch_id: str, parts: Parts, min_sequence: MinSequence = 0) -> Response:
+async def get_batch(batch_id: str, parts: Parts, moment: Moment) -> Response:
     """Return one batch; its ETag is what If-Match takes."""
     check_batch_id(batch_id)
-    found = await parts.reads.batch(batch_id, min_sequence)
+    found = await parts.reads.batch_at(asked(views.BatchQuery, moment, batch_id=batch_id))
     return model_answer(found, headers={"ETag": f'"{found.batch.version}"'})
 
 
-@router.get("/batches/{batch_id}/samples", response_model=views.SamplePage)
-async def list_samples(
-    *,
+@router.get("/batches/{batch_id}/figures", response_model=analysis.Figures)
+async def get_figures(
     batch_id: str,
     parts: Parts,
-    text: Annotated[str | None, Query(max_length=200)] = None,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Limit = 50,
-    min_sequence: MinSequence = 0,
+    moment: Moment,
+    errors: Annotated[int, Query(ge=0, le=200, description="At most so many groups.")] = 20,
+) -> Response:
+    """Return a batch's rates, time to its end, cost, latencies and errors in groups."""
+    check_batch_id(batch_id)
+    query = asked(analysis.FiguresQuery, moment, batch_id=batch_id, errors=errors)
+    return model_answer(await parts.reads.queries.figures(query))
+
+
+@router.get("/batches/{batch_id}/samples", response_model=views.SamplePage)
+async def list_batch_samples(
+    batch_id: str, parts: Parts, moment: Moment, wanted: SampleFilter
 ) -> Response:
     """Return a batch's accepted samples in stream order."""
     check_batch_id(batch_id)
-    query = views.SamplesQuery(
-        batch_id=batch_id, text=text, cursor=cursor, limit=limit, min_sequence=min_sequence
-    )
+    query = asked(views.SamplesQuery, moment, batch_id=batch_id, **wanted)
     return model_answer(await parts.reads.queries.samples(query))
+
+
+@router.get("/samples", response_model=views.SamplePage)
+async def list_samples(parts: Parts, moment: Moment, wanted: SampleFilter) -> Response:
+    """Return the accepted samples of all batches in stream order."""
+    query = asked(views.SamplesQuery, moment, **wanted)
+    return model_answer(await parts.reads.queries.samples(query))
+
+
+@router.get("/batches/{batch_id}/slots/{slot}", response_model=analysis.SlotAttempts)
+async def get_slot(batch_id: str, slot: Slot, parts: Parts, moment: Moment) -> Response:
+    """Return every attempt of a slot in order, and why its sample exists or why it has none."""
+    check_batch_id(batch_id)
+    query = asked(analysis.SlotQuery, moment, batch_id=batch_id, slot=slot)
+    found = await parts.reads.queries.attempts(query)
+    return model_answer(await with_waits(parts.event_log, found))
 
 
 @router.get("/batches/{batch_id}/events", response_model=views.EventPage)
 async def list_events(
+    *,
     batch_id: str,
     parts: Parts,
+    moment: Moment,
     after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
     limit: Limit = 100,
-    min_sequence: MinSequence = 0,
 ) -> Response:
     """Return a batch's events after a sequence, in stream order."""
     check_batch_id(batch_id)
-    query = views.EventsQuery(
-        batch_id=batch_id, after=after, limit=limit, min_sequence=min_sequence
-    )
+    query = asked(views.EventsQuery, moment, batch_id=batch_id, after=after, limit=limit)
     return model_answer(await parts.reads.queries.events(query))
 
 
 @router.get("/batches/{batch_id}/quality", response_model=views.Quality)
-async def get_quality(batch_id: str, parts: Parts, min_sequence: MinSequence = 0) -> Response:
+async def get_quality(batch_id: str, parts: Parts, moment: Moment) -> Response:
     """Return how a batch's samples look."""
     check_batch_id(batch_id)
-    query = views.BatchQuery(batch_id=batch_id, min_sequence=min_sequence)
+    query = asked(views.BatchQuery, moment, batch_id=batch_id)
     return model_answer(await parts.reads.queries.quality(query))

@@ -1,22 +1,32 @@
 """/v1: recipes, models, nodes, the dataset in numbers, stuck batches."""
 
-from fastapi import APIRouter
+from collections import Counter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from millstream_api.answers import (
     ModelChoice,
     ModelList,
     NodeList,
+    NodeView,
     RecipeChoice,
     RecipeList,
     SampleTypeChoice,
     model_answer,
 )
-from millstream_api.context import MinSequence, Parts
-from millstream_schemas import views
+from millstream_api.command_context import check_batch_id
+from millstream_api.context import Parts
+from millstream_api.routes.reading import Chosen, Moment, asked
+from millstream_schemas import analysis, views
 from millstream_schemas.recipes import Recipe
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
+
+_FOLDING = frozenset({"projector", "api"})
+"""The services that follow the log to its end."""
 
 
 @router.get("/recipes", response_model=RecipeList)
@@ -57,21 +67,70 @@ async def list_models(parts: Parts) -> Response:
 
 @router.get("/nodes", response_model=NodeList)
 async def list_nodes(parts: Parts) -> Response:
-    """Return the processes that live."""
-    return model_answer(NodeList(nodes=tuple(await parts.nodes.live())))
+    """Return the processes that live: their services, alarms, last beats and lags."""
+    heard = sorted(await parts.nodes.heard(), key=lambda item: (item[0].service, item[0].node))
+    as_of = parts.hub.sequence
+    nodes = tuple(
+        NodeView(
+            **beat.model_dump(),
+            beat_at=beat_at,
+            lag=max(0, as_of - beat.sequence) if beat.service in _FOLDING else None,
+        )
+        for beat, beat_at in heard
+    )
+    return model_answer(
+        NodeList(
+            nodes=nodes,
+            services=dict(Counter(node.service for node in nodes)),
+            alarms=tuple(f"{node.node}: {node.alarm}" for node in nodes if node.alarm),
+            as_of=as_of,
+        )
+    )
 
 
 @router.get("/statistics", response_model=views.Statistics)
-async def get_statistics(parts: Parts, min_sequence: MinSequence = 0) -> Response:
+async def get_statistics(parts: Parts, moment: Moment) -> Response:
     """Return the whole dataset in numbers."""
-    query = views.PlainQuery(min_sequence=min_sequence)
+    query = asked(views.PlainQuery, moment)
     return model_answer(await parts.reads.queries.statistics(query))
 
 
+@router.get("/statistics/timeline", response_model=analysis.Timeline)
+async def get_timeline(
+    *,
+    parts: Parts,
+    moment: Moment,
+    start: Annotated[
+        AwareDatetime | None, Query(description="From this time on, with its offset.")
+    ] = None,
+    end: Annotated[AwareDatetime | None, Query(description="Before this time.")] = None,
+    bucket: Annotated[analysis.Bucket, Query(description="How the time is cut.")] = "auto",
+    model: Chosen = None,
+    provider: Chosen = None,
+    batch_id: Chosen = None,
+) -> Response:
+    """Return what each model of each provider did in each minute, hour or day."""
+    if batch_id is not None:
+        check_batch_id(batch_id)
+    query = asked(
+        analysis.TimelineQuery,
+        moment,
+        start=start,
+        end=end,
+        bucket=bucket,
+        model=model,
+        provider=provider,
+        batch_id=batch_id,
+    )
+    return model_answer(await parts.reads.queries.timeline(query))
+
+
 @router.get("/stuck", response_model=views.StuckAnswer)
-async def list_stuck(parts: Parts, min_sequence: MinSequence = 0) -> Response:
+async def list_stuck(parts: Parts, moment: Moment) -> Response:
     """Return the batches that make no progress and why; reading it changes nothing."""
-    await parts.reads.caught_up(min_sequence)
+    if moment.is_past:
+        return model_answer(await parts.reads.queries.stuck(asked(views.PlainQuery, moment)))
+    await parts.reads.caught_up(moment.min_sequence)
     return model_answer(parts.reads.stuck())
 
 

@@ -1,0 +1,1 @@
+"""Proof of the tables from the log: digests, checkpoints, verification, rebuild."""

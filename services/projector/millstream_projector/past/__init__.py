@@ -1,0 +1,1 @@
+"""The read model as it was at any sequence."""

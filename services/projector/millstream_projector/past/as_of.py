@@ -1,0 +1,77 @@
+"""The read model as it was at a sequence: the same queries on the same tables, cut off there.
+
+Within the read transaction of a query, temporary views take the tables' names: of each table
+they show the rows up to the sequence. ``batches`` alone is replaced on change, so the rows of
+batches that went on afterwards are made anew by the fold.
+"""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from millstream_projector import tables
+from millstream_projector.changes import Changes, as_json
+from millstream_projector.heads import Known
+from millstream_projector.past.folds import folds_at
+from millstream_projector.past.lengths import known_at
+from millstream_projector.past.log import PastLog
+from millstream_schemas.envelope import Contract
+
+_CUT = (tables.SAMPLES, tables.ATTEMPTS, tables.EVENTS, tables.SLICE_STATES)
+_WITH_LENGTHS = frozenset({"statistics", "quality"})
+"""The queries that look at ``batches.lengths``, which take long to make anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A moment of the past: ``sequence`` is the last one that counts."""
+
+    sequence: int
+    log: PastLog
+
+    def enter(self, connection: duckdb.DuckDBPyConnection, name: str, request: Contract) -> None:
+        """Let query ``name`` on ``connection`` see the past until its transaction is rolled back.
+
+        Raises:
+            LogError: the log, which fills what rows don't tell, does not answer.
+        """
+        batch_id = getattr(request, "batch_id", None)
+        folds = folds_at(connection, self.sequence, batch_id, self.log)
+        if name in _WITH_LENGTHS:
+            known = known_at(connection, self.sequence, folds)
+        else:
+            known = [Known(state) for state in folds]
+        source = _catalog(connection)
+        _make_batches(connection, source, self.sequence, known)
+        for table in _CUT:
+            connection.execute(
+                f"CREATE TEMP VIEW {table.name} AS"  # noqa: S608
+                f" SELECT * FROM {source}.{table.name} WHERE seq <= {self.sequence:d}"
+            )
+        connection.execute(
+            f"CREATE TEMP VIEW checkpoint AS SELECT * REPLACE ({self.sequence:d}::BIGINT AS seq)"  # noqa: S608
+            f" FROM {source}.checkpoint"
+        )
+
+
+def _catalog(connection: duckdb.DuckDBPyConnection) -> str:
+    catalog, schema = connection.execute("SELECT current_catalog(), current_schema()").fetchall()[0]
+    return f'"{catalog}"."{schema}"'
+
+
+def _make_batches(
+    connection: duckdb.DuckDBPyConnection, source: str, sequence: int, known: list[Known]
+) -> None:
+    changes = Changes(sequence)
+    for one in known:
+        changes.settle(one, set())
+    connection.execute(
+        f"CREATE TEMP TABLE reopened AS SELECT * FROM {source}.batches LIMIT 0"  # noqa: S608
+    )
+    if changes.batches:
+        insert = tables.BATCHES.insert.replace("INTO batches", "INTO reopened", 1)
+        connection.execute(insert, [[as_json(row) for row in changes.batches.values()]])
+    connection.execute(
+        f"CREATE TEMP VIEW batches AS SELECT * FROM {source}.batches WHERE seq <= {sequence:d}"  # noqa: S608
+        " UNION ALL BY NAME SELECT * FROM reopened"
+    )

@@ -1,0 +1,110 @@
+"""Which sequence a question about the past means, and whether the projection has come to it."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import duckdb
+
+from millstream.eventlog.log import EventLog
+from millstream_projector.past.as_of import Past
+from millstream_projector.past.log import WaitingLog
+from millstream_projector.progress import Progress
+from millstream_projector.views.paging import RefusedError
+from millstream_schemas.envelope import Contract
+from millstream_schemas.views import Query
+
+ResultT = TypeVar("ResultT")
+Read = Callable[[duckdb.DuckDBPyConnection], ResultT]
+
+_PLACES = (
+    "(SELECT seq, stored_at FROM samples UNION ALL SELECT seq, stored_at FROM attempts"
+    " UNION ALL SELECT seq, stored_at FROM events)"
+)
+
+
+def sequence_at(connection: duckdb.DuckDBPyConnection, time: datetime) -> tuple[int, bool]:
+    """Return the last event stored at or before ``time`` (0 for none), and whether any is later.
+
+    Raises:
+        RefusedError: the time has no form in UTC.
+    """
+    try:
+        moment = time.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError as error:
+        raise RefusedError("invalid", f"at_time={time} is beyond the calendar in UTC") from error
+    found, last = connection.execute(
+        "SELECT coalesce(max(seq) FILTER (stored_at <= $1), 0), coalesce(max(seq), 0)"  # noqa: S608
+        f" FROM {_PLACES}",
+        [moment],
+    ).fetchall()[0]
+    return found, last > found
+
+
+class Moments:
+    """Finds the past that a question is about; ``find`` runs a read in a reading thread."""
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        progress: Progress,
+        find: Callable[[Read[tuple[int, bool]]], Awaitable[tuple[int, bool]]],
+        *,
+        wait_s: float,
+    ) -> None:
+        self._event_log = event_log
+        self._progress = progress
+        self._find = find
+        self._wait_s = wait_s
+
+    async def past(self, query: Contract) -> Past | None:
+        """Return the moment that ``query`` is about, None for the present.
+
+        Raises:
+            RefusedError: two moments are given, the log has not come to it, or the projection.
+            LogError: the log does not answer.
+        """
+        if not isinstance(query, Query) or not query.is_past:
+            return None
+        sequence = await self._sequence(query)
+        return Past(sequence, WaitingLog(self._event_log, asyncio.get_running_loop()))
+
+    async def _sequence(self, query: Query) -> int:
+        if query.at_seq is not None and query.at_time is not None:
+            raise RefusedError(
+                "invalid",
+                f"at_seq={query.at_seq} and at_time={query.at_time.isoformat()} are both given;"
+                " leave one of them out",
+            )
+        if query.at_time is None:
+            sequence = query.at_seq or 0
+            if sequence > self._progress.checkpoint:
+                await self._reach(sequence)
+            return sequence
+        read = functools.partial(sequence_at, time=query.at_time)
+        sequence, is_sure = await self._find(read)
+        if is_sure:
+            return sequence
+        # Nothing later is folded yet: what the log holds beyond may still be of that time.
+        await self._wait((await self._event_log.head()).last, f"at_time={query.at_time}")
+        return (await self._find(read))[0]
+
+    async def _reach(self, sequence: int) -> None:
+        end = (await self._event_log.head()).last
+        if sequence > end:
+            raise RefusedError(
+                "invalid",
+                f"at_seq={sequence} lies beyond the log's end, which is at {end}; leave it out"
+                " for the present",
+            )
+        await self._wait(sequence, f"at_seq={sequence}")
+
+    async def _wait(self, sequence: int, what: str) -> None:
+        if not await self._progress.wait_for(sequence, self._wait_s):
+            raise RefusedError(
+                "behind",
+                f"{what} is not folded yet: this projector is at {self._progress.checkpoint};"
+                " ask again in a second",
+            )

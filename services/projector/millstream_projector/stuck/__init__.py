@@ -1,0 +1,1 @@
+"""The watchdog: which batches are stuck, judged from the projection."""

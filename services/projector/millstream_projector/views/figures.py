@@ -1,0 +1,108 @@
+"""The queries that count: the whole dataset in numbers, and the look of one batch."""
+
+from typing import Any
+
+import duckdb
+
+from millstream_projector.views.paging import Filter, no_such_batch, one
+from millstream_projector.views.running import average_lengths, tally
+from millstream_projector.views.samples import LABEL
+from millstream_schemas import views
+
+_AXES = {
+    "difficulties": "difficulty",
+    "topics": LABEL,
+    "sample_types": "sample_type",
+    "models": "model",
+}
+
+
+def _tally(
+    connection: duckdb.DuckDBPyConnection, axis: str, where: Filter
+) -> list[tuple[str, int]]:
+    """Return the values of an axis and how many samples have each, most frequent first."""
+    return connection.execute(
+        f"SELECT {_AXES[axis]} AS name, count(*) FROM samples WHERE {where}"  # noqa: S608
+        " GROUP BY name ORDER BY count(*) DESC, name",
+        where.values,
+    ).fetchall()
+
+
+def _average_lengths(connection: duckdb.DuckDBPyConnection, where: Filter) -> dict[str, float]:
+    rows = connection.execute(
+        "SELECT key, round(sum((value ->> 1)::BIGINT) / sum((value ->> 0)::BIGINT), 2)"  # noqa: S608
+        f" FROM (SELECT lengths FROM batches WHERE {where}) AS chosen, json_each(chosen.lengths)"
+        " GROUP BY key ORDER BY key",
+        where.values,
+    ).fetchall()
+    return dict(rows)
+
+
+def statistics(
+    connection: duckdb.DuckDBPyConnection, _request: views.PlainQuery, _most_bytes: int
+) -> dict[str, Any]:
+    """Return the body of Statistics: tokens and cost cover every attempt, all else samples."""
+    states = dict(
+        connection.execute(
+            "SELECT state, count(*) FROM batches WHERE view IS NOT NULL GROUP BY state ORDER BY 1"
+        ).fetchall()
+    )
+    tokens_in, tokens_out, cost = one(
+        connection,
+        "SELECT coalesce(sum(tokens_in), 0)::BIGINT, coalesce(sum(tokens_out), 0)::BIGINT,"
+        " sum(cost_nano_usd)::BIGINT FROM batches",
+    )
+    tallies = tally(connection, _AXES)
+    return {
+        "total": one(connection, "SELECT count(*) FROM samples")[0],
+        "batches": sum(states.values()),
+        "states": states,
+        **{
+            axis: [{"name": name, "count": count} for name, count in tally]
+            for axis, tally in tallies.items()
+        },
+        "average_lengths": average_lengths(connection),
+        "unique_topics": len(tallies["topics"]),
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "cost_nano_usd": cost,
+    }
+
+
+def quality(
+    connection: duckdb.DuckDBPyConnection, request: views.BatchQuery, _most_bytes: int
+) -> dict[str, Any]:
+    """Return the body of Quality; tokens are those of the samples alone.
+
+    Raises:
+        RefusedError: no such batch was ever started.
+    """
+    where = Filter()
+    where.add("batch_id = ?", request.batch_id)
+    batches = connection.execute(
+        "SELECT rejected, failed FROM batches WHERE batch_id = ? AND view IS NOT NULL",
+        where.values,
+    ).fetchall()
+    if not batches:
+        raise no_such_batch(request.batch_id)
+    rejected, failed = batches[0]
+    total, tokens = one(
+        connection,
+        "SELECT count(*),"
+        " coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0)::BIGINT"
+        " FROM samples WHERE batch_id = ?",
+        where.values,
+    )
+    return {
+        "batch_id": request.batch_id,
+        "total_samples": total,
+        "total_tokens": tokens,
+        "average_tokens": round(tokens / total, 2) if total else 0.0,
+        "average_lengths": _average_lengths(connection, where),
+        **{
+            axis: dict(_tally(connection, axis, where))
+            for axis in ("difficulties", "topics", "sample_types")
+        },
+        "rejected": rejected,
+        "failed": failed,
+    }

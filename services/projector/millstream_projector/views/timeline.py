@@ -1,0 +1,247 @@
+"""Statistics over time: what each model of each provider did in each minute, hour or day."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import duckdb
+
+from millstream_projector.views.batch_figures import PERCENTILES, percentiles
+from millstream_projector.views.paging import Filter, RefusedError, column_time, one
+from millstream_projector.views.running import Buckets, running
+from millstream_projector.views.samples import as_utc, started
+from millstream_schemas import analysis
+
+BUCKETS_MOST = 1_500
+KEPT_BUCKETS_MOST = 20_000
+ROW_BYTES = 420
+"""Of a TimelineRow in an answer, at most."""
+_SECONDS: dict[Literal["minute", "hour", "day"], int] = {"minute": 60, "hour": 3600, "day": 86400}
+_AUTO: tuple[tuple[Literal["minute", "hour", "day"], int], ...] = (
+    ("minute", 3 * 3600),
+    ("hour", 7 * 86400),
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Row = dict[str, Any]
+
+
+def timeline(
+    connection: duckdb.DuckDBPyConnection, request: analysis.TimelineQuery, most_bytes: int
+) -> dict[str, Any]:
+    """Return the body of Timeline.
+
+    Raises:
+        RefusedError: the range makes no sense, or holds more buckets than an answer.
+    """
+    if request.batch_id is not None:
+        started(connection, request.batch_id)
+    begin, end = _range(connection, request)
+    bucket = _bucket(request.bucket, begin, end)
+    seconds = _SECONDS[bucket]
+    numbers = range(0)
+    if begin is not None and end is not None:
+        numbers = range(_number(begin, seconds), -(-_micros(end) // (seconds * 1_000_000)))
+    if len(numbers) > BUCKETS_MOST:
+        raise RefusedError(
+            "invalid",
+            f"bucket={bucket!r} cuts the range into {len(numbers):,} pieces, more than"
+            f" {BUCKETS_MOST:,}; give a larger bucket, or start and end closer together",
+        )
+    if request.batch_id is not None:
+        found = _compute(connection, numbers, seconds, request.batch_id)
+    else:
+        found = _remembered(connection, numbers, seconds)
+    rows = [
+        row
+        for number in numbers
+        for row in found.get(number, (0, []))[1]
+        if request.model in {None, row["model"]} and request.provider in {None, row["provider"]}
+    ]
+    if len(rows) * ROW_BYTES > most_bytes:
+        raise RefusedError(
+            "invalid",
+            f"bucket={bucket!r} gives {len(rows):,} rows, more than an answer holds; give a larger"
+            " bucket, a model, or start and end closer together",
+        )
+    return {
+        "bucket": bucket,
+        "bucket_s": seconds,
+        "start": _moment(numbers.start, seconds) if numbers else None,
+        "end": _moment(numbers.stop, seconds) if numbers else None,
+        "rows": rows,
+    }
+
+
+def _range(
+    connection: duckdb.DuckDBPyConnection, request: analysis.TimelineQuery
+) -> tuple[datetime | None, datetime | None]:
+    """Return the range that is asked for, by default from the first to the last call."""
+    begin, end = request.start, request.end
+    if begin is None or end is None:
+        where = Filter()
+        if request.batch_id is not None:
+            where.add("batch_id = ?", request.batch_id)
+        first, last = one(
+            connection,
+            f"SELECT min(first), max(last) FROM (SELECT min(stored_at) AS first,"  # noqa: S608
+            f" max(stored_at) AS last FROM samples WHERE {where} UNION ALL"
+            f" SELECT min(stored_at), max(stored_at) FROM attempts WHERE {where})",
+            where.values * 2,
+        )
+        if first is None:
+            return None, None
+        begin = begin or first.replace(tzinfo=UTC)
+        end = end or last.replace(tzinfo=UTC) + timedelta(microseconds=1)
+        if begin >= end and (request.start is None or request.end is None):
+            return None, None  # nothing lies on that side
+    if begin >= end:
+        raise RefusedError(
+            "invalid",
+            f"start={begin.isoformat()!r} is not before end={end.isoformat()!r}; exchange them, or"
+            " leave one out",
+        )
+    return begin, end
+
+
+def _bucket(
+    wanted: analysis.Bucket, begin: datetime | None, end: datetime | None
+) -> Literal["minute", "hour", "day"]:
+    if wanted != "auto":
+        return wanted
+    span_s = (end - begin).total_seconds() if begin and end else 0.0
+    return next((name for name, most_s in _AUTO if span_s <= most_s), "day")
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _number(moment: datetime, seconds: int) -> int:
+    return _micros(moment) // (seconds * 1_000_000)
+
+
+def _moment(number: int, seconds: int) -> datetime:
+    return _EPOCH + timedelta(seconds=number * seconds)
+
+
+def _remembered(
+    connection: duckdb.DuckDBPyConnection, numbers: range, seconds: int
+) -> dict[int, tuple[int, list[Row]]]:
+    """Return the buckets' rows; those to which nothing was added are not counted again."""
+    known, as_of = running(connection)
+    with known.lock:
+        kept = known.buckets.setdefault(seconds, Buckets())
+        is_newest = as_of >= kept.upto
+        if is_newest:
+            _forget_touched(connection, kept, as_of, seconds)
+        # A reader whose moment is older than what is kept takes only what was there then.
+        found = {
+            number: kept.rows[number]
+            for number in numbers
+            if number in kept.rows and kept.rows[number][0] <= as_of
+        }
+    missing = [number for number in numbers if number not in found]
+    if not missing:
+        return found
+    fresh = _compute(connection, range(missing[0], missing[-1] + 1), seconds)
+    with known.lock:
+        # Another reader may have gone on to a later moment: these rows would be stale by then.
+        if is_newest and kept.upto == as_of:
+            if len(kept.rows) + len(missing) > KEPT_BUCKETS_MOST:
+                kept.rows.clear()
+            for number in missing:
+                kept.rows[number] = fresh.get(number, (0, []))
+    return fresh | found
+
+
+def _forget_touched(
+    connection: duckdb.DuckDBPyConnection, kept: Buckets, as_of: int, seconds: int
+) -> None:
+    """Drop the buckets that got rows since, whatever order their times are in."""
+    if as_of > kept.upto and kept.rows:
+        first = one(
+            connection,
+            "SELECT min(first) FROM (SELECT min(stored_at) AS first FROM samples WHERE seq > ?"
+            " UNION ALL SELECT min(stored_at) FROM attempts WHERE seq > ?)",
+            [kept.upto, kept.upto],
+        )[0]
+        if first is not None:
+            number = _number(first.replace(tzinfo=UTC), seconds)
+            for touched in [one for one in kept.rows if one >= number]:
+                del kept.rows[touched]
+    kept.upto = as_of
+
+
+_TOTALS = (
+    "count(*) AS calls, sum(tokens_in)::BIGINT AS tokens_in, sum(tokens_out)::BIGINT AS tokens_out,"
+    " sum(cost_nano_usd)::BIGINT AS cost_nano_usd, max(seq) AS last"
+)
+
+
+def _compute(
+    connection: duckdb.DuckDBPyConnection,
+    numbers: range,
+    seconds: int,
+    batch_id: str | None = None,
+) -> dict[int, tuple[int, list[Row]]]:
+    """Count the buckets: number -> (sequence of the last row in it, its rows)."""
+    where = Filter()
+    begin, end = (column_time(_moment(n, seconds)) for n in (numbers.start, numbers.stop))
+    where.add("stored_at >= ? AND stored_at < ?", begin, end)
+    if batch_id is not None:
+        where.add("batch_id = ?", batch_id)
+    group = f"epoch_us(stored_at) // {seconds * 1_000_000} AS number, model, provider"
+    made = connection.execute(
+        f"SELECT {group}, {_TOTALS}, quantile_cont(latency_ms, {PERCENTILES})"  # noqa: S608
+        f" FROM samples WHERE {where} GROUP BY ALL",
+        where.values,
+    ).fetchall()
+    lost = connection.execute(
+        f"SELECT {group}, {_TOTALS}, count(*) FILTER (kind IN ('attempt_failed', 'rejected')),"  # noqa: S608
+        " count(*) FILTER (kind = 'failed')"
+        f" FROM attempts WHERE {where} GROUP BY ALL",
+        where.values,
+    ).fetchall()
+    return _joined(made, lost, seconds)
+
+
+def _joined(
+    made: Iterable[Sequence[Any]], lost: Iterable[Sequence[Any]], seconds: int
+) -> dict[int, tuple[int, list[Row]]]:
+    """Put samples and lost calls of the same bucket, model and provider together."""
+    samples = {tuple(row[:3]): row[3:] for row in made}
+    attempts = {tuple(row[:3]): row[3:] for row in lost}
+    none = (0, None, None, None, 0, None, 0)
+    found: dict[int, tuple[int, list[Row]]] = {}
+    for key in sorted(samples.keys() | attempts.keys()):
+        good, bad = samples.get(key, none), attempts.get(key, none)
+        last, rows = found.get(key[0], (0, []))
+        found[key[0]] = (max(last, good[4], bad[4]), [*rows, _row(key, good, bad, seconds)])
+    return found
+
+
+def _row(key: Sequence[Any], good: Sequence[Any], bad: Sequence[Any], seconds: int) -> Row:
+    number, model, provider = key
+    made, failures, failed_slots = good[0], bad[5] or 0, bad[6]
+    calls = made + bad[0] - failed_slots
+    return {
+        "start": as_utc(column_time(_moment(number, seconds))),
+        "model": model,
+        "provider": provider,
+        "attempts": calls,
+        "samples": made,
+        "failures": failures,
+        "failed_slots": failed_slots,
+        "failure_ratio": round(failures / calls, 4) if calls else None,
+        "samples_per_s": round(made / seconds, 4),
+        "tokens_in": _sum(good[1], bad[1]),
+        "tokens_out": _sum(good[2], bad[2]),
+        "cost_nano_usd": _sum(good[3], bad[3]),
+        "latency_ms": percentiles(good[5]),
+    }
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    """Add what is known; None when neither is."""
+    return None if first is None and second is None else (first or 0) + (second or 0)

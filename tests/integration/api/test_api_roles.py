@@ -1,0 +1,114 @@
+"""Role by route: what each kind of token gets, and that a revoked one gets nothing."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from millstream.cli.admin_app import app
+from millstream.errors import SettingsError, UsageError
+from millstream.runtime.tokens import create_token, read_tokens, session_of
+from millstream.testing.nats import running_log
+from millstream_api.auth import COOKIE
+
+pytestmark = pytest.mark.anyio
+
+UNKNOWN = "batch_1767225600_ffffffff"
+READS = [
+    "/v1/batches",
+    "/v1/statistics",
+    "/v1/stuck",
+    "/v1/nodes",
+    "/v1/recipes",
+    "/v1/models",
+    "/v1/openapi.json",
+    "/api/generate/batch/status",
+    "/metrics",
+]
+COMMANDS = [
+    *(("POST", f"/v1/batches/{UNKNOWN}/{name}") for name in ("stop", "pause", "resume", "clone")),
+    ("POST", "/v1/batches"),
+    ("POST", "/v1/batches:bulk"),
+    ("PATCH", f"/v1/batches/{UNKNOWN}"),
+    ("POST", "/api/generate/batch/start"),
+    ("POST", "/api/generate/batch/stop"),
+]
+"""Sent without a body that could do anything: whoever may, is refused for other reasons."""
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(app, ["token", *words])
+
+
+async def test_each_role_gets_its_routes_and_no_other(tmp_path: Path, make_api: Any) -> None:
+    file = tmp_path / "tokens"
+    tokens = {
+        role: run("create", f"the-{role}", "--role", role, "--file", str(file)).stdout.strip()
+        for role in ("viewer", "operator", "admin")
+    }
+    kept = file.read_text()
+    assert not any(token in kept or session_of(token) in kept for token in tokens.values())
+    assert file.stat().st_mode & 0o077 == 0
+    async with (
+        running_log(tmp_path) as log,
+        make_api(log, projector=True, tokens_file=file) as api,
+    ):
+        known = {"Authorization": f"Bearer {tokens['viewer']}"}
+        while (await api.client.get("/v1/batches", headers=known)).status_code == 503:
+            await asyncio.sleep(0.02)  # the projector still starts
+        for role, token in {**tokens, "nobody": "mill_0"}.items():
+            for shown in (
+                {"Authorization": f"Bearer {token}"},
+                {"Cookie": f"{COOKIE}={session_of(token)}"},
+            ):
+                table = {}
+                for path in READS:
+                    answer = await api.client.get(path, headers=shown)
+                    table[path] = answer.status_code
+                wanted = 401 if role == "nobody" else 200
+                assert table == dict.fromkeys(READS, wanted), role
+                for method, path in COMMANDS:
+                    answer = await api.client.request(method, path, headers=shown, content="[]")
+                    got = answer.status_code
+                    if role in {"nobody", "viewer"}:
+                        assert got == (401 if role == "nobody" else 403), (role, path)
+                    else:
+                        assert got in {400, 404, 422}, (role, path, answer.text)
+                digests = await api.client.get("/v1/audit/digests", headers=shown)
+                allowed = {"nobody": {401}, "viewer": {403}, "operator": {403}}
+                assert digests.status_code in allowed.get(role, {200}), digests.text
+        opened = await api.client.get("/", params={"token": tokens["operator"]})
+        cookie = opened.headers["set-cookie"]
+        assert opened.status_code == 303
+        assert "HttpOnly; SameSite=Strict" in cookie
+        assert tokens["operator"] not in cookie
+        bearer = {"Authorization": f"Bearer {tokens['operator']}"}
+        started = await api.client.post("/v1/batches", json={"target": 2}, headers=bearer)
+        assert started.json()["batch"]["started_by"] == "the-operator"
+        assert run("revoke", "the-operator", "--file", str(file)).exit_code == 0
+        api.client.cookies.clear()
+        assert (await api.client.get("/v1/stuck", headers=bearer)).status_code == 401
+        session = {"Cookie": cookie.partition(";")[0]}
+        assert (await api.client.get("/v1/stuck", headers=session)).status_code == 401
+        file.write_text("nonsense")  # nothing that can be read: nobody comes in
+        admin = {"Authorization": f"Bearer {tokens['admin']}"}
+        assert (await api.client.get("/v1/stuck", headers=admin)).status_code == 401
+
+
+async def test_what_can_not_be_done_with_tokens_is_said_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    create_token(file, "ada", "viewer")
+    with pytest.raises(UsageError, match="called ada already"):
+        create_token(file, "ada", "admin")
+    with pytest.raises(UsageError, match="no name of a token"):
+        create_token(file, "Ada Lovelace", "viewer")
+    assert [token.role for token in read_tokens(file)] == ["viewer"]
+    listed = run("list", "--file", str(file))
+    assert listed.stdout.startswith("ada  viewer  ")
+    gone = run("revoke", "bob", "--file", str(file))
+    assert (gone.exit_code, "there are: ada" in gone.stderr) == (2, True)
+    file.write_text("{}")
+    with pytest.raises(SettingsError, match="line 1 of MILLSTREAM_TOKENS_FILE"):
+        read_tokens(file)

@@ -1,0 +1,166 @@
+"""The views over real HTTP: history, figures, slots, timelines, nodes; bad filters; replicas."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millstream.cli.looks import figure_lines, slot_lines
+from millstream.testing.events import Script
+from millstream.testing.examples import example_spec
+from millstream.testing.nats import running_log
+from millstream.testing.tape import Tape
+from millstream_projector.__main__ import main as project
+from millstream_schemas import analysis, views
+
+pytestmark = pytest.mark.anyio
+
+FIRST, SECOND = "batch_1767225600_0000000a", "batch_1767225600_0000000b"
+
+
+def two_batches() -> Tape:
+    """One completed batch with lost attempts, and a running one of another model."""
+    tape = Tape()
+    first = Script(tape, batch_id=FIRST, spec=example_spec(6, slice_size=2, topic="Law - Torts"))
+    first.run(failed=[1])
+    second = Script(tape, batch_id=SECOND, spec=example_spec(8, model="simulated/slow"))
+    second.start()
+    second.claim(0)
+    second.fail_attempt(0, "server", "HTTP 500 from req_12ab")
+    second.generate(0)
+    return tape
+
+
+async def read(api: Any, path: str, **parameters: Any) -> Any:
+    answer = await api.client.get(path, params=parameters)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_every_view_answers_over_http_as_of_a_sequence(api: Any) -> None:
+    last = await api.append(two_batches().entries)
+    wait = {"min_sequence": last}
+    history = await read(api, "/v1/batches", sort="-samples", topic="Law - Torts", **wait)
+    assert [batch["id"] for batch in history["batches"]] == [FIRST]
+    assert history["facets"]["models"] == [{"name": "simulated/fast", "count": 1}]
+    page = await read(api, "/v1/batches", sort="cost", limit=1)
+    rest = await read(api, "/v1/batches", sort="cost", limit=1, cursor=page["next_cursor"])
+    assert {page["batches"][0]["id"], rest["batches"][0]["id"]} == {FIRST, SECOND}
+    figures = await read(api, f"/v1/batches/{SECOND}/figures", **wait)
+    assert figures["errors"][0]["message"] == "HTTP <n> from <id>"
+    assert figures["first_token_ms"] == {"p50": None, "p95": None, "p99": None}
+    slot = await read(api, f"/v1/batches/{SECOND}/slots/0")
+    assert [one["kind"] for one in slot["attempts"]] == ["attempt_failed", "generated"]
+    assert slot["attempts"][0]["wait_s"] is None
+    event = await read(
+        api, f"/v1/batches/{SECOND}/events", after=slot["attempts"][0]["sequence"] - 1, limit=1
+    )
+    assert event["events"][0]["event"]["message"] == "HTTP 500 from req_12ab"
+    assert slot_lines(slot)[0] == f"slot 0 of {SECOND}: generated"
+    assert "     1 x server: HTTP <n> from <id>" in figure_lines(figures)
+    assert "first token    unknown" in figure_lines(figures)
+    samples = await read(api, "/v1/samples", facets=True, difficulty="basic")
+    assert samples["total"] == sum(tally["count"] for tally in samples["facets"]["models"])
+    one = await read(api, f"/v1/batches/{FIRST}/samples", text="what is 0")
+    assert one["total"] == 1
+    timeline = await read(api, "/v1/statistics/timeline", bucket="hour", model="simulated/fast")
+    assert sum(row["samples"] for row in timeline["rows"]) == 5
+    assert {slot["as_of"], timeline["as_of"], samples["as_of"], figures["as_of"]} == {last}
+
+
+async def test_an_attempt_tells_how_long_it_waited(api: Any) -> None:
+    script = Script()
+    script.start()
+    script.claim(0)
+    made = script.generate(0)
+    waited = made.event.model_copy(update={"wait_s": 1.5})
+    for entry in script.tape.entries[:-1]:
+        await api.append([entry])
+    last = await api.log.event_log.append(waited, expected=api.placed[waited.subject])
+    slot = await read(api, f"/v1/batches/{script.batch_id}/slots/0", min_sequence=last)
+    assert [one["wait_s"] for one in slot["attempts"]] == [1.5]
+
+
+async def test_nodes_tell_their_service_last_beat_and_lag(api: Any) -> None:
+    last = await api.append(two_batches().entries)
+    async with asyncio.timeout(20):
+        while True:
+            found = await read(api, "/v1/nodes")
+            lags = [n["lag"] for n in found["nodes"] if n["service"] == "projector"]
+            if lags == [0] and found["as_of"] == last:
+                break
+            await asyncio.sleep(0.05)
+    assert set(found["services"]) == {"api", "projector"}
+    assert found["alarms"] == []
+    assert all(node["beat_at"] for node in found["nodes"])
+
+
+BAD: list[tuple[str, dict[str, str], str]] = [
+    ("/v1/batches", {"sort": "name"}, "sort='name'"),
+    ("/v1/batches", {"state": "gone"}, "state"),
+    ("/v1/batches", {"cursor": "zzz"}, "cursor='zzz' is not one of an answer"),
+    ("/v1/batches", {"started_after": "yesterday"}, "started_after='yesterday'"),
+    ("/v1/batches", {"started_after": "2026-01-01T00:00:00"}, "timezone"),
+    (
+        "/v1/batches",
+        {"started_after": "2026-01-02T00:00:00Z", "started_before": "2026-01-01T00:00:00Z"},
+        "exchange them",
+    ),
+    ("/v1/batches", {"limit": "0"}, "limit='0'"),
+    ("/v1/samples", {"cursor": "bm90IGEgbnVtYmVy"}, "leave it out"),
+    ("/v1/samples", {"facets": "maybe"}, "facets='maybe'"),
+    ("/v1/statistics/timeline", {"bucket": "week"}, "bucket='week'"),
+    ("/v1/statistics/timeline", {"start": "soon"}, "start='soon'"),
+    (f"/v1/batches/{FIRST}/slots/-1", {}, "slot='-1'"),
+    (f"/v1/batches/{FIRST}/slots/x", {}, "slot='x'"),
+    (f"/v1/batches/{FIRST}/figures", {"errors": "201"}, "errors='201'"),
+]
+
+
+async def test_bad_filters_are_refused_in_words_that_name_them(api: Any) -> None:
+    for path, parameters, words in BAD:
+        answer = await api.client.get(path, params=parameters)
+        assert answer.status_code == 400, (path, parameters, answer.text)
+        assert words in answer.json()["detail"], answer.text
+    for path in (f"/v1/batches/{FIRST}/figures", f"/v1/batches/{FIRST}/slots/0"):
+        assert (await api.client.get(path)).status_code == 404
+
+
+async def test_whoever_wrote_reads_it_from_either_of_two_projectors(
+    tmp_path: Path, make_api: Any
+) -> None:
+    stop = asyncio.Event()
+    async with running_log(tmp_path / "one") as log:
+        other = log.settings.model_copy(update={"data_dir": tmp_path / "other", "node": "other"})
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                async with make_api(log, projector=True) as api:
+                    tasks.create_task(project(other, stop))
+                    script = Script(spec=example_spec(40))
+                    script.start()
+                    script.claim(0)
+                    await api.append(script.tape.entries)
+                    for slot in range(4):
+                        done = len(script.tape.entries)
+                        script.generate(slot)
+                        last = await api.append(script.tape.entries[done:])
+                        answers = await asyncio.gather(
+                            *(
+                                read(
+                                    api,
+                                    f"/v1/batches/{script.batch_id}/samples",
+                                    min_sequence=last,
+                                )
+                                for _ in range(8)
+                            )
+                        )
+                        assert {found["total"] for found in answers} == {slot + 1}
+                        assert all(found["as_of"] >= last for found in answers)
+            finally:
+                stop.set()
+
+
+def test_every_new_query_is_part_of_the_contract() -> None:
+    assert not views.QUERIES.keys() & analysis.QUERIES.keys()
+    assert all(issubclass(request, views.Query) for request, _ in analysis.QUERIES.values())

@@ -1,0 +1,270 @@
+"""Erasing samples for real: the text is gone from log and tables, and the proof still holds."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from millstream.domain.batch import BatchState
+from millstream.domain.decide import Stamp
+from millstream.errors import LogError, QueryFailedError, UsageError
+from millstream.eventlog import redacting
+from millstream.eventlog.aggregate import load_batch
+from millstream.eventlog.archive import check_export, export_file
+from millstream.eventlog.chain import ChainState, extend, payload_hash
+from millstream.eventlog.follow import follow
+from millstream.eventlog.importing import import_file
+from millstream.eventlog.live import LiveBatches
+from millstream.eventlog.redacting import Outcome, redact
+from millstream.eventlog.redaction import Redactions, StandIn, filled
+from millstream.eventlog.stored import Stored
+from millstream.runtime.clock import new_id, utc_now
+from millstream.testing.asking import ask, is_answered, publish
+from millstream.testing.erasable import PERSON, files_with, publish_person, read_whole
+from millstream.testing.events import Script
+from millstream.testing.examples import example_spec
+from millstream.testing.histories import play
+from millstream.testing.nats import RunningLog, running_log
+from millstream_projector.__main__ import main
+from millstream_projector.audit.live import FileTables, LiveTables, ServedTables
+from millstream_projector.audit.printing import printed
+from millstream_projector.audit.verifying import sealed_in_stream, verify
+from millstream_projector.opening import open_store
+from millstream_projector.projection import Projection
+from millstream_schemas.audit import VerifyReport
+from millstream_schemas.envelope import Actor
+
+pytestmark = pytest.mark.anyio
+
+BATCH = Script().batch_id
+
+
+@asynccontextmanager
+async def projecting(running: RunningLog) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(main(running.settings, stop))
+        try:
+            async with asyncio.timeout(30):
+                while not await is_answered(running.event_log):
+                    await asyncio.sleep(0.05)
+            yield
+        finally:
+            stop.set()
+
+
+async def erase(running: RunningLog, script: Script, *slots: int, attempts: bool = True) -> Outcome:
+    stamp = Stamp(new_id, utc_now(), Actor(kind="user", id="ada"), "test", "command")
+    return await redact(
+        running.event_log, script.batch_id, slots, stamp, reason="asked for", attempts=attempts
+    )
+
+
+async def verified(
+    running: RunningLog, directory: Path, live: LiveTables | None = None
+) -> VerifyReport:
+    return await verify(
+        running.event_log,
+        [await sealed_in_stream(running.event_log)],
+        live,
+        directory,
+        steady=asyncio.get_running_loop().time,
+        tell=lambda *_: None,
+    )
+
+
+async def fold(running: RunningLog, directory: Path, log: Sequence[Stored]) -> Path:
+    head = await running.event_log.head()
+    store = open_store(directory, stream=head.created, last_sequence=head.last)
+    Projection(store).advance(log)
+    store.finish()
+    return store.path
+
+
+async def test_an_erased_text_is_nowhere_and_all_else_is_as_it_was(
+    running: RunningLog, tmp_path: Path
+) -> None:
+    script, last = await publish_person(running.event_log)
+    before, state = await read_whole(running.event_log), await load_batch(running.event_log, BATCH)
+    assert files_with(tmp_path / "nats")
+    async with projecting(running):
+        await ask(running.event_log, "stuck", min_sequence=last)
+        outcome = await erase(running, script, 1, 5)
+        end = (await running.event_log.head()).last
+        page = await ask(running.event_log, "samples", batch_id=BATCH, min_sequence=end)
+        told = await ask(running.event_log, "events", batch_id=BATCH, min_sequence=end)
+        quality = await ask(running.event_log, "quality", batch_id=BATCH)
+        report = await verified(running, tmp_path / "v", ServedTables(running.event_log.answers))
+    assert files_with(tmp_path / "nats") == []
+    contents = {sample.slot: sample.content for sample in page.samples}
+    assert [slot for slot, content in contents.items() if content == {"redacted": True}] == [1, 5]
+    assert len(contents) == quality.total_samples == 6
+    assert quality.average_lengths["question"] == len("What is 0?")
+    assert PERSON not in page.model_dump_json() + told.model_dump_json()
+    assert [event.sequence for event in told.events][:last] == list(range(1, last + 1))
+    marks = [one.event["redacted"]["erased"] for one in told.events if "redacted" in one.event]
+    assert ["content"] in marks
+    assert len(marks) == len(outcome.redacted) == report.redacted
+    assert (report.ok, report.pending) == (True, ())
+    assert all(table.agrees for table in report.tables)
+    assert "messages were erased" in printed(report)
+    after = await read_whole(running.event_log)
+    assert [stored.sequence for stored in after] == list(range(1, end + 1))
+    assert extend(ChainState(), after[:last]) == extend(ChainState(), before)
+    now = await load_batch(running.event_log, BATCH)  # slot 5 was told by its slice's last event
+    assert (now.counts, now.anomalies, now.phase) == (state.counts, 0, "completed")
+    assert {index: tail.state.generated for index, tail in now.slices.items()} == {0: "7", 1: "7"}
+    again = await erase(running, script, 1, 5)
+    assert again == Outcome()
+    with pytest.raises(UsageError, match="SLOT=6 is none of the batch; its slots are 0 to 5"):
+        await erase(running, script, 6)
+
+
+async def test_a_projector_that_was_away_and_a_fresh_one_come_to_the_same_tables(
+    running: RunningLog, tmp_path: Path
+) -> None:
+    script, _ = await publish_person(running.event_log)
+    path = await fold(running, tmp_path, await read_whole(running.event_log))
+    assert files_with(tmp_path, "12 Example")
+    await erase(running, script, 5, attempts=False)
+    await erase(running, script, 1)
+    live = FileTables(path)
+    with pytest.raises(QueryFailedError, match="have not folded redaction"):
+        await verified(running, tmp_path / "early", live)
+    live.close()
+    await fold(running, tmp_path, await read_whole(running.event_log))
+    live = FileTables(path)
+    report = await verified(running, tmp_path / "late", live)
+    live.close()
+    assert report.ok, printed(report)
+    fresh = await fold(running, tmp_path / "fresh", await read_whole(running.event_log))
+    assert files_with(fresh.parent, "12 Example") == []  # the old file's freed blocks may hold it
+
+
+async def test_a_redaction_that_was_cut_off_is_completed_by_the_next(
+    running: RunningLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, _ = await publish_person(running.event_log)
+
+    async def killed(*_: Any) -> None:
+        raise LogError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(redacting, "delete", killed)
+        with pytest.raises(LogError, match="killed"):
+            await erase(running, script, 5)
+    path = await fold(running, tmp_path, await read_whole(running.event_log))
+    live = FileTables(path)
+    report = await verified(running, tmp_path / "pending", live)
+    assert (report.ok, report.redacted) == (True, 0)
+    (pending,) = report.pending
+    assert f"message {pending} is redacted but not deleted yet" in printed(report)
+    outcome = await erase(running, script, 5)
+    assert (outcome.completed, outcome.redacted) == ([pending], [])
+    report = await verified(running, tmp_path / "done", live)
+    live.close()
+    assert (report.ok, report.redacted, report.pending) == (True, 1, ())
+
+
+async def test_a_removed_message_is_still_found_and_so_is_a_lie(
+    running: RunningLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, _ = await publish_person(running.event_log)
+    path = await fold(running, tmp_path, await read_whole(running.event_log))
+    await erase(running, script, 1, attempts=False)
+    await fold(running, tmp_path, await read_whole(running.event_log))
+    await redacting.delete(running.event_log, 4)
+    live = FileTables(path)
+    report = await verified(running, tmp_path / "removed", live)
+    live.close()
+    assert (report.ok, report.gaps) == (False, ("4",))
+    assert any("was changed, removed" in fault for one in report.chain for fault in one.faults)
+    # A redaction whose hash is another: found while the message is there, and once it is gone.
+    monkeypatch.setattr(redacting, "payload_hash", lambda _: bytes(32))
+    monkeypatch.setattr(redacting, "delete", lambda *_: asyncio.sleep(0))
+    await erase(running, script, 3, attempts=False)
+    report = await verified(running, tmp_path / "lie")
+    broken = {check.name: check.examples for check in report.checks if check.broken}
+    assert "is not what it says it was" in broken["redactions"][0]
+    monkeypatch.undo()
+    with pytest.raises(LogError, match="with another payload"):
+        await erase(running, script, 3)
+
+
+async def test_the_root_tells_of_a_redaction_that_lies_about_a_message_that_is_gone(
+    running: RunningLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, _ = await publish_person(running.event_log)
+    path = await fold(running, tmp_path, await read_whole(running.event_log))
+    monkeypatch.setattr(redacting, "payload_hash", lambda stored: payload_hash(stored)[::-1])
+    await erase(running, script, 3, attempts=False)
+    store = open_store(tmp_path, stream=(await running.event_log.head()).created, last_sequence=99)
+    Projection(store).advance(await read_whole(running.event_log))
+    store.close()
+    live = FileTables(path)
+    report = await verified(running, tmp_path / "lie", live)
+    live.close()
+    assert not report.ok
+    assert any("was changed, removed" in fault for one in report.chain for fault in one.faults)
+
+
+async def test_an_export_of_a_redacted_log_brings_the_same_log_elsewhere(
+    running: RunningLog, tmp_path: Path
+) -> None:
+    script, _ = await publish_person(running.event_log)
+    await erase(running, script, 1, 5)
+    await erase(running, script, 0, attempts=False)  # a redaction kept its text: it goes too
+    file = tmp_path / "log.jsonl"
+    manifest = await export_file(running.event_log, file)
+    assert PERSON not in file.read_text(encoding="utf-8")
+    lines = file.read_bytes().splitlines(keepends=True)
+    erased = [line for line in lines if b'"payload_hash"' in line[-90:]]
+    redactions = [line for line in lines if b'.redaction"' in line[:120]]
+    assert len(erased) == len(redactions)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_bytes(b"".join(line for line in lines if line is not redactions[-1]))
+    with pytest.raises(UsageError, match=r"which it says was erased"):
+        check_export(bad)
+    async with running_log(tmp_path / "other") as other:
+        await import_file(other.event_log, file, tell=lambda *_: None)
+        log = await read_whole(other.event_log)
+        assert extend(ChainState(), log).root.hex() == manifest.root
+        assert sum(isinstance(stored, StandIn) for stored in log) == len(erased)
+        assert (await verified(other, tmp_path / "v")).ok
+
+
+async def test_a_batch_that_runs_is_left_alone(running: RunningLog) -> None:
+    script = play(Random(3), example_spec(6, slice_size=3), 20, "live")
+    await publish(running.event_log, script.tape)
+    end = (await running.event_log.head()).last
+    with pytest.raises(UsageError, match="nodes read its events to go on"):
+        await erase(running, script, 0)
+    with pytest.raises(UsageError, match="is not in the log"):
+        await erase(running, Script(batch_id="batch_1767225600_ffffffff"), 0)
+    assert (await running.event_log.head()).last == end
+
+
+async def test_a_relay_that_was_away_meets_the_hole_and_counts_as_before(
+    running: RunningLog,
+) -> None:
+    log = running.event_log
+    script, _ = await publish_person(log)
+    whole = await read_whole(log)
+    live = LiveBatches({}, 0)
+    for stored in whole[:4]:  # then it loses the log for a while
+        live.apply(stored)
+    await erase(running, script, 1, 5)
+    last: BatchState | None = None
+    feed = filled(follow(log, after=live.sequence), Redactions(log), after=live.sequence)
+    async with aclosing(feed), asyncio.timeout(30):
+        async for page in feed:
+            for stored in page:
+                last = live.apply(stored) or last
+            if live.sequence == (await log.head()).last:
+                break
+    assert last is not None
+    assert (last.phase, last.counts.generated, last.anomalies) == ("completed", 6, 0)
