@@ -1,8 +1,9 @@
-"""How long a verification takes, what the chain costs, and whether tampering is ever missed.
+"""How long a verification and a look at the past take, and whether tampering is ever missed.
 
 The log is filled with sound batches, a projector folds it as a process of its own, and the
 verifier runs as `millstream audit verify` runs it. The verification of a million events is
-reckoned from as many as `--events` says; the table tells how many those were.
+reckoned from as many as `--events` says; the table tells how many those were. `bench.travel`
+measures the past, in one batch of `--travel-events` and on a board of 10,000 batches.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from bench import travel
 from bench.measure import Metric, report
 from millstream.eventlog.chain import ChainState, RecentRoots
 from millstream.eventlog.checkpoints import CheckpointLog
@@ -27,7 +29,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog, running_log
 from millstream.testing.service_process import ServiceProcess
-from millstream_projector.vouching import Source, Voucher
+from millstream_projector.audit.vouching import Source, Voucher
 from millstream_schemas import subjects
 from millstream_schemas.audit import Checkpoint, VerifyReport
 from millstream_schemas.envelope import BatchEvent
@@ -38,6 +40,7 @@ WRITERS = 16
 TRIES = 100
 VERIFY_MOST_S = 45.0
 CHAIN_MOST_US = 10.0
+TRAVEL_MOST_S = 2.0
 LIMIT_S = 1_800.0
 TEXT = {"question": "What does the contract say? " * 8, "answer": "It says what it says. " * 20}
 
@@ -82,7 +85,7 @@ async def verify(running: RunningLog, data_dir: Path) -> tuple[VerifyReport, flo
     """Run the verifier; return its report, its seconds, and its processes' processor seconds."""
     begun, cpu = time.monotonic(), children_cpu_s()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "millstream_projector.verify", "--json"),
+        *(sys.executable, "-P", "-m", "millstream_projector.audit.verify", "--json"),
         stdout=asyncio.subprocess.PIPE,
         env={
             **os.environ,
@@ -227,8 +230,11 @@ def main() -> int:
     """Measure; exit code 1 when a figure misses its mark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--travel-events", type=int, default=1_000_000)
     options = parser.parse_args()
     metrics = asyncio.run(measure(options.events))
+    metrics |= asyncio.run(travel.one_batch(options.travel_events))
+    metrics |= travel.boards()
     report("audit", metrics)
     missed = [
         words
@@ -236,6 +242,10 @@ def main() -> int:
             (
                 f"verify_s_1m is over {VERIFY_MOST_S:g}",
                 metrics["verify_s_1m"].value > VERIFY_MOST_S,
+            ),
+            (
+                f"travel_s_1m is over {TRAVEL_MOST_S:g}",
+                metrics["travel_s_1m"].value > TRAVEL_MOST_S,
             ),
             (
                 f"chain_us_per_event is over {CHAIN_MOST_US:g}",
