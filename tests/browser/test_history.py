@@ -92,8 +92,9 @@ def test_the_details_tell_how_the_batch_was_asked_for_and_went(past: Past, hub: 
     expect(hub.part("details-progress")).to_have_text("30 / 30 samples")
     for words in ("Mention the harbour.", "simulated/fast", "legal-qa"):
         expect(details).to_contain_text(words)
-    hub.page.keyboard.press("Escape")
-    expect(details).to_be_hidden()
+    assert hub.page.url == f"{hub.url}/batches/{past.completed}"
+    hub.page.get_by_role("link", name="Back to the hub").click()
+    expect(details).to_have_count(0)
     assert hub.page.url == f"{hub.url}/"
     hub.open(f"#{past.failed}")
     expect(hub.part("details-errors")).to_contain_text("The batch failed (auth)")
@@ -138,13 +139,13 @@ def test_events_are_shown_as_stored_and_quality_is_measured(past: Past, hub: Hub
 def test_the_details_of_a_running_batch_move(hub: HubPage, batches: Batches) -> None:
     batch_id = batches.start(200, "scripted/steady", recipe="instruction", concurrency=1)
     expect(hub.row(batch_id)).to_be_visible()
-    hub.row(batch_id).get_by_role("button", name=batch_id).first.click()
+    hub.row(batch_id).get_by_role("link", name=batch_id).click()
     progress = hub.part("details-progress")
     expect(progress).to_have_text(re.compile("^[2-9] / 200"))
     now = progress.inner_text()
     expect(progress).not_to_have_text(now)
     hub.part("tab-samples").click()
     expect(hub.part("sample").nth(3)).to_be_visible()
-    hub.page.keyboard.press("Escape")
+    hub.page.go_back()
     hub.part("stop", hub.row(batch_id)).click()
     hub.expect_state(batch_id, "stopped")

@@ -75,6 +75,11 @@ class Batches:
         """Return how many batches there are."""
         return int(self._get("/v1/batches", params={"limit": 1})["total"])
 
+    def sequences(self, batch_id: str) -> list[int]:
+        """Return the sequences of the batch's first events, at most 1,000."""
+        page = self._get(f"/v1/batches/{batch_id}/events", params={"limit": 1000})
+        return [int(event["sequence"]) for event in page["events"]]
+
     def stop_all(self, limit_s: float = 60.0) -> None:
         """Stop every live batch and return once all have ended.
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import mimetypes
+import re
 from pathlib import Path
 
 from starlette.responses import Response
@@ -21,6 +22,8 @@ CONTENT_TYPES = {
     ".woff2": "font/woff2",
 }
 NAME_LENGTH_MAX = 200
+# Addresses within the page: the page itself, which reads its address, answers each of them.
+WITHIN = re.compile(r"/(?:batches(?:/[^/]+)?|statistics|nodes)/?")
 IMMUTABLE = "public, max-age=31536000, immutable"
 NOT_BUILT = """<!doctype html>
 <html lang="en">
@@ -48,7 +51,8 @@ class Page:
         Raises:
             ProblemError: there is no such file.
         """
-        name = path.lstrip("/") or "index.html"
+        is_within = len(path) <= NAME_LENGTH_MAX and WITHIN.fullmatch(path)
+        name = "index.html" if is_within else path.lstrip("/") or "index.html"
         content = await asyncio.to_thread(self._read, name)
         if content is None:
             if name == "index.html":

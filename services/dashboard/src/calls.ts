@@ -1,5 +1,6 @@
 /** Every request of the page, one function each. All throw `Problem`. */
 
+import type { Figures, NodeList, SlotAttempts, Timeline } from "./analysis";
 import type { ModelList, RecipeList, StartBody } from "./choices";
 import {
   isLive,
@@ -19,27 +20,42 @@ import { request, withQuery } from "./http";
 /** The longest text that the server searches for, in characters. */
 export const SEARCH_MOST = 200;
 
-export interface HistoryQuestion {
+/** As of when an answer must be true: a sequence of the past, or null for the present. */
+type At = number | null;
+
+export interface HistoryFilter {
   states?: readonly State[];
   text?: string;
+  model?: string;
+  recipe?: string;
+  topic?: string;
+  sort?: string;
+}
+
+export interface HistoryQuestion extends HistoryFilter {
   cursor?: string | null;
   limit?: number;
   /** Answer only once everything up to this sequence is folded. */
   minSequence?: number;
+  at?: At;
 }
 
 export function listBatches(
   question: HistoryQuestion,
   signal?: AbortSignal,
 ): Promise<BatchPage> {
+  const { states, minSequence, at, ...others } = question;
   const path = withQuery("/v1/batches", {
-    state: question.states,
-    text: question.text,
-    cursor: question.cursor,
-    limit: question.limit,
-    min_sequence: question.minSequence || null,
+    state: states,
+    ...others,
+    ...moment(minSequence || null, at ?? null),
   });
   return request(path, { signal });
+}
+
+/** The past needs no waiting: what is to be read there was folded long ago. */
+function moment(minSequence: number | null, at: At): Record<string, number | null> {
+  return at === null ? { min_sequence: minSequence } : { at_seq: at };
 }
 
 const batchPath = (id: string): string => `/v1/batches/${encodeURIComponent(id)}`;
@@ -48,40 +64,84 @@ export function getBatch(
   id: string,
   minSequence?: number,
   signal?: AbortSignal,
+  at: At = null,
 ): Promise<BatchAnswer> {
-  return request(withQuery(batchPath(id), { min_sequence: minSequence || null }), { signal });
+  return request(withQuery(batchPath(id), moment(minSequence || null, at)), { signal });
 }
 
 /** The sequence that an answer about `batch` must have folded: all of it, once it has ended. */
-function completeFor(batch: BatchView): number | null {
-  return isLive(batch.state) ? null : batch.sequence;
+function completeFor(batch: BatchView, at: At): Record<string, number | null> {
+  return moment(isLive(batch.state) ? null : batch.sequence, at);
+}
+
+export function getFigures(batch: BatchView, at: At, signal?: AbortSignal): Promise<Figures> {
+  const parameters = { errors: 100, ...completeFor(batch, at) };
+  return request(withQuery(`${batchPath(batch.id)}/figures`, parameters), { signal });
+}
+
+export interface SampleFilter {
+  text: string;
+  topic: string;
+  difficulty: string;
+  sample_type: string;
 }
 
 export function getSamples(
   batch: BatchView,
-  page: { cursor: string | null; limit: number; text: string },
+  page: SampleFilter & { cursor: string | null; limit: number; facets: boolean },
+  at: At,
   signal?: AbortSignal,
 ): Promise<SamplePage> {
-  const parameters = { ...page, min_sequence: completeFor(batch) };
+  const parameters = { ...page, ...completeFor(batch, at) };
   return request(withQuery(`${batchPath(batch.id)}/samples`, parameters), { signal });
 }
 
-export function getEvents(
+export function getSlot(
   batch: BatchView,
+  slot: number,
+  at: At,
+  signal?: AbortSignal,
+): Promise<SlotAttempts> {
+  const path = `${batchPath(batch.id)}/slots/${slot}`;
+  return request(withQuery(path, completeFor(batch, at)), { signal });
+}
+
+export function getEvents(
+  batch: Pick<BatchView, "id" | "state" | "sequence">,
   page: { after: number; limit: number },
+  at: At,
   signal?: AbortSignal,
 ): Promise<EventPage> {
-  const parameters = { ...page, min_sequence: completeFor(batch) };
-  return request(withQuery(`${batchPath(batch.id)}/events`, parameters), { signal });
+  const complete = moment(isLive(batch.state) ? null : batch.sequence, at);
+  return request(withQuery(`${batchPath(batch.id)}/events`, { ...page, ...complete }), { signal });
 }
 
-export function getQuality(batch: BatchView, signal?: AbortSignal): Promise<Quality> {
-  const parameters = { min_sequence: completeFor(batch) };
-  return request(withQuery(`${batchPath(batch.id)}/quality`, parameters), { signal });
+export function getQuality(batch: BatchView, at: At, signal?: AbortSignal): Promise<Quality> {
+  return request(withQuery(`${batchPath(batch.id)}/quality`, completeFor(batch, at)), { signal });
 }
 
-export function getStatistics(minSequence: number, signal?: AbortSignal): Promise<Statistics> {
-  return request(withQuery("/v1/statistics", { min_sequence: minSequence || null }), { signal });
+/** Where a batch's events can be had as one file. */
+export function logAddress(id: string): string {
+  return withQuery("/v1/audit/export", { batch_id: id });
+}
+
+export function getStatistics(
+  minSequence: number,
+  at: At,
+  signal?: AbortSignal,
+): Promise<Statistics> {
+  return request(withQuery("/v1/statistics", moment(minSequence || null, at)), { signal });
+}
+
+export function getTimeline(
+  question: { start: string | null; model: string; bucket: string },
+  signal?: AbortSignal,
+): Promise<Timeline> {
+  return request(withQuery("/v1/statistics/timeline", question), { signal });
+}
+
+export function getNodes(signal?: AbortSignal): Promise<NodeList> {
+  return request("/v1/nodes", { signal });
 }
 
 export function getRecipes(signal?: AbortSignal): Promise<RecipeList> {
@@ -97,13 +157,34 @@ export function startBatch(body: StartBody, key: string): Promise<CommandAnswer>
   return request("/v1/batches", { method: "POST", body, headers: { "Idempotency-Key": key } });
 }
 
-export function stopBatch(id: string): Promise<CommandAnswer> {
-  const body = { mode: "cancel", reason: "stopped on the page" };
-  return request(`${batchPath(id)}/stop`, { method: "POST", body });
+export type CommandName = "stop" | "pause" | "resume" | "retry-failed" | "continue" | "clone";
+
+/** Ask something of one batch; the same `key` again does nothing more. */
+export function commandBatch(
+  id: string,
+  command: CommandName,
+  body: Record<string, unknown>,
+  key: string,
+): Promise<CommandAnswer> {
+  const headers = { "Idempotency-Key": key };
+  return request(`${batchPath(id)}/${command}`, { method: "POST", body, headers });
 }
 
-/** Stop exactly these batches; the answer tells each one's outcome. */
-export function stopBatches(ids: readonly string[]): Promise<BulkAnswer> {
-  const body = { action: "stop", ids, mode: "cancel", reason: "stopped on the page" };
+export function setPriority(id: string, priority: string): Promise<CommandAnswer> {
+  return request(batchPath(id), { method: "PATCH", body: { priority } });
+}
+
+/** Do the same to exactly these batches; the answer tells each one's outcome. */
+export function commandBatches(
+  action: string,
+  ids: readonly string[],
+  isRehearsal = false,
+): Promise<BulkAnswer> {
+  const mode = action === "stop" ? { mode: "cancel" } : {};
+  const body = { action, ids, ...mode, reason: reasonOf(action), dry_run: isRehearsal };
   return request("/v1/batches:bulk", { method: "POST", body });
+}
+
+function reasonOf(action: string): string {
+  return action === "stop" ? "stopped on the page" : `${action} on the page`;
 }

@@ -121,8 +121,12 @@ export interface BatchPage {
   next_cursor: string | null;
   total: number;
   states: Partial<Record<State, number>>;
+  facets?: Facets;
   as_of: number;
 }
+
+/** A filter's name -> its values, the most frequent first. */
+export type Facets = Record<string, Tally[]>;
 
 export interface BatchAnswer {
   batch: BatchView;
@@ -179,6 +183,7 @@ export interface SamplePage {
   samples: SampleView[];
   next_cursor: string | null;
   total: number;
+  facets?: Facets;
   as_of: number;
 }
 

@@ -10,6 +10,8 @@ export class Problem extends Error {
     message: string,
     readonly status: number,
     readonly fields: readonly FieldError[] = [],
+    /** The commands that the batch takes now, where the server names them. */
+    readonly allowed: readonly string[] | null = null,
   ) {
     super(message);
     this.name = "Problem";
@@ -17,7 +19,7 @@ export class Problem extends Error {
 }
 
 export interface RequestOptions {
-  method?: "GET" | "POST";
+  method?: "GET" | "POST" | "PATCH";
   body?: unknown;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
@@ -52,15 +54,20 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
 }
 
 function problemOf(answer: Response, body: unknown): Problem {
-  const { detail, title, errors } = (body ?? {}) as ProblemBody;
+  const { detail, title, errors, allowed } = (body ?? {}) as ProblemBody;
   const words = detail || title || `The server answered ${answer.status} without an explanation.`;
-  return new Problem(words, answer.status, Array.isArray(errors) ? errors : []);
+  return new Problem(
+    words,
+    answer.status,
+    Array.isArray(errors) ? errors : [],
+    Array.isArray(allowed) ? allowed : null,
+  );
 }
 
 /** Return `path` with the parameters that have a value; a list repeats its name. */
 export function withQuery(
   path: string,
-  parameters: Record<string, string | number | readonly string[] | null | undefined>,
+  parameters: Record<string, string | number | boolean | readonly string[] | null | undefined>,
 ): string {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {

@@ -1,29 +1,111 @@
-/** The batch whose details are open, kept in the address so that it can be shared. */
+/** What the address says: which page, which batch, which moment, which filters. */
 
 import { useSyncExternalStore } from "react";
 
-const BATCH = /^#(batch_[0-9a-f_]+)$/;
+export type PageName = "hub" | "batches" | "batch" | "statistics" | "nodes" | "nowhere";
 
-function openBatch(): string | null {
-  return BATCH.exec(location.hash)?.[1] ?? null;
+export interface Place {
+  page: PageName;
+  /** The batch of a batch page, else empty. */
+  id: string;
+  query: URLSearchParams;
 }
 
-function onHash(listener: () => void): () => void {
-  window.addEventListener("hashchange", listener);
-  return () => window.removeEventListener("hashchange", listener);
+const BATCH = /^\/batches\/([^/]+)\/?$/;
+/** How the details of a batch were addressed before they were a page. */
+const OLD_BATCH = /^#(batch_[0-9a-f_]+)$/;
+const PAGES: Record<string, PageName> = {
+  "/": "hub",
+  "/index.html": "hub",
+  "/batches": "batches",
+  "/statistics": "statistics",
+  "/nodes": "nodes",
+};
+
+const listeners = new Set<() => void>();
+let held = "";
+let place: Place = { page: "hub", id: "", query: new URLSearchParams() };
+
+/** The place that the address names; the same object until the address changes. */
+export function currentPlace(): Place {
+  const old = OLD_BATCH.exec(location.hash);
+  if (old) history.replaceState(null, "", batchAddress(old[1] ?? ""));
+  const address = location.pathname + location.search;
+  if (address === held) return place;
+  held = address;
+  const id = BATCH.exec(location.pathname)?.[1];
+  const page = id ? "batch" : (PAGES[location.pathname.replace(/(.)\/$/, "$1")] ?? "nowhere");
+  place = { page, id: id ? decoded(id) : "", query: new URLSearchParams(location.search) };
+  return place;
 }
 
-/** The id in the address, or null. */
-export function useOpenBatch(): string | null {
-  return useSyncExternalStore(onHash, openBatch);
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // A stray percent sign: no batch is named so, and the server says it.
+  }
+}
+
+function onPlace(listener: () => void): () => void {
+  if (listeners.size === 0) {
+    window.addEventListener("popstate", tell);
+    window.addEventListener("hashchange", tell);
+  }
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function tell(): void {
+  for (const listener of [...listeners]) listener();
+}
+
+export function usePlace(): Place {
+  return useSyncExternalStore(onPlace, currentPlace);
+}
+
+export function batchAddress(id: string): string {
+  return `/batches/${encodeURIComponent(id)}`;
+}
+
+/** Go to another address of this page; `replace` leaves no step to go back to. */
+export function go(address: string, replace = false): void {
+  const isOther = new URL(address, location.href).pathname !== location.pathname;
+  if (replace) history.replaceState(null, "", address);
+  else history.pushState(null, "", address);
+  if (isOther) window.scrollTo(0, 0);
+  tell();
 }
 
 export function showBatch(id: string): void {
-  location.hash = id;
+  go(batchAddress(id));
 }
 
-/** Close the details without moving the page. */
-export function closeBatch(): void {
-  history.pushState(null, "", location.pathname + location.search);
-  window.dispatchEvent(new HashChangeEvent("hashchange"));
+/** The present address with these parameters changed; null takes one away. */
+export function addressWith(changes: Record<string, string | null>): string {
+  const query = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === "") query.delete(name);
+    else query.set(name, value);
+  }
+  const text = query.toString();
+  return location.pathname + (text ? `?${text}` : "");
+}
+
+/** One parameter of the address, or `fallback`, and the way to change it. */
+export function useParameter(name: string, fallback = ""): [string, (value: string) => void] {
+  const value = usePlace().query.get(name) ?? fallback;
+  const change = (next: string): void =>
+    go(addressWith({ [name]: next === fallback ? null : next }), true);
+  return [value, change];
+}
+
+/** The sequence of the past that is looked at, or null for the present. */
+export function useAt(): number | null {
+  return readAt(usePlace().query);
+}
+
+export function readAt(query: URLSearchParams): number | null {
+  const text = query.get("at") ?? "";
+  return /^\d{1,15}$/.test(text) ? Number(text) : null;
 }

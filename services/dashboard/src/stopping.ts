@@ -2,7 +2,8 @@
 
 import { useCallback, useSyncExternalStore } from "react";
 
-import { stopBatch, stopBatches } from "./calls";
+import { commandBatch, commandBatches } from "./calls";
+import { randomKey } from "./http";
 import { store } from "./live/session";
 import { notify } from "./notices";
 import { plural, shortId, wordsOf } from "./words";
@@ -37,7 +38,8 @@ export function useStopAttempt(id: string): StopAttempt | undefined {
 export async function stop(id: string): Promise<void> {
   set([id], { asked: true });
   try {
-    store.push((await stopBatch(id)).batch);
+    const body = { mode: "cancel", reason: "stopped on the page" };
+    store.push((await commandBatch(id, "stop", body, randomKey())).batch);
     set([id], undefined);
   } catch (error) {
     set([id], { asked: false, error: wordsOf(error) });
@@ -49,7 +51,7 @@ export async function stop(id: string): Promise<void> {
 export async function stopExactly(ids: readonly string[]): Promise<void> {
   set(ids, { asked: true });
   try {
-    const { results } = await stopBatches(ids);
+    const { results } = await commandBatches("stop", ids);
     const refused = results.filter((result) => result.status >= 400);
     set(ids, undefined);
     for (const { id, detail, status } of refused) {

@@ -1,22 +1,23 @@
-/** The whole page. */
+/** The whole page: its frame, and what the address names. */
 
-import { useEffect } from "react";
+import { Suspense, useEffect } from "react";
 
-import { useConnection, useLiveIds } from "../live/hooks";
-import { useOpenBatch } from "../place";
+import { useConnection, useCountsNow } from "../live/hooks";
+import { usePlace, type Place } from "../place";
+import { StaleNote } from "./Connection";
 import { HeaderCard } from "./HeaderCard";
 import { History } from "./History";
-import { Details, fetchDialogs, Later } from "./later";
+import { BatchPage, fetchDialogs, NodesPage, StatisticsPage } from "./later";
+import { Link } from "./Link";
 import { RunningPanel } from "./RunningPanel";
-import { StaleNote } from "./Connection";
 import { StuckPanel } from "./StuckPanel";
 import { Toasts } from "./Toasts";
 import { TopBar } from "./TopBar";
 
 export function App() {
-  const running = useLiveIds().length;
+  const { running } = useCountsNow();
   const isOffline = useConnection().state === "offline";
-  const openBatch = useOpenBatch();
+  const place = usePlace();
   useEffect(fetchDialogs, []);
   useEffect(() => {
     document.title = running > 0 ? `${running} running · Millstream` : "Millstream";
@@ -26,15 +27,50 @@ export function App() {
       <TopBar />
       <main id="hub" className={isOffline ? "is-stale" : undefined}>
         <StaleNote />
-        <HeaderCard />
-        <StuckPanel />
-        <RunningPanel />
-        <History />
+        <Suspense fallback={<Opening />}>
+          <Content place={place} />
+        </Suspense>
       </main>
-      <Later when={openBatch !== null}>
-        <Details />
-      </Later>
       <Toasts />
     </>
   );
+}
+
+function Opening() {
+  return (
+    <section className="card">
+      <h1>Opening the page…</h1>
+    </section>
+  );
+}
+
+function Content({ place }: { place: Place }) {
+  switch (place.page) {
+    case "hub":
+      return (
+        <>
+          <HeaderCard />
+          <StuckPanel />
+          <RunningPanel />
+          <History />
+        </>
+      );
+    case "batches":
+      return <History isPage />;
+    case "batch":
+      return <BatchPage key={place.id} id={place.id} />;
+    case "statistics":
+      return <StatisticsPage />;
+    case "nodes":
+      return <NodesPage />;
+    case "nowhere":
+      return (
+        <section className="card">
+          <h1>There is no such page</h1>
+          <p>
+            <Link to="/">Go to the hub</Link>, or choose a section above.
+          </p>
+        </section>
+      );
+  }
 }

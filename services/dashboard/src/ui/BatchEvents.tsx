@@ -5,23 +5,27 @@ import { useState } from "react";
 
 import { getEvents } from "../calls";
 import { isLive, type BatchView, type EventView } from "../contract";
-import { localTime, wordsOf } from "../words";
+import { useAt, useParameter } from "../place";
+import { localTime, plural, wordsOf } from "../words";
 import { Empty, Foreign, Pager, Trouble } from "./parts";
 
-const PAGE = 50;
+const PAGE = 100;
 const REFRESH_MS = 2_000;
 
 export function BatchEvents({ batch }: { batch: BatchView }) {
   const [starts, setStarts] = useState<readonly number[]>([]);
   const after = starts.at(-1) ?? 0;
+  const at = useAt();
+  const [kind, setKind] = useParameter("type");
   const page = useQuery({
-    queryKey: ["batch", batch.id, "events", isLive(batch.state), after],
-    queryFn: ({ signal }) => getEvents(batch, { after, limit: PAGE }, signal),
+    queryKey: ["batch", batch.id, "events", isLive(batch.state), after, at],
+    queryFn: ({ signal }) => getEvents(batch, { after, limit: PAGE }, at, signal),
     placeholderData: keepPreviousData,
-    refetchInterval: isLive(batch.state) ? REFRESH_MS : false,
+    refetchInterval: at === null && isLive(batch.state) ? REFRESH_MS : false,
   });
   const events = page.data?.events ?? [];
   const last = events.at(-1)?.sequence;
+  const shown = kind ? events.filter((view) => view.event["type"] === kind) : events;
   return (
     <>
       {page.error && (
@@ -35,8 +39,14 @@ export function BatchEvents({ batch }: { batch: BatchView }) {
       {page.data && events.length === 0 && (
         <Empty>No event here yet. They show as soon as the projector has read them.</Empty>
       )}
+      {page.data && events.length > 0 && (
+        <KindFilter events={events} kind={kind} choose={setKind} />
+      )}
+      {events.length > 0 && shown.length === 0 && (
+        <Empty>No event of this type on this page. Choose all types, or go to another page.</Empty>
+      )}
       <ol className="events">
-        {events.map((view) => (
+        {shown.map((view) => (
           <StoredEvent key={view.sequence} view={view} />
         ))}
       </ol>
@@ -51,9 +61,47 @@ export function BatchEvents({ batch }: { batch: BatchView }) {
   );
 }
 
+/** The types on this page of the log, each with its count. */
+function KindFilter(props: {
+  events: readonly EventView[];
+  kind: string;
+  choose(kind: string): void;
+}) {
+  const counts = new Map<string, number>();
+  for (const { event } of props.events) {
+    const type = String(event["type"]);
+    counts.set(type, (counts.get(type) ?? 0) + 1);
+  }
+  if (props.kind && !counts.has(props.kind)) counts.set(props.kind, 0);
+  return (
+    <label className="slot-choice">
+      Type{" "}
+      <select
+        data-testid="event-type"
+        value={props.kind}
+        onChange={(event) => props.choose(event.target.value)}
+      >
+        <option value="">all {plural(props.events.length, "event")} of this page</option>
+        {[...counts].map(([type, count]) => (
+          <option key={type} value={type}>
+            {`${type} (${count})`}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+/** Who did it: a person, or a node. */
+function whoOf(event: Record<string, unknown>): string | null {
+  const { kind, id } = (event["actor"] ?? {}) as { kind?: unknown; id?: unknown };
+  return typeof id === "string" ? `${String(kind)} ${id}` : null;
+}
+
 function StoredEvent({ view }: { view: EventView }) {
   const [isOpen, setOpen] = useState(false);
   const { type, slot, message, reason } = view.event;
+  const who = whoOf(view.event);
   const note = [message, reason].find((words) => typeof words === "string" && words !== "");
   return (
     <li>
@@ -65,6 +113,7 @@ function StoredEvent({ view }: { view: EventView }) {
           <time className="muted" dateTime={view.stored_at}>
             {localTime(view.stored_at)}
           </time>
+          {who && <Foreign>{who}</Foreign>}
           {typeof note === "string" && <Foreign>{note}</Foreign>}
         </summary>
         {isOpen && (

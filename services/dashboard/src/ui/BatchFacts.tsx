@@ -2,9 +2,10 @@
 
 import type { ReactNode } from "react";
 
-import { isLive, type BatchView } from "../contract";
+import type { BatchView } from "../contract";
 import { useNow } from "../live/hooks";
-import { showBatch } from "../place";
+import { logAddress } from "../calls";
+import { BatchLink } from "./Link";
 import {
   batchDuration,
   budgetWords,
@@ -16,25 +17,22 @@ import {
   wasted,
   whole,
 } from "../words";
-import { Foreign, ModelName, ProgressBar } from "./parts";
-import { StopButton, StopError } from "./StopButton";
+import { Foreign, ModelName } from "./parts";
 
 type Fact = [name: string, value: ReactNode];
 
 export function BatchFacts({ batch }: { batch: BatchView }) {
   return (
     <>
-      <div className="progress-line">
-        <span data-testid="details-progress">
-          <b>{batch.counts.generated.toLocaleString()}</b> / {plural(batch.target, "sample")}
-        </span>
-        {isLive(batch.state) && <StopButton batch={batch} />}
-      </div>
-      <ProgressBar batch={batch} />
-      {isLive(batch.state) && <StopError id={batch.id} />}
       <Errors batch={batch} />
       <Facts title="Progress" facts={progressFacts(batch)} />
       <Facts title="As asked for" facts={requestFacts(batch)} />
+      <p>
+        <a href={logAddress(batch.id)} download>
+          Every event of this batch as one file
+        </a>
+        , which `millstream audit import` takes.
+      </p>
     </>
   );
 }
@@ -109,11 +107,7 @@ function unconfirmedFacts(calls: number): Fact[] {
 }
 
 function familyFacts(batch: BatchView): Fact[] {
-  const link = (id: string): ReactNode => (
-    <button key={id} type="button" className="link mono" onClick={() => showBatch(id)}>
-      {id}
-    </button>
-  );
+  const link = (id: string): ReactNode => <BatchLink key={id} id={id} />;
   const facts: Fact[] = [];
   if (batch.parent_id) facts.push(["Goes on with what was left by", link(batch.parent_id)]);
   if (batch.child_id) facts.push(["What was left is made by", link(batch.child_id)]);
@@ -145,6 +139,7 @@ function requestFacts(batch: BatchView): Fact[] {
     ["Calls at the same time", `up to ${batch.concurrency.toLocaleString()}`],
     ["Priority", batch.priority],
     ["Budgets", budgetWords(batch).join(", ") || "none"],
+    ["Recipe's hash", foreign(batch.recipe_hash, UNKNOWN)],
     ["Seed", whole(batch.seed)],
     ["Started by", foreign(batch.started_by, UNKNOWN)],
   ];

@@ -4,17 +4,19 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 
 import { getQuality } from "../calls";
 import { isLive, type BatchView, type Quality } from "../contract";
+import { useAt } from "../place";
 import { percent, spaced, wordsOf } from "../words";
 import { Empty, Foreign, Trouble } from "./parts";
 
 const REFRESH_MS = 5_000;
 
 export function BatchQuality({ batch }: { batch: BatchView }) {
+  const at = useAt();
   const answer = useQuery({
-    queryKey: ["batch", batch.id, "quality", isLive(batch.state)],
-    queryFn: ({ signal }) => getQuality(batch, signal),
+    queryKey: ["batch", batch.id, "quality", isLive(batch.state), at],
+    queryFn: ({ signal }) => getQuality(batch, at, signal),
     placeholderData: keepPreviousData,
-    refetchInterval: isLive(batch.state) ? REFRESH_MS : false,
+    refetchInterval: at === null && isLive(batch.state) ? REFRESH_MS : false,
   });
   if (answer.error) {
     return (

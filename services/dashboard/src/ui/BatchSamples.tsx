@@ -4,7 +4,8 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { getSamples, SEARCH_MOST } from "../calls";
-import { isLive, type BatchView, type SampleView } from "../contract";
+import { isLive, type BatchView, type Facets, type SampleView } from "../contract";
+import { useAt, useParameter } from "../place";
 import { useSettled } from "../settled";
 import { plural, spaced, wordsOf } from "../words";
 import { Empty, Foreign, Pager, Trouble } from "./parts";
@@ -13,19 +14,48 @@ const PAGE = 20;
 const REFRESH_MS = 2_000;
 
 export function BatchSamples({ batch }: { batch: BatchView }) {
-  const [text, setText] = useState("");
+  const [text, setText] = useParameter("text");
+  const [topic, setTopic] = useParameter("topic");
+  const [difficulty, setDifficulty] = useParameter("difficulty");
+  const [sample_type, setType] = useParameter("sample_type");
+  const at = useAt();
   const [cursors, setCursors] = useState<readonly string[]>([]);
   const search = useSettled(text.trim());
   const cursor = cursors.at(-1) ?? null;
   const page = useQuery({
-    queryKey: ["batch", batch.id, "samples", isLive(batch.state), search, cursor],
-    queryFn: ({ signal }) => getSamples(batch, { cursor, limit: PAGE, text: search }, signal),
+    queryKey: ["batch", batch.id, "samples", isLive(batch.state), search, topic, difficulty, sample_type, cursor, at],
+    queryFn: ({ signal }) => {
+      const filter = { text: search, topic, difficulty, sample_type };
+      return getSamples(batch, { ...filter, cursor, limit: PAGE, facets: true }, at, signal);
+    },
     placeholderData: keepPreviousData,
-    refetchInterval: isLive(batch.state) ? REFRESH_MS : false,
+    refetchInterval: at === null && isLive(batch.state) ? REFRESH_MS : false,
   });
   const samples = page.data?.samples ?? [];
+  const narrow = (change: (value: string) => void) => (value: string) => {
+    change(value);
+    setCursors([]);
+  };
+  const facets = page.data?.facets ?? {};
   return (
     <>
+      <div className="facets">
+        <Facet name="topics" label="Topic" facets={facets} value={topic} choose={narrow(setTopic)} />
+        <Facet
+          name="difficulties"
+          label="Difficulty"
+          facets={facets}
+          value={difficulty}
+          choose={narrow(setDifficulty)}
+        />
+        <Facet
+          name="sample_types"
+          label="Type"
+          facets={facets}
+          value={sample_type}
+          choose={narrow(setType)}
+        />
+      </div>
       <div className="search-line">
         <input
           type="search"
@@ -51,8 +81,8 @@ export function BatchSamples({ batch }: { batch: BatchView }) {
       {page.isPending && <Empty>Reading the samples…</Empty>}
       {page.data && samples.length === 0 && (
         <Empty>
-          {search
-            ? "No sample contains this text. Try fewer words."
+          {search || topic || difficulty || sample_type
+            ? "No sample contains this text, or none has these values. Choose fewer."
             : "No sample yet. The first one shows here as soon as it is stored."}
         </Empty>
       )}
@@ -69,6 +99,36 @@ export function BatchSamples({ batch }: { batch: BatchView }) {
         onNext={() => page.data?.next_cursor && setCursors([...cursors, page.data.next_cursor])}
       />
     </>
+  );
+}
+
+/** One filter with its values and how many samples each leaves. */
+function Facet(props: {
+  name: string;
+  label: string;
+  facets: Facets;
+  value: string;
+  choose(value: string): void;
+}) {
+  const tallies = props.facets[props.name] ?? [];
+  const isKnown = tallies.some(({ name }) => name === props.value);
+  return (
+    <label>
+      {props.label}{" "}
+      <select
+        data-testid={`facet-${props.name}`}
+        value={props.value}
+        onChange={(event) => props.choose(event.target.value)}
+      >
+        <option value="">all</option>
+        {props.value && !isKnown && <option>{props.value}</option>}
+        {tallies.map(({ name, count }) => (
+          <option key={name} value={name}>
+            {`${spaced(name)} (${count.toLocaleString()})`}
+          </option>
+        ))}
+      </select>
+    </label>
   );
 }
 

@@ -54,7 +54,7 @@ export function HeaderCard() {
 function StatisticsStrip({ isMoving }: { isMoving: boolean }) {
   const { data, error } = useQuery({
     queryKey: ["statistics"],
-    queryFn: ({ signal }) => getStatistics(store.movedAt(), signal),
+    queryFn: ({ signal }) => getStatistics(store.movedAt(), null, signal),
     refetchInterval: isMoving ? REFRESH_MS : false,
   });
   const facts: [name: string, testid: string, value: string][] = [

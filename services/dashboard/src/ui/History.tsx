@@ -8,28 +8,41 @@ import { STATES, type BatchPage, type BatchView, type State } from "../contract"
 import { useConnection, useRecentIds } from "../live/hooks";
 import { store } from "../live/session";
 import { newestFirst } from "../live/store";
+import { useParameter } from "../place";
 import { useSettled } from "../settled";
 import { wordsOf } from "../words";
 import { HistoryRow } from "./HistoryRow";
 import { Empty, Pager, StateChip, Trouble } from "./parts";
 
 const PAGE = 25;
+const SORTS = [
+  ["-started", "newest first"],
+  ["started", "oldest first"],
+  ["-finished", "latest end first"],
+  ["-progress", "furthest first"],
+  ["-cost", "dearest first"],
+  ["-samples", "most samples first"],
+] as const;
 const COLUMNS = ["State", "Batch", "Model", "Progress", "Failed", "Tokens", "Cost", "Duration"];
 
-export function History() {
-  const [state, setState] = useState<State | null>(null);
-  const [text, setText] = useState("");
+export function History({ isPage = false }: { isPage?: boolean }) {
+  const Title = isPage ? "h1" : "h2";
+  const [asked, setState] = useParameter("state");
+  const state = STATES.find((one) => one === asked) ?? null;
+  const [text, setText] = useParameter("q");
+  const [sort, setSort] = useParameter("sort", SORTS[0][0]);
   const [cursors, setCursors] = useState<readonly string[]>([]);
   const search = useSettled(text.trim());
   const connection = useConnection().state;
   const cursor = cursors.at(-1) ?? null;
   const page = useQuery({
-    queryKey: ["history", state, search, cursor],
+    queryKey: ["history", state, search, sort, cursor],
     queryFn: ({ signal }) =>
       listBatches(
         {
           states: state ? [state] : [],
           text: search,
+          sort,
           cursor,
           limit: PAGE,
           minSequence: store.movedAt(),
@@ -41,12 +54,29 @@ export function History() {
     refetchInterval: connection === "polling" ? 5_000 : false,
   });
   useRecentIds();
-  const rows = page.data ? withNew(page.data, state, cursor === null && search === "") : [];
+  const rows = page.data ? withNew(page.data, state, cursor === null && search === "" && sort === SORTS[0][0]) : [];
   const first = (): void => setCursors([]);
   return (
     <section className="card history" id="history" aria-labelledby="history-title">
       <header className="card-head">
-        <h2 id="history-title">History</h2>
+        <Title id="history-title">{isPage ? "Batches" : "History"}</Title>
+        <label className="sort">
+          Sort{" "}
+          <select
+            data-testid="history-sort"
+            value={sort}
+            onChange={(event) => {
+              setSort(event.target.value);
+              first();
+            }}
+          >
+            {SORTS.map(([value, name]) => (
+              <option key={value} value={value}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
         <input
           type="search"
           data-testid="history-search"
@@ -64,7 +94,7 @@ export function History() {
         counts={page.data?.states ?? {}}
         chosen={state}
         choose={(next) => {
-          setState(next);
+          setState(next ?? "");
           first();
         }}
       />

@@ -6,6 +6,7 @@ import { isLive, type BatchView } from "../contract";
 import { useNewest, useNow } from "../live/hooks";
 import { showBatch } from "../place";
 import { batchDuration, localTime, money, tokens } from "../words";
+import { BatchLink } from "./Link";
 import { ModelName, ProgressBar, StateChip } from "./parts";
 import { StopButton } from "./StopButton";
 
@@ -30,9 +31,7 @@ export const HistoryRow = memo(function HistoryRow({ answered }: { answered: Bat
         <StateChip state={batch.state} />
       </td>
       <td role="cell">
-        <button type="button" className="link mono" onClick={() => showBatch(id)}>
-          {id}
-        </button>
+        <BatchLink id={id} />
         <time className="muted" dateTime={batch.started_at}>
           {localTime(batch.started_at)}
         </time>

@@ -5,10 +5,10 @@ import { memo, useState } from "react";
 import type { BatchView } from "../contract";
 import { useBatch, useLiveIds, useNow } from "../live/hooks";
 import { store } from "../live/session";
-import { showBatch } from "../place";
 import { stopExactly } from "../stopping";
 import { batchDuration, duration, money, plural, tokens, waitsFor } from "../words";
 import { Confirm, Later } from "./later";
+import { BatchLink } from "./Link";
 import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
 import { StopButton, StopError } from "./StopButton";
 
@@ -66,9 +66,7 @@ const BatchRow = memo(function BatchRow({ id }: { id: string }) {
       data-batch={id}
     >
       <div className="batch-name">
-        <button type="button" className="link mono" onClick={() => showBatch(id)}>
-          {id}
-        </button>
+        <BatchLink id={id} />
         <ModelName batch={batch} />
         {batch.state !== "running" && <StateChip state={batch.state} />}
         {batch.stuck && <span className="tag tag-stuck">stuck</span>}
@@ -106,7 +104,7 @@ function HeldUp({ batch }: { batch: BatchView }) {
 }
 
 /** The facts that move with the clock alone. */
-function Ticking({ batch }: { batch: BatchView }) {
+export function Ticking({ batch }: { batch: BatchView }) {
   const now = useNow();
   return (
     <>

@@ -4,10 +4,10 @@ import { useState } from "react";
 
 import type { BatchView } from "../contract";
 import { useBatch, useNow, useStuckIds } from "../live/hooks";
-import { showBatch } from "../place";
 import { stopExactly } from "../stopping";
 import { duration, localTime, plural } from "../words";
 import { Icon } from "./Icon";
+import { BatchLink } from "./Link";
 import { Foreign, ModelName, StateChip } from "./parts";
 import { StopError } from "./StopButton";
 
@@ -55,9 +55,7 @@ function StuckRow({ id }: { id: string }) {
   return (
     <li className="stuck-row" data-testid="stuck-row" data-batch={id}>
       <div className="batch-name">
-        <button type="button" className="link mono" onClick={() => showBatch(id)}>
-          {id}
-        </button>
+        <BatchLink id={id} />
         <ModelName batch={batch} />
         {batch.state !== "running" && <StateChip state={batch.state} />}
         <span>

@@ -2,12 +2,15 @@
 
 import { useSyncExternalStore } from "react";
 
-import { useLiveIds, useStuckIds } from "../live/hooks";
+import { useCountsNow } from "../live/hooks";
+import { usePlace } from "../place";
 import { onSound, soundIsOn, switchSound } from "../sound";
 import { ConnectionPill } from "./Connection";
 import { Icon } from "./Icon";
+import { Link } from "./Link";
 
 export function TopBar() {
+  const { page } = usePlace();
   return (
     <header className="topbar">
       <span className="brand">
@@ -15,10 +18,18 @@ export function TopBar() {
         Millstream
       </span>
       <nav aria-label="Sections">
-        <a href="#hub">
+        <Link to="/" isCurrent={page === "hub"}>
           Hub <RunningBadge />
-        </a>
-        <a href="#history">History</a>
+        </Link>
+        <Link to="/batches" isCurrent={page === "batches"}>
+          Batches
+        </Link>
+        <Link to="/statistics" isCurrent={page === "statistics"}>
+          Statistics
+        </Link>
+        <Link to="/nodes" isCurrent={page === "nodes"}>
+          Nodes
+        </Link>
       </nav>
       <span className="topbar-end">
         <ConnectionPill />
@@ -29,8 +40,7 @@ export function TopBar() {
 }
 
 function RunningBadge() {
-  const running = useLiveIds().length;
-  const stuck = useStuckIds().length;
+  const { running, stuck } = useCountsNow();
   return (
     <span data-testid="badge" data-count={running} className="badge-slot">
       {running > 0 && <span className="badge">{running} running</span>}

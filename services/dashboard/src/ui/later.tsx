@@ -3,17 +3,23 @@
 import { lazy, Suspense, useState, type ReactNode } from "react";
 
 const loadConfirm = () => import("./Confirm");
-const loadDetails = () => import("./Details");
+const loadBatch = () => import("./BatchPage");
 const loadStart = () => import("./StartDialog");
 
 export const Confirm = lazy(() => loadConfirm().then((file) => ({ default: file.Confirm })));
-export const Details = lazy(() => loadDetails().then((file) => ({ default: file.Details })));
+export const BatchPage = lazy(() => loadBatch().then((file) => ({ default: file.BatchPage })));
+export const StatisticsPage = lazy(() =>
+  import("./StatisticsPage").then((file) => ({ default: file.StatisticsPage })),
+);
+export const NodesPage = lazy(() =>
+  import("./NodesPage").then((file) => ({ default: file.NodesPage })),
+);
 export const StartDialog = lazy(() => loadStart().then((file) => ({ default: file.StartDialog })));
 
 /** Fetch the dialogs once the page has nothing better to do, so that they open at once. */
 export function fetchDialogs(): void {
   const fetchAll = (): void => {
-    Promise.all([loadConfirm(), loadDetails(), loadStart()]).catch((error: unknown) => {
+    Promise.all([loadConfirm(), loadBatch(), loadStart()]).catch((error: unknown) => {
       console.info("The dialogs are fetched when they are opened.", error);
     });
   };

@@ -1,0 +1,123 @@
+/** Answers that look closer: the mirror of `schemas/millstream_schemas/analysis.py`. */
+
+import type { SampleView, Usage } from "./contract";
+
+export interface Percentiles {
+  p50: number | null;
+  p95: number | null;
+  p99: number | null;
+}
+
+export interface ErrorGroup {
+  fingerprint: string;
+  category: string;
+  rule: string | null;
+  message: string;
+  count: number;
+  failed_slots: number;
+  first_seen: string;
+  last_seen: string;
+  example: string;
+  example_at: { slot: number; attempt: number; sequence: number };
+}
+
+export interface Figures {
+  batch_id: string;
+  at: string;
+  rates: { last_minute: number | null; overall: number | null };
+  eta_s: number | null;
+  eta_at: string | null;
+  cost: {
+    spent_nano_usd: number | null;
+    wasted_nano_usd: number | null;
+    projected_nano_usd: number | null;
+    per_sample_nano_usd: number | null;
+  };
+  latency_ms: Percentiles;
+  first_token_ms: Percentiles;
+  errors: ErrorGroup[];
+  error_groups: number;
+  as_of: number;
+}
+
+export interface AttemptView {
+  sequence: number;
+  stored_at: string;
+  kind: string;
+  slot: number;
+  attempt: number;
+  node: string | null;
+  model: string;
+  provider: string;
+  category: string | null;
+  rule: string | null;
+  message: string | null;
+  answer: string | null;
+  status_code: number | null;
+  finish_reason: string | null;
+  usage: Usage;
+  wait_s: number | null;
+  request_id: string | null;
+  prompt_hash: string | null;
+}
+
+export interface SlotAttempts {
+  batch_id: string;
+  slot: number;
+  slice_index: number;
+  topic: string | null;
+  difficulty: string | null;
+  sample_type: string | null;
+  outcome: "generated" | "failed" | "abandoned" | "pending";
+  attempts: AttemptView[];
+  more: boolean;
+  sample: SampleView | null;
+  as_of: number;
+}
+
+export interface TimelineRow {
+  start: string;
+  model: string;
+  provider: string;
+  attempts: number;
+  samples: number;
+  failures: number;
+  failed_slots: number;
+  failure_ratio: number | null;
+  samples_per_s: number;
+  tokens_in: number | null;
+  tokens_out: number | null;
+  cost_nano_usd: number | null;
+  latency_ms: Percentiles;
+}
+
+export interface Timeline {
+  bucket: "minute" | "hour" | "day";
+  bucket_s: number;
+  start: string | null;
+  end: string | null;
+  rows: TimelineRow[];
+  as_of: number;
+}
+
+export interface NodeView {
+  node: string;
+  service: string;
+  pool: string;
+  in_flight: number;
+  started_at: string;
+  sequence: number;
+  note: string | null;
+  alarm: string;
+  is_full: boolean;
+  unreadable: number;
+  beat_at: string;
+  lag: number | null;
+}
+
+export interface NodeList {
+  nodes: NodeView[];
+  services: Record<string, number>;
+  alarms: string[];
+  as_of: number;
+}

@@ -1,0 +1,39 @@
+/**
+ * The moment that a part of the page shows: the present, which moves, or one of the past, which
+ * stands still. The same views draw both.
+ */
+
+import { createContext, useContext } from "react";
+
+import { clock, store } from "./session";
+import type { BatchStore } from "./store";
+
+export interface World {
+  store: BatchStore;
+  /** The sequence of the past, or null for the present. */
+  at: number | null;
+  /** The second that is now, in seconds since 1970. */
+  second(): number;
+  onSecond(listener: () => void): () => void;
+}
+
+export const PRESENT: World = {
+  store,
+  at: null,
+  second: clock.second,
+  onSecond: clock.onSecond,
+};
+
+export const WorldContext = createContext<World>(PRESENT);
+
+export function useWorld(): World {
+  return useContext(WorldContext);
+}
+
+const neverTicks = (): (() => void) => () => undefined;
+
+/** The world as of sequence `at`; `time` is that of its last event, in milliseconds. */
+export function pastWorld(held: BatchStore, at: number, time: number): World {
+  const second = Math.ceil(time / 1000);
+  return { store: held, at, second: () => second, onSecond: neverTicks };
+}

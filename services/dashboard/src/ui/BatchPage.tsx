@@ -1,0 +1,181 @@
+/** One batch in full, live while it runs, or as it was at a sequence of the past. */
+
+import { Tabs } from "@base-ui/react/tabs";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+
+import type { Figures } from "../analysis";
+import { getBatch, getFigures } from "../calls";
+import { isLive, type BatchView } from "../contract";
+import { useBatch } from "../live/hooks";
+import { atNextFrame, BatchStore } from "../live/store";
+import { pastWorld, WorldContext } from "../live/world";
+import { useAt, useParameter } from "../place";
+import { duration, localTime, money, plural, tokens, UNKNOWN, waitsFor, wordsOf } from "../words";
+import { BatchErrors } from "./BatchErrors";
+import { BatchEvents } from "./BatchEvents";
+import { BatchFacts } from "./BatchFacts";
+import { BatchQuality } from "./BatchQuality";
+import { BatchSamples } from "./BatchSamples";
+import { Commands } from "./Commands";
+import { Link } from "./Link";
+import { Empty, Foreign, ModelName, ProgressBar, StateChip, Trouble } from "./parts";
+import { Ticking } from "./RunningPanel";
+import { TimeTravel } from "./TimeTravel";
+
+const REFRESH_MS = 2_000;
+const TABS = ["details", "samples", "errors", "events", "quality"] as const;
+
+export function BatchPage({ id }: { id: string }) {
+  const at = useAt();
+  const held = useBatch(id);
+  const answer = useQuery({
+    queryKey: ["batch", id, "view", at],
+    queryFn: ({ signal }) => getBatch(id, undefined, signal, at),
+    enabled: at !== null || held === undefined,
+    placeholderData: keepPreviousData,
+  });
+  const batch = at === null ? (held ?? answer.data?.batch) : answer.data?.batch;
+  return (
+    <section className="card batch-page" data-testid="details" data-batch={id}>
+      <header className="card-head">
+        <h1 className="mono">
+          <Foreign>{id}</Foreign>
+        </h1>
+        {batch && <StateChip state={batch.state} />}
+        <Link to="/">Back to the hub</Link>
+      </header>
+      {answer.error && (
+        <Trouble
+          what="The batch could not be read"
+          words={wordsOf(answer.error)}
+          retry={() => void answer.refetch()}
+        />
+      )}
+      {!batch && answer.isPending && <Empty>Reading the batch…</Empty>}
+      {batch && <Shown batch={batch} at={at} newest={held?.sequence} />}
+    </section>
+  );
+}
+
+function Shown(props: { batch: BatchView; at: number | null; newest: number | undefined }) {
+  const { batch, at, newest } = props;
+  const figures = useQuery({
+    queryKey: ["batch", batch.id, "figures", isLive(batch.state), at],
+    queryFn: ({ signal }) => getFigures(batch, at, signal),
+    placeholderData: keepPreviousData,
+    refetchInterval: at === null && isLive(batch.state) ? REFRESH_MS : false,
+  });
+  const time = Date.parse(figures.data?.at ?? batch.last_progress_at ?? batch.started_at);
+  const world = useMemo(() => {
+    if (at === null) return null;
+    const held = new BatchStore(atNextFrame);
+    held.push(batch);
+    held.flush();
+    return pastWorld(held, at, time);
+  }, [at, batch, time]);
+  const content = (
+    <>
+      <div className="facts">
+        <span data-testid="details-progress">
+          <b>{batch.counts.generated.toLocaleString()}</b> / {plural(batch.target, "sample")}
+        </span>
+        {batch.counts.failed > 0 && <span className="is-bad">{batch.counts.failed} failed</span>}
+        <span>{plural(tokens(batch.counts), "token")}</span>
+        {at === null && isLive(batch.state) && <Ticking batch={batch} />}
+        <ModelName batch={batch} />
+      </div>
+      <ProgressBar batch={batch} />
+      {at === null && <Commands batch={batch} />}
+      {at === null && batch.held_up && (
+        <p className="held-up">
+          <Foreign>{waitsFor(batch, Date.now()) ?? ""}</Foreign>
+        </p>
+      )}
+      {figures.error ? (
+        <Trouble
+          what="The figures could not be read"
+          words={wordsOf(figures.error)}
+          retry={() => void figures.refetch()}
+        />
+      ) : (
+        <FigureList figures={figures.data} />
+      )}
+      <TimeTravel batch={batch} at={at} newest={newest} time={time} />
+      <BatchTabs batch={batch} figures={figures.data} />
+    </>
+  );
+  return world ? <WorldContext value={world}>{content}</WorldContext> : content;
+}
+
+function FigureList({ figures }: { figures: Figures | undefined }) {
+  const rate = (value: number | null | undefined): string =>
+    value == null ? UNKNOWN : `${value.toFixed(value < 10 ? 2 : 0)} samples/s`;
+  const ms = (value: number | null | undefined): string =>
+    value == null ? UNKNOWN : Math.round(value).toLocaleString();
+  const { latency_ms, cost, eta_s, eta_at } = figures ?? {};
+  const facts: [string, string][] = [
+    ["Rate, last minute", rate(figures?.rates.last_minute)],
+    ["Rate, overall", rate(figures?.rates.overall)],
+    [
+      "Time left",
+      eta_s == null ? UNKNOWN : `${duration(eta_s * 1000)}, at ${localTime(eta_at ?? "")}`,
+    ],
+    ["Spent", money(cost?.spent_nano_usd ?? null)],
+    ["Of that wasted", money(cost?.wasted_nano_usd ?? null)],
+    ["Projected", money(cost?.projected_nano_usd ?? null)],
+    [
+      "Latency p50 / p95 / p99, ms",
+      [latency_ms?.p50, latency_ms?.p95, latency_ms?.p99].map(ms).join(" / "),
+    ],
+  ];
+  return (
+    <dl className="fact-list" data-testid="figures">
+      {facts.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function BatchTabs({ batch, figures }: { batch: BatchView; figures: Figures | undefined }) {
+  const [tab, setTab] = useParameter("tab", "details");
+  const names: Record<(typeof TABS)[number], string> = {
+    details: "Details",
+    samples: `Samples (${batch.counts.generated.toLocaleString()})`,
+    errors: "Errors",
+    events: "Events",
+    quality: "Quality",
+  };
+  const known = TABS.find((one) => one === tab) ?? "details";
+  return (
+    <Tabs.Root value={known} onValueChange={(value) => setTab(String(value))} className="tabs">
+      <Tabs.List className="tab-list">
+        {TABS.map((one) => (
+          <Tabs.Tab key={one} value={one} data-testid={`tab-${one}`}>
+            {names[one]}
+          </Tabs.Tab>
+        ))}
+      </Tabs.List>
+      <h2 className="for-readers">{names[known]}</h2>
+      <Tabs.Panel value="details" className="tab-panel">
+        <BatchFacts batch={batch} />
+      </Tabs.Panel>
+      <Tabs.Panel value="samples" className="tab-panel">
+        <BatchSamples batch={batch} />
+      </Tabs.Panel>
+      <Tabs.Panel value="errors" className="tab-panel">
+        <BatchErrors batch={batch} figures={figures} />
+      </Tabs.Panel>
+      <Tabs.Panel value="events" className="tab-panel">
+        <BatchEvents batch={batch} />
+      </Tabs.Panel>
+      <Tabs.Panel value="quality" className="tab-panel">
+        <BatchQuality batch={batch} />
+      </Tabs.Panel>
+    </Tabs.Root>
+  );
+}

@@ -1,0 +1,54 @@
+/** Lines over time, drawn by uPlot; its numbers stand in a table beside it. */
+
+import { useEffect, useRef } from "react";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+
+const HEIGHT = 180;
+/** Each is at least 3 : 1 against both grounds. */
+const COLOURS = ["#3b82f6", "#d97706", "#059669", "#a855f7", "#e11d48", "#0891b2", "#7c8a10"];
+
+interface Series {
+  name: string;
+  values: (number | null)[];
+}
+
+export function Chart({ times, series }: { times: number[]; series: Series[] }) {
+  const holder = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const element = holder.current;
+    if (!element) return undefined;
+    const ink = getComputedStyle(element).color;
+    const grid = { stroke: `color-mix(in srgb, ${ink} 20%, transparent)`, width: 1 };
+    const axis = { stroke: ink, grid, ticks: grid };
+    const plot = new uPlot(
+      {
+        width: element.clientWidth,
+        height: HEIGHT,
+        cursor: { drag: { x: false, y: false } },
+        axes: [axis, { ...axis, size: 70 }],
+        scales: { y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.1 : 1] } },
+        series: [
+          {},
+          ...series.map(({ name }, place) => ({
+            label: name,
+            stroke: COLOURS[place % COLOURS.length] ?? ink,
+            width: 2,
+            points: { show: times.length < 60 },
+          })),
+        ],
+      },
+      [times, ...series.map(({ values }) => values)],
+      element,
+    );
+    const observer = new ResizeObserver(() =>
+      plot.setSize({ width: element.clientWidth, height: HEIGHT }),
+    );
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      plot.destroy();
+    };
+  }, [times, series]);
+  return <div ref={holder} className="chart" aria-hidden="true" />;
+}

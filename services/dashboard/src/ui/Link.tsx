@@ -1,0 +1,39 @@
+/** A link within the page: a plain click changes the address, any other is the browser's. */
+
+import type { MouseEvent, ReactNode } from "react";
+
+import { batchAddress, go } from "../place";
+
+export function Link(props: {
+  to: string;
+  children: ReactNode;
+  className?: string;
+  isCurrent?: boolean;
+  testid?: string;
+}) {
+  const follow = (event: MouseEvent): void => {
+    if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
+      return;
+    event.preventDefault();
+    go(props.to);
+  };
+  return (
+    <a
+      href={props.to}
+      className={props.className}
+      aria-current={props.isCurrent ? "page" : undefined}
+      data-testid={props.testid}
+      onClick={follow}
+    >
+      {props.children}
+    </a>
+  );
+}
+
+export function BatchLink({ id }: { id: string }) {
+  return (
+    <Link to={batchAddress(id)} className="batch-link mono">
+      {id}
+    </Link>
+  );
+}

@@ -1,0 +1,165 @@
+/** What each model did over time: charts, and each chart's numbers as a table beneath it. */
+
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { lazy, Suspense } from "react";
+
+import type { Timeline, TimelineRow } from "../analysis";
+import { getTimeline } from "../calls";
+import { clock } from "../live/session";
+import { useParameter } from "../place";
+import { localTime, money, UNKNOWN, wordsOf } from "../words";
+import { Empty, Foreign, Trouble } from "./parts";
+
+const Chart = lazy(() => import("./Chart").then((file) => ({ default: file.Chart })));
+const REFRESH_MS = 10_000;
+const RANGES: Record<string, [name: string, hours: number | null]> = {
+  hour: ["last hour", 1],
+  day: ["last day", 24],
+  week: ["last 7 days", 168],
+  all: ["all", null],
+};
+
+interface Measure {
+  name: string;
+  of(row: TimelineRow): number | null;
+  words(value: number): string;
+}
+
+const rounded = (value: number): string => Math.round(value).toLocaleString("en-US");
+const MEASURES: Measure[] = [
+  { name: "Samples per second", of: (row) => row.samples_per_s, words: (n) => n.toFixed(2) },
+  { name: "Latency p50, ms", of: (row) => row.latency_ms.p50, words: rounded },
+  { name: "Latency p95, ms", of: (row) => row.latency_ms.p95, words: rounded },
+  { name: "Latency p99, ms", of: (row) => row.latency_ms.p99, words: rounded },
+  {
+    name: "Tokens",
+    of: (row) =>
+      row.tokens_in === null || row.tokens_out === null ? null : row.tokens_in + row.tokens_out,
+    words: rounded,
+  },
+  { name: "Cost", of: (row) => row.cost_nano_usd, words: money },
+  {
+    name: "Failed calls, %",
+    of: (row) => (row.failure_ratio === null ? null : row.failure_ratio * 100),
+    words: (n) => n.toFixed(1),
+  },
+];
+
+export function StatisticsPage() {
+  const [range, setRange] = useParameter("range", "day");
+  const [model, setModel] = useParameter("model");
+  const hours = (RANGES[range] ?? RANGES["day"])?.[1] ?? null;
+  const answer = useQuery({
+    queryKey: ["timeline", range, model],
+    queryFn: ({ signal }) => {
+      const start = hours === null ? null : new Date(clock.now() - hours * 3_600_000).toISOString();
+      return getTimeline({ start, model, bucket: "auto" }, signal);
+    },
+    placeholderData: keepPreviousData,
+    refetchInterval: REFRESH_MS,
+  });
+  const rows = answer.data?.rows ?? [];
+  const models = [...new Set([...rows.map((row) => row.model), ...(model ? [model] : [])])].sort();
+  return (
+    <section className="card" aria-labelledby="statistics-title">
+      <header className="card-head">
+        <h1 id="statistics-title">Statistics</h1>
+        <label>
+          Range{" "}
+          <select
+            data-testid="range"
+            value={range in RANGES ? range : "day"}
+            onChange={(event) => setRange(event.target.value)}
+          >
+            {Object.entries(RANGES).map(([value, [name]]) => (
+              <option key={value} value={value}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Model{" "}
+          <select value={model} onChange={(event) => setModel(event.target.value)}>
+            <option value="">all</option>
+            {models.map((one) => (
+              <option key={one}>{one}</option>
+            ))}
+          </select>
+        </label>
+      </header>
+      {answer.error && (
+        <Trouble
+          what="The statistics could not be read"
+          words={wordsOf(answer.error)}
+          retry={() => void answer.refetch()}
+        />
+      )}
+      {answer.isPending && <Empty>Reading the statistics…</Empty>}
+      {answer.data && rows.length === 0 && (
+        <Empty>No call ended in this time. Choose a longer range, or start a batch.</Empty>
+      )}
+      {answer.data &&
+        rows.length > 0 &&
+        MEASURES.map((measure) => (
+          <MeasureOverTime key={measure.name} measure={measure} timeline={answer.data} />
+        ))}
+    </section>
+  );
+}
+
+function MeasureOverTime({ measure, timeline }: { measure: Measure; timeline: Timeline }) {
+  const models = [...new Set(timeline.rows.map(seriesOf))].sort();
+  const starts = [...new Set(timeline.rows.map((row) => row.start))].sort();
+  const found = new Map(
+    timeline.rows.map((row) => [`${row.start} ${seriesOf(row)}`, measure.of(row)]),
+  );
+  const at = (start: string, model: string): number | null => found.get(`${start} ${model}`) ?? null;
+  return (
+    <section data-testid="measure">
+      <h2>{measure.name}</h2>
+      <Suspense fallback={<div className="chart" />}>
+        <Chart
+          times={starts.map((start) => Date.parse(start) / 1000)}
+          series={models.map((name) => ({ name, values: starts.map((start) => at(start, name)) }))}
+        />
+      </Suspense>
+      <details>
+        <summary>{measure.name} as a table, per {timeline.bucket}</summary>
+        <div className="table-scroll" tabIndex={0} role="region" aria-label={measure.name}>
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">From</th>
+                {models.map((name) => (
+                  <th key={name} scope="col" className="number">
+                    <Foreign>{name}</Foreign>
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {starts.map((start) => (
+                <tr key={start}>
+                  <th scope="row">{localTime(start)}</th>
+                  {models.map((name) => {
+                    const value = at(start, name);
+                    return (
+                      <td key={name} className="number">
+                        {value === null ? UNKNOWN : measure.words(value)}
+                      </td>
+                    );
+                  })}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      </details>
+    </section>
+  );
+}
+
+function seriesOf(row: TimelineRow): string {
+  return row.model.startsWith(`${row.provider}/`) ? row.model : `${row.model} (${row.provider})`;
+}

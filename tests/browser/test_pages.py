@@ -1,0 +1,128 @@
+"""The pages beyond the hub: each has its address, and the batch page takes every command."""
+
+import re
+from typing import Literal
+
+import httpx
+import pytest
+from playwright.sync_api import Route, expect
+
+from millstream.testing.batches import Batches
+from millstream.testing.hub_page import NARROW, WIDE, HubPage
+from millstream.testing.stack import Stack
+
+STEADY = "scripted/steady"
+Looks = tuple[tuple[int, int], Literal["light", "dark"]]
+LOOKS: tuple[Looks, ...] = ((WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark"))
+
+
+def start_steady(batches: Batches) -> str:
+    return batches.start(300, STEADY, recipe="instruction", concurrency=1)
+
+
+def test_an_address_within_the_page_is_answered_with_the_page(stack: Stack) -> None:
+    home = httpx.get(f"{stack.url}/")
+    for path in ("/batches", "/batches/batch_1_a", "/statistics", "/nodes"):
+        assert httpx.get(stack.url + path).content == home.content
+    for path in ("/batches/a/b", "/elsewhere", "/statistics/x"):
+        assert httpx.get(stack.url + path).status_code == 404
+
+
+def test_a_batch_is_paused_resumed_and_cloned_on_its_page(hub: HubPage, batches: Batches) -> None:
+    batch_id = start_steady(batches)
+    batches.wait_samples(batch_id, 1)
+    hub.open(f"batches/{batch_id}")
+    state = hub.part("state", hub.part("details"))
+    hub.part("do-pause").click()
+    expect(state).to_have_text("Paused")
+    expect(hub.part("do-pause")).to_have_count(0)
+    hub.part("do-resume").click()
+    expect(state).to_have_text("Running")
+    hub.part("do-priority").select_option("high")
+    expect(hub.part("do-priority")).to_have_value("high")
+    hub.part("do-drain").click()
+    expect(state).to_have_text("Stopped")
+    hub.part("do-continue").click()
+    expect(hub.part("details")).not_to_have_attribute("data-batch", batch_id)
+    child = str(hub.part("details").get_attribute("data-batch"))
+    assert batches.view(child)["parent_id"] == batch_id
+
+
+def test_a_refused_command_is_told_in_the_server_s_words(hub: HubPage, batches: Batches) -> None:
+    hub.outages = True  # The browser reports each 4xx answer.
+    batch_id = start_steady(batches)
+    batches.wait_samples(batch_id, 1)
+    hub.open(f"batches/{batch_id}")
+    held: list[Route] = []
+    hub.page.route(f"**/v1/batches/{batch_id}/pause", lambda route: held.append(route))  # noqa: PLW0108  # it wants a function
+    hub.part("do-pause").click()
+    expect(hub.part("command-asked")).to_have_text("Pausing…")
+    batches.stop(batch_id)
+    batches.wait(batch_id)
+    held.pop().continue_()
+    error = hub.part("command-error")
+    expect(error).to_contain_text(f"batch {batch_id} is stopped and can't be paused")
+    expect(error).to_contain_text("It takes now: continue, clone")
+
+
+def test_the_past_of_a_batch_is_shown_by_its_address_and_left_again(
+    hub: HubPage, batches: Batches
+) -> None:
+    batch_id = batches.start(12, STEADY, recipe="instruction", concurrency=1)
+    ended = batches.wait(batch_id)
+    middle = batches.sequences(batch_id)
+    at = middle[len(middle) // 2]
+    hub.open(f"batches/{batch_id}?at={at}")
+    expect(hub.part("past-note")).to_contain_text(f"As of sequence {at:,}")
+    expect(hub.part("details-progress")).not_to_contain_text("12 / 12")
+    expect(hub.part("stop")).to_have_count(0)
+    expect(hub.part("slider")).to_have_attribute("max", str(ended["sequence"]))
+    hub.part("slider").focus()
+    hub.page.keyboard.press("End")
+    expect(hub.part("details-progress")).to_have_text("12 / 12 samples")
+    assert hub.page.url.endswith(f"at={ended['sequence']}")
+    hub.part("back-to-live").click()
+    expect(hub.part("past-note")).to_have_count(0)
+    expect(hub.part("do-clone")).to_be_visible()
+
+
+def test_errors_stand_in_groups_and_a_slot_tells_its_story(hub: HubPage, batches: Batches) -> None:
+    batch_id = batches.start(60, "simulated/flaky")
+    batches.wait(batch_id)
+    hub.open(f"batches/{batch_id}?tab=errors")
+    group = hub.part("error-group").first
+    group.get_by_role("button").click()
+    expect(hub.part("story")).to_contain_text("attempt 1")
+    hub.part("tab-samples").click()
+    facet = hub.part("facet-difficulties")
+    expect(facet.locator("option")).not_to_have_count(1)
+    facet.select_option(index=1)
+    expect(hub.page).to_have_url(re.compile("difficulty="))
+    expect(hub.part("details").locator(".search-line span")).to_have_text(
+        re.compile(r"^[1-5]?\d sample")
+    )
+
+
+def test_the_sort_and_the_filter_of_the_history_are_in_its_address(
+    hub: HubPage, batches: Batches
+) -> None:
+    batches.wait(batches.start(1, "simulated/instant"))
+    hub.open("batches")
+    hub.part("filter-completed").click()
+    hub.part("history-sort").select_option("started")
+    expect(hub.page).to_have_url(re.compile("state=completed.*sort=started"))
+    hub.page.reload()
+    expect(hub.part("filter-completed")).to_have_attribute("aria-pressed", "true")
+    expect(hub.part("history-sort")).to_have_value("started")
+
+
+@pytest.mark.parametrize("section", ["statistics", "nodes", "batches"])
+def test_the_other_pages_are_sound(hub: HubPage, batches: Batches, section: str) -> None:
+    batches.wait(batches.start(5, "simulated/instant"))
+    hub.open(section)
+    first = {"statistics": "measure", "nodes": "node", "batches": "history-row"}[section]
+    expect(hub.part(first).first).to_be_visible()
+    for size, scheme in LOOKS:
+        hub.resize(size)
+        hub.page.emulate_media(color_scheme=scheme)
+        assert (size, scheme, hub.violations(), hub.overflow()) == (size, scheme, [], 0)
