@@ -13,7 +13,14 @@ interface Series {
   values: (number | null)[];
 }
 
-export function Chart({ times, series }: { times: number[]; series: Series[] }) {
+interface ChartProps {
+  times: number[];
+  /** Seconds from one time to the next. */
+  step: number;
+  series: Series[];
+}
+
+export function Chart({ times, step, series }: ChartProps) {
   const holder = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const element = holder.current;
@@ -27,7 +34,11 @@ export function Chart({ times, series }: { times: number[]; series: Series[] }) 
         height: HEIGHT,
         cursor: { drag: { x: false, y: false } },
         axes: [axis, { ...axis, size: 70 }],
-        scales: { y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.1 : 1] } },
+        scales: {
+          // Left to itself, the axis of a single point spans years.
+          x: { range: (_, low, high) => [low - step, high + step] },
+          y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.1 : 1] },
+        },
         series: [
           {},
           ...series.map(({ name }, place) => ({
@@ -49,6 +60,6 @@ export function Chart({ times, series }: { times: number[]; series: Series[] }) 
       observer.disconnect();
       plot.destroy();
     };
-  }, [times, series]);
+  }, [times, step, series]);
   return <div ref={holder} className="chart" aria-hidden="true" />;
 }

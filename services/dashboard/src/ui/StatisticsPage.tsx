@@ -121,6 +121,7 @@ function MeasureOverTime({ measure, timeline }: { measure: Measure; timeline: Ti
       <Suspense fallback={<div className="chart" />}>
         <Chart
           times={starts.map((start) => Date.parse(start) / 1000)}
+          step={timeline.bucket_s}
           series={models.map((name) => ({ name, values: starts.map((start) => at(start, name)) }))}
         />
       </Suspense>
