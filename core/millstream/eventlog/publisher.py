@@ -139,6 +139,12 @@ class Publisher:
                 self._is_writing = True
                 chain.turn.set_result(None)
                 return
+        self._wake_idle()  # a writer that was cancelled before its write has told nobody
+
+    def _wake_idle(self) -> None:
+        """Wake those who wait for the end of a write now, and nobody who comes later."""
+        self._written.set()
+        self._written.clear()
 
     async def _write_pending(self) -> None:
         chains = self._take()
@@ -162,8 +168,7 @@ class Publisher:
             for chain in chains:
                 if chain.is_settled and chain.turn is not None and not chain.turn.done():
                     chain.turn.set_result(None)
-            self._written.set()  # wakes those who wait now, and nobody who comes later
-            self._written.clear()
+            self._wake_idle()
 
     def _take(self) -> list[Chain]:
         """Take from the queue what fits one batch; two chains of a subject never share one.

@@ -69,9 +69,15 @@ export function getBatch(
   return request(withQuery(batchPath(id), moment(minSequence || null, at)), { signal });
 }
 
-/** The sequence that an answer about `batch` must have folded: all of it, once it has ended. */
-function completeFor(batch: BatchView, at: At): Record<string, number | null> {
-  return moment(isLive(batch.state) ? null : batch.sequence, at);
+/**
+ * The sequence that an answer about `batch` must have folded: all of it, once it has ended, and
+ * until then its last command, for a read model may not have heard yet of a batch just started.
+ */
+function completeFor(
+  batch: Pick<BatchView, "state" | "sequence" | "version">,
+  at: At,
+): Record<string, number | null> {
+  return moment(isLive(batch.state) ? batch.version : batch.sequence, at);
 }
 
 export function getFigures(batch: BatchView, at: At, signal?: AbortSignal): Promise<Figures> {
@@ -107,13 +113,13 @@ export function getSlot(
 }
 
 export function getEvents(
-  batch: Pick<BatchView, "id" | "state" | "sequence">,
+  batch: Pick<BatchView, "id" | "state" | "sequence" | "version">,
   page: { after: number; limit: number },
   at: At,
   signal?: AbortSignal,
 ): Promise<EventPage> {
-  const complete = moment(isLive(batch.state) ? null : batch.sequence, at);
-  return request(withQuery(`${batchPath(batch.id)}/events`, { ...page, ...complete }), { signal });
+  const parameters = { ...page, ...completeFor(batch, at) };
+  return request(withQuery(`${batchPath(batch.id)}/events`, parameters), { signal });
 }
 
 export function getQuality(batch: BatchView, at: At, signal?: AbortSignal): Promise<Quality> {
