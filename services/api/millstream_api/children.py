@@ -81,6 +81,8 @@ class Children:
         for _ in range(CONFLICTS_MOST):
             parent = await self._parent(batch_id)
             if parent.child is not None:
+                # A twin of this request may have claimed the key since it was looked up.
+                own = own or await self._known(command, wish.scope, asked)
                 return await self._go_on(parent, parent.child, wish, own)
             _refuse(parent, kind, asked)
             spec = await self._spec(parent, wish)
