@@ -47,10 +47,13 @@ bench name *options:
 page:
     uv sync --reinstall-package millstream
 
-# Write the generated documents: docs/asyncapi.json and the settings in docs/operations.md.
+# Write what is generated: docs/asyncapi.json, the settings in docs/operations.md, the client.
 docs:
     uv run python -m millstream_schemas.asyncapi > docs/asyncapi.json
     uv run python -m millstream.runtime.settings_page docs/operations.md
+    uv run python -m millstream_api.client_code core/millstream/client
+    uv run ruff check --quiet --select I,F401 --fix core/millstream/client
+    uv run ruff format --quiet core/millstream/client
 
 # Take the README's picture of the page from a real run.
 picture:

@@ -7,9 +7,10 @@ import pytest
 
 from millstream.errors import ConflictError, LogUnavailableError
 from millstream.eventlog.buckets import Bucket
-from millstream.eventlog.nodes import NodeBeat, Nodes, keep_beating
+from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.testing.nats import RunningLog
 from millstream_schemas import subjects
+from millstream_schemas.answers import NodeBeat
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.nodes import NodeBeat, Nodes
+from millstream.eventlog.nodes import Nodes
 from millstream.runtime.clock import utc_now
 from millstream.testing.asking import ask, is_answered, publish, request
 from millstream.testing.events import NODE, Script
@@ -20,6 +20,7 @@ from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog
 from millstream.testing.tape import Tape
 from millstream_projector.__main__ import main
+from millstream_schemas.answers import NodeBeat
 
 pytestmark = pytest.mark.anyio
 

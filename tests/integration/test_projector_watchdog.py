@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from millstream.errors import LogError
-from millstream.eventlog.nodes import NodeBeat, Nodes
+from millstream.eventlog.nodes import Nodes
 from millstream.runtime.clock import utc_now
 from millstream.testing.events import Script
 from millstream.testing.nats import RunningLog, everything
@@ -16,6 +16,7 @@ from millstream_projector.progress import Progress
 from millstream_projector.projection import Projection
 from millstream_projector.store import Store
 from millstream_projector.stuck.watchdog import Watchdog
+from millstream_schemas.answers import NodeBeat
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.notes import StuckCleared, StuckDetected
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from millstream.cli.client import Server, ServerRequestError
+from millstream.cli.client import Server
+from millstream.client.requests import unreachable
 
 STREAM_PATH = "/v1/stream"
 SILENCE_LIMIT_S = 45.0
@@ -86,8 +87,8 @@ def follow(server: Server) -> Generator[ServerEvent]:
     """Yield the server's events for ever, resuming after the last id when a connection ends.
 
     Raises:
-        ServerRequestError: the server refused, was not there at first, or stayed away for
-            `AWAY_LIMIT_S`.
+        ApiError: the server refused.
+        UnreachableError: it was not there at first, or stayed away for `AWAY_LIMIT_S`.
     """
     last_id = ""
     while True:
@@ -98,6 +99,6 @@ def follow(server: Server) -> Generator[ServerEvent]:
         except httpx.TransportError as error:
             heard_at = server.answered_at
             if heard_at is None or time.monotonic() - heard_at > AWAY_LIMIT_S:
-                raise ServerRequestError(server.unreachable(error)) from error
+                raise unreachable(server.url, error) from error
         last_id = parser.last_id
         time.sleep((parser.retry_ms or RECONNECT_S * 1000) / 1000)

@@ -5,39 +5,16 @@ from collections.abc import Callable
 from datetime import datetime
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
 
 from millstream.errors import LogError
 from millstream.eventlog.answers import Answers
 from millstream.eventlog.buckets import Bucket
 from millstream_schemas import subjects
+from millstream_schemas.answers import NodeBeat
 
 log = structlog.get_logger()
 
 BEAT_S = 3.0
-
-
-class NodeBeat(BaseModel):
-    """One sign of life of one process."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    node: str
-    service: str
-    pool: str = "default"
-    in_flight: int = 0
-    started_at: datetime
-    sequence: int = 0
-    note: str | None = Field(None, description="Why the node starts no call, if it does not.")
-    alarm: str = Field(
-        "", description="What a projector found wrong with the log, or how far it lags behind it."
-    )
-    is_full: bool = Field(False, description="Whether a generator takes no further slice now.")
-    unreadable: int = Field(
-        0,
-        description="Events that a projector, since its start, could not read: of a newer version's"
-        " types, or no events at all. They stay in the log.",
-    )
 
 
 class Nodes:

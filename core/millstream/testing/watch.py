@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from millstream.domain.batch import BatchState, apply
 from millstream.domain.stuck import moved_at
-from millstream.eventlog.nodes import NodeBeat
 from millstream.testing.events import Script
 from millstream.testing.tape import Tape
+from millstream_schemas.answers import NodeBeat
 from millstream_schemas.notes import StuckFinding
 from millstream_schemas.slices import SampleGenerated
 

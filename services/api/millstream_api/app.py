@@ -10,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from millstream.errors import MillstreamError
-from millstream_api.answers import Problem
 from millstream_api.context import Context
 from millstream_api.problems import answer_problem, to_problem
 from millstream_api.relay.frames import FRAME_DOCS
@@ -24,6 +23,7 @@ from millstream_api.routes import (
     seed_commands,
     seed_reads,
 )
+from millstream_schemas.answers import Problem
 
 OPENAPI_PATH = "/v1/openapi.json"
 
@@ -33,8 +33,11 @@ _PROBLEM: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(context: Context) -> FastAPI:
-    """Return the application that answers everything but streams and the page."""
+def create_app(context: Context | None) -> FastAPI:
+    """Return the application that answers everything but streams and the page.
+
+    Without a context it can only describe itself.
+    """
     app = FastAPI(
         title="Millstream",
         version=version("millstream"),

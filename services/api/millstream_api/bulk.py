@@ -5,13 +5,13 @@ import asyncio
 from millstream.domain.decide import Refusal, decide
 from millstream.errors import MillstreamError
 from millstream.eventlog.aggregate import load_batch, with_first_slice
-from millstream_api.answers import BulkAnswer, BulkItem
 from millstream_api.children import Children
 from millstream_api.command_context import Asked, CommandContext, Done, check_batch_id, refused
 from millstream_api.commands import Commands
 from millstream_api.problems import ProblemError, to_problem
 from millstream_api.reads import Reads
 from millstream_schemas import commands
+from millstream_schemas.answers import BulkAnswer, BulkItem
 from millstream_schemas.views import FINAL_STATES, STATES, BatchView, HistoryQuery, State
 
 AT_ONCE = 32

@@ -9,7 +9,7 @@ import structlog
 from millstream.eventlog.buckets import Bucket
 from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.nodes import NodeBeat, Nodes, keep_beating
+from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.eventlog.topology import ensure_topology
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook, recipe_directories
@@ -36,6 +36,7 @@ from millstream_api.relay.hub import Hub
 from millstream_api.relay.replay import Replay
 from millstream_api.server import bind, serve
 from millstream_schemas import subjects
+from millstream_schemas.answers import NodeBeat
 
 log = structlog.get_logger()
 

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 from millstream.domain.batch import BatchState
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.nodes import NodeBeat, Nodes
+from millstream.eventlog.nodes import Nodes
 from millstream.eventlog.stored import decode
 from millstream.runtime.clock import boot_seconds
 from millstream_schemas import subjects
+from millstream_schemas.answers import NodeBeat
 
 LEASES = 2
 """Silent for so many leases beyond its longest call, a holder that lives has dropped the slice."""

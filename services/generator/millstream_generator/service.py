@@ -9,7 +9,7 @@ import structlog
 from millstream.errors import LogError
 from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.nodes import NodeBeat, Nodes, keep_beating
+from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.eventlog.topology import ensure_topology
 from millstream.runtime.settings import Settings
 from millstream_generator.dispatcher import Dispatcher
@@ -17,6 +17,7 @@ from millstream_generator.held import HeldBatches
 from millstream_generator.intake import Intake
 from millstream_generator.node import Node, Provider
 from millstream_generator.route_notes import RouteNotes
+from millstream_schemas.answers import NodeBeat
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from millstream.eventlog.checkpoints import CheckpointFile, CheckpointLog
 from millstream.eventlog.connection import connected
 from millstream.eventlog.follow import follow
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.nodes import NodeBeat, Nodes, keep_beating
+from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.eventlog.pull import pull
 from millstream.eventlog.redaction import Redactions, filled
 from millstream.eventlog.stored import Stored
@@ -33,6 +33,7 @@ from millstream_projector.projection import Projection, project
 from millstream_projector.room import Patience
 from millstream_projector.store import Store, StoreError
 from millstream_projector.stuck.watchdog import Watchdog
+from millstream_schemas.answers import NodeBeat
 
 log = structlog.get_logger()
 

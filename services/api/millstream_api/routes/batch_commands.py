@@ -5,10 +5,11 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from millstream_api.answers import BulkAnswer, CommandAnswer, model_answer
+from millstream_api.answers import model_answer
 from millstream_api.command_context import Done
 from millstream_api.context import Parts
 from millstream_api.routes.asking import AskedNew, AskedOf, Reason, reasoned
+from millstream_schemas.answers import BulkAnswer, CommandAnswer
 from millstream_schemas.commands import (
     BulkCommand,
     CloneBatch,

@@ -7,7 +7,12 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from millstream_api.answers import (
+from millstream_api.answers import model_answer
+from millstream_api.command_context import check_batch_id
+from millstream_api.context import Parts
+from millstream_api.routes.reading import Chosen, Moment, asked
+from millstream_schemas import analysis, views
+from millstream_schemas.answers import (
     ModelChoice,
     ModelList,
     NodeList,
@@ -15,12 +20,7 @@ from millstream_api.answers import (
     RecipeChoice,
     RecipeList,
     SampleTypeChoice,
-    model_answer,
 )
-from millstream_api.command_context import check_batch_id
-from millstream_api.context import Parts
-from millstream_api.routes.reading import Chosen, Moment, asked
-from millstream_schemas import analysis, views
 from millstream_schemas.recipes import Recipe
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])

@@ -3,9 +3,10 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from millstream_api.answers import Health, model_answer
+from millstream_api.answers import model_answer
 from millstream_api.context import Parts
 from millstream_api.problems import ProblemError
+from millstream_schemas.answers import Health
 
 router = APIRouter(tags=["health"])
 

@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from millstream.errors import UsageError
-from millstream_api.answers import BulkItem, plain_answer
+from millstream_api.answers import plain_answer
 from millstream_api.command_context import Asked
 from millstream_api.context import Asker, Context, Parts
+from millstream_schemas.answers import BulkItem
 from millstream_schemas.commands import BULK_MOST, BulkCommand, StartBatch, StopBatch
 from millstream_schemas.control import TARGET_MAX
 from millstream_schemas.views import PlainQuery

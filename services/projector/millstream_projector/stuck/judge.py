@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 
 from millstream.domain.batch import BatchState
 from millstream.domain.stuck import Surroundings, call_threshold_s, find_stuck
-from millstream.eventlog.nodes import NodeBeat
 from millstream_projector.heads import Known
 from millstream_projector.stuck.pools import Pools
+from millstream_schemas.answers import NodeBeat
 from millstream_schemas.notes import StuckFinding
 
 Verdict = StuckFinding | Literal["cleared"]

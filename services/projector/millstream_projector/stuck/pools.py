@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from millstream.eventlog.nodes import NodeBeat
+from millstream_schemas.answers import NodeBeat
 
 GENERATOR = "generator"
 MISSED_MOST = 10_000

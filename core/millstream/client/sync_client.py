@@ -1,0 +1,621 @@
+"""The sync client. Generated from the routes by `just docs`: change those instead."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Literal
+
+from millstream.client.requests import ApiRequest, segment
+from millstream.client.sync_requests import SyncRequests
+from millstream_schemas.analysis import Figures, SlotAttempts, Timeline
+from millstream_schemas.answers import BulkAnswer, CommandAnswer, ModelList, NodeList, RecipeList
+from millstream_schemas.audit import CheckpointPage, Digests
+from millstream_schemas.commands import (
+    BulkCommand,
+    CloneBatch,
+    PauseBatch,
+    RefillBatch,
+    ResumeBatch,
+    SetPriority,
+    StartBatch,
+    StopBatch,
+)
+from millstream_schemas.exports import DatasetCard
+from millstream_schemas.refusals import RefusalPage
+from millstream_schemas.views import (
+    BatchAnswer,
+    BatchPage,
+    EventPage,
+    Quality,
+    SamplePage,
+    Statistics,
+    StuckAnswer,
+)
+
+
+class Client(SyncRequests):
+    """A method for each route of /v1; see `SyncRequests` for how to make one.
+
+    Every method raises ApiError when the server refuses and UnreachableError when it
+    gives no answer.
+    """
+
+    def start_batch(
+        self, command: StartBatch, *, idempotency_key: str | None = None
+    ) -> CommandAnswer:
+        """Start a batch."""
+        return self._ask(
+            CommandAnswer,
+            ApiRequest(
+                "POST", "/v1/batches", body=command, headers={"Idempotency-Key": idempotency_key}
+            ),
+        )
+
+    def list_batches(
+        self,
+        *,
+        state: Sequence[
+            Literal["queued", "running", "paused", "stopping", "stopped", "completed", "failed"]
+        ] = (),
+        model: str | None = None,
+        recipe: str | None = None,
+        topic: str | None = None,
+        text: str | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        sort: Literal[
+            "-started",
+            "started",
+            "-finished",
+            "finished",
+            "-progress",
+            "progress",
+            "-cost",
+            "cost",
+            "-samples",
+            "samples",
+        ] = "-started",
+        cursor: str | None = None,
+        limit: int = 50,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+    ) -> BatchPage:
+        """Return batches, newest first unless sorted otherwise, with counts per value of the filters.
+
+        A cursor belongs to its sort; text is looked for in id, model, recipe and topic.
+        """
+        return self._ask(
+            BatchPage,
+            ApiRequest(
+                "GET",
+                "/v1/batches",
+                query={
+                    "state": state,
+                    "model": model,
+                    "recipe": recipe,
+                    "topic": topic,
+                    "text": text,
+                    "started_after": started_after,
+                    "started_before": started_before,
+                    "sort": sort,
+                    "cursor": cursor,
+                    "limit": limit,
+                    "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
+                },
+            ),
+        )
+
+    def command_batches(
+        self, command: BulkCommand, *, idempotency_key: str | None = None
+    ) -> BulkAnswer:
+        """Do the same to many batches; the answer tells each one's outcome."""
+        return self._ask(
+            BulkAnswer,
+            ApiRequest(
+                "POST",
+                "/v1/batches:bulk",
+                body=command,
+                headers={"Idempotency-Key": idempotency_key},
+            ),
+        )
+
+    def stop_batch(
+        self,
+        batch_id: str,
+        command: StopBatch | None = None,
+        *,
+        idempotency_key: str | None = None,
+        if_match: str | None = None,
+    ) -> CommandAnswer:
+        """Stop a batch: no call starts after this; its end follows within half a second.
+
+        A draining stop lets calls in flight finish for `grace_s`; a cancelling one may follow it.
+        """
+        return self._ask(
+            CommandAnswer,
+            ApiRequest(
+                "POST",
+                f"/v1/batches/{segment(batch_id)}/stop",
+                body=command,
+                headers={"Idempotency-Key": idempotency_key, "If-Match": if_match},
+            ),
+        )
+
+    def pause_batch(
+        self,
+        batch_id: str,
+        command: PauseBatch | None = None,
+        *,
+        idempotency_key: str | None = None,
+        if_match: str | None = None,
+    ) -> CommandAnswer:
+        """Start no new call until the batch is resumed; calls in flight finish."""
+        return self._ask(
+            CommandAnswer,
+            ApiRequest(
+                "POST",
+                f"/v1/batches/{segment(batch_id)}/pause",
+                body=command,
+                headers={"Idempotency-Key": idempotency_key, "If-Match": if_match},
+            ),
+        )
+
+    def resume_batch(
+        self,
+        batch_id: str,
+        command: ResumeBatch | None = None,
+        *,
+        idempotency_key: str | None = None,
+        if_match: str | None = None,
+    ) -> CommandAnswer:
+        """Let a paused batch go on."""
+        return self._ask(
+            CommandAnswer,
+            ApiRequest(
+                "POST",
+                f"/v1/batches/{segment(batch_id)}/resume",
+                body=command,
+                headers={"Idempotency-Key": idempotency_key, "If-Match": if_match},
+            ),
+        )
+
+    def change_batch(
+        self,
+        batch_id: str,
+        command: SetPriority,
+        *,
+        idempotency_key: str | None = None,
+        if_match: str | None = None,
+    ) -> CommandAnswer:
+        """Let the slices that are queued from now on wait in another line."""
+        return self._ask(
+            CommandAnswer,
+            ApiRequest(
+                "PATCH",
+                f"/v1/batches/{segment(batch_id)}",
+                body=command,
+                headers={"Idempotency-Key": idempotency_key, "If-Match": if_match},
+            ),
+        )
+
+    def get_batch(
+        self,
+        batch_id: str,
+        *,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+    ) -> BatchAnswer:
+        """Return one batch; its ETag is what If-Match takes."""
+        return self._ask(
+            BatchAnswer,
+            ApiRequest(
+                "GET",
+                f"/v1/batches/{segment(batch_id)}",
+                query={"min_sequence": min_sequence, "at_seq": at_seq, "at_time": at_time},
+            ),
+        )
+
+    def retry_failed(
+        self,
+        batch_id: str,
+        command: RefillBatch | None = None,
+        *,
+        idempotency_key: str | None = None,
+        if_match: str | None = None,
+    ) -> CommandAnswer:
+        """Start a child of the same dataset that makes exactly the samples that failed."""
+        return self._ask(
+            CommandAnswer,
+            ApiRequest(
+                "POST",
+                f"/v1/batches/{segment(batch_id)}/retry-failed",
+                body=command,
+                headers={"Idempotency-Key": idempotency_key, "If-Match": if_match},
+            ),
+        )
+
+    def continue_batch(
+        self,
+        batch_id: str,
+        command: RefillBatch | None = None,
+        *,
+        idempotency_key: str | None = None,
+        if_match: str | None = None,
+    ) -> CommandAnswer:
+        """Start a child of the same dataset that makes every sample the batch did not."""
+        return self._ask(
+            CommandAnswer,
+            ApiRequest(
+                "POST",
+                f"/v1/batches/{segment(batch_id)}/continue",
+                body=command,
+                headers={"Idempotency-Key": idempotency_key, "If-Match": if_match},
+            ),
+        )
+
+    def clone_batch(
+        self,
+        batch_id: str,
+        command: CloneBatch | None = None,
+        *,
+        idempotency_key: str | None = None,
+        if_match: str | None = None,
+    ) -> CommandAnswer:
+        """Start a batch like this one, as a dataset of its own."""
+        return self._ask(
+            CommandAnswer,
+            ApiRequest(
+                "POST",
+                f"/v1/batches/{segment(batch_id)}/clone",
+                body=command,
+                headers={"Idempotency-Key": idempotency_key, "If-Match": if_match},
+            ),
+        )
+
+    def get_figures(
+        self,
+        batch_id: str,
+        *,
+        errors: int = 20,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+    ) -> Figures:
+        """Return a batch's rates, time to its end, cost, latencies and errors in groups."""
+        return self._ask(
+            Figures,
+            ApiRequest(
+                "GET",
+                f"/v1/batches/{segment(batch_id)}/figures",
+                query={
+                    "errors": errors,
+                    "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
+                },
+            ),
+        )
+
+    def list_batch_samples(
+        self,
+        batch_id: str,
+        *,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+        text: str | None = None,
+        topic: str | None = None,
+        difficulty: str | None = None,
+        sample_type: str | None = None,
+        model: str | None = None,
+        facets: bool = False,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> SamplePage:
+        """Return a batch's accepted samples in stream order."""
+        return self._ask(
+            SamplePage,
+            ApiRequest(
+                "GET",
+                f"/v1/batches/{segment(batch_id)}/samples",
+                query={
+                    "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
+                    "text": text,
+                    "topic": topic,
+                    "difficulty": difficulty,
+                    "sample_type": sample_type,
+                    "model": model,
+                    "facets": facets,
+                    "cursor": cursor,
+                    "limit": limit,
+                },
+            ),
+        )
+
+    def list_samples(
+        self,
+        *,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+        text: str | None = None,
+        topic: str | None = None,
+        difficulty: str | None = None,
+        sample_type: str | None = None,
+        model: str | None = None,
+        facets: bool = False,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> SamplePage:
+        """Return the accepted samples of all batches in stream order."""
+        return self._ask(
+            SamplePage,
+            ApiRequest(
+                "GET",
+                "/v1/samples",
+                query={
+                    "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
+                    "text": text,
+                    "topic": topic,
+                    "difficulty": difficulty,
+                    "sample_type": sample_type,
+                    "model": model,
+                    "facets": facets,
+                    "cursor": cursor,
+                    "limit": limit,
+                },
+            ),
+        )
+
+    def get_slot(
+        self,
+        batch_id: str,
+        slot: int,
+        *,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+    ) -> SlotAttempts:
+        """Return every attempt of a slot in order, and why its sample exists or why it has none."""
+        return self._ask(
+            SlotAttempts,
+            ApiRequest(
+                "GET",
+                f"/v1/batches/{segment(batch_id)}/slots/{segment(slot)}",
+                query={"min_sequence": min_sequence, "at_seq": at_seq, "at_time": at_time},
+            ),
+        )
+
+    def list_events(
+        self,
+        batch_id: str,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+    ) -> EventPage:
+        """Return a batch's events after a sequence, in stream order."""
+        return self._ask(
+            EventPage,
+            ApiRequest(
+                "GET",
+                f"/v1/batches/{segment(batch_id)}/events",
+                query={
+                    "after": after,
+                    "limit": limit,
+                    "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
+                },
+            ),
+        )
+
+    def get_quality(
+        self,
+        batch_id: str,
+        *,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+    ) -> Quality:
+        """Return how a batch's samples look."""
+        return self._ask(
+            Quality,
+            ApiRequest(
+                "GET",
+                f"/v1/batches/{segment(batch_id)}/quality",
+                query={"min_sequence": min_sequence, "at_seq": at_seq, "at_time": at_time},
+            ),
+        )
+
+    def list_recipes(self) -> RecipeList:
+        """Return the recipes with what can be chosen in each."""
+        return self._ask(RecipeList, ApiRequest("GET", "/v1/recipes"))
+
+    def list_models(self) -> ModelList:
+        """Return the named models; any `provider/model` of a known provider can be started too."""
+        return self._ask(ModelList, ApiRequest("GET", "/v1/models"))
+
+    def list_nodes(self) -> NodeList:
+        """Return the processes that live: their services, alarms, last beats and lags."""
+        return self._ask(NodeList, ApiRequest("GET", "/v1/nodes"))
+
+    def get_statistics(
+        self, *, min_sequence: int = 0, at_seq: int | None = None, at_time: str | None = None
+    ) -> Statistics:
+        """Return the whole dataset in numbers."""
+        return self._ask(
+            Statistics,
+            ApiRequest(
+                "GET",
+                "/v1/statistics",
+                query={"min_sequence": min_sequence, "at_seq": at_seq, "at_time": at_time},
+            ),
+        )
+
+    def get_timeline(
+        self,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        bucket: Literal["auto", "minute", "hour", "day"] = "auto",
+        model: str | None = None,
+        provider: str | None = None,
+        batch_id: str | None = None,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+    ) -> Timeline:
+        """Return what each model of each provider did in each minute, hour or day."""
+        return self._ask(
+            Timeline,
+            ApiRequest(
+                "GET",
+                "/v1/statistics/timeline",
+                query={
+                    "start": start,
+                    "end": end,
+                    "bucket": bucket,
+                    "model": model,
+                    "provider": provider,
+                    "batch_id": batch_id,
+                    "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
+                },
+            ),
+        )
+
+    def list_stuck(
+        self, *, min_sequence: int = 0, at_seq: int | None = None, at_time: str | None = None
+    ) -> StuckAnswer:
+        """Return the batches that make no progress and why; reading it changes nothing."""
+        return self._ask(
+            StuckAnswer,
+            ApiRequest(
+                "GET",
+                "/v1/stuck",
+                query={"min_sequence": min_sequence, "at_seq": at_seq, "at_time": at_time},
+            ),
+        )
+
+    def list_checkpoints(self, *, cursor: int = 0, limit: int = 100) -> CheckpointPage:
+        """Return the sealed roots of the hash chain, oldest first, and a projector's alarm."""
+        return self._ask(
+            CheckpointPage,
+            ApiRequest("GET", "/v1/audit/checkpoints", query={"cursor": cursor, "limit": limit}),
+        )
+
+    def get_digests(self, *, min_sequence: int = 0) -> Digests:
+        """Return the chain's root and the digests of one projector's tables, as of one moment.
+
+        It reads every row: seconds for a million samples. Two projectors at the same `as_of` agree.
+        """
+        return self._ask(
+            Digests, ApiRequest("GET", "/v1/audit/digests", query={"min_sequence": min_sequence})
+        )
+
+    def list_refusals(
+        self, *, cursor: int = 0, limit: int = 100, batch_id: str | None = None
+    ) -> RefusalPage:
+        """Return the commands that were refused, oldest first: who asked, from where, and why not.
+
+        The same refusal of a client that repeats itself is told once in ten seconds, and counted.
+        """
+        return self._ask(
+            RefusalPage,
+            ApiRequest(
+                "GET",
+                "/v1/audit/refusals",
+                query={"cursor": cursor, "limit": limit, "batch_id": batch_id},
+            ),
+        )
+
+    def export(self, *, batch_id: str | None = None) -> AbstractContextManager[Iterator[bytes]]:
+        """Stream the raw events as JSON lines; the last line is the manifest.
+
+        An answer without a manifest was cut off. `millstream audit import` takes a whole one.
+        """
+        return self._pieces(ApiRequest("GET", "/v1/audit/export", query={"batch_id": batch_id}))
+
+    def export_batch(
+        self,
+        batch_id: str,
+        *,
+        format: Literal["parquet", "jsonl", "hf"] = "parquet",
+        at_seq: int | None = None,
+        since: int = 0,
+        min_sequence: int = 0,
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Stream the samples of one batch; an answer that ends early was cut off."""
+        return self._pieces(
+            ApiRequest(
+                "GET",
+                f"/v1/batches/{segment(batch_id)}/export",
+                query={
+                    "format": format,
+                    "at_seq": at_seq,
+                    "since": since,
+                    "min_sequence": min_sequence,
+                },
+            )
+        )
+
+    def export_dataset(
+        self,
+        dataset_id: str,
+        *,
+        format: Literal["parquet", "jsonl", "hf"] = "parquet",
+        at_seq: int | None = None,
+        since: int = 0,
+        min_sequence: int = 0,
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Stream the samples of a batch and its children; an answer that ends early was cut off."""
+        return self._pieces(
+            ApiRequest(
+                "GET",
+                f"/v1/datasets/{segment(dataset_id)}/export",
+                query={
+                    "format": format,
+                    "at_seq": at_seq,
+                    "since": since,
+                    "min_sequence": min_sequence,
+                },
+            )
+        )
+
+    def get_batch_card(
+        self, batch_id: str, *, at_seq: int | None = None, since: int = 0, min_sequence: int = 0
+    ) -> DatasetCard:
+        """Return what an export of the batch holds; it takes as long as the export itself."""
+        return self._ask(
+            DatasetCard,
+            ApiRequest(
+                "GET",
+                f"/v1/batches/{segment(batch_id)}/card",
+                query={"at_seq": at_seq, "since": since, "min_sequence": min_sequence},
+            ),
+        )
+
+    def get_dataset_card(
+        self, dataset_id: str, *, at_seq: int | None = None, since: int = 0, min_sequence: int = 0
+    ) -> DatasetCard:
+        """Return what an export of the dataset holds; it takes as long as the export itself."""
+        return self._ask(
+            DatasetCard,
+            ApiRequest(
+                "GET",
+                f"/v1/datasets/{segment(dataset_id)}/card",
+                query={"at_seq": at_seq, "since": since, "min_sequence": min_sequence},
+            ),
+        )

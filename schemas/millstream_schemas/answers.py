@@ -1,0 +1,155 @@
+"""What the API answers beyond the projector's views: commands, catalogues, nodes and problems."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from millstream_schemas.envelope import Contract
+from millstream_schemas.views import BatchView, State
+
+
+class CommandAnswer(Contract):
+    """The batch after a command; ``sequence`` is what a later read may wait for."""
+
+    batch: BatchView
+    sequence: int
+
+
+class BulkItem(Contract):
+    """One batch's outcome as an HTTP status; ``detail`` tells why when it was refused.
+
+    ``child_id`` is the child that was started, or the one that the batch has already.
+    """
+
+    id: str
+    status: int
+    detail: str | None = None
+    state: State | None = None
+    child_id: str | None = None
+
+
+class BulkAnswer(Contract):
+    """The outcome of each batch, in the order asked for; all events carry ``command_id``.
+
+    A dry run tells what would happen; nothing was changed.
+    """
+
+    command_id: str
+    dry_run: bool = False
+    results: tuple[BulkItem, ...]
+
+
+class SampleTypeChoice(Contract):
+    """A sample type that a recipe offers."""
+
+    id: str
+    name: str
+
+
+class RecipeChoice(Contract):
+    """What a start form needs of a recipe."""
+
+    name: str
+    title: str
+    description: str
+    topics: tuple[str, ...]
+    difficulties: tuple[str, ...]
+    sample_types: tuple[SampleTypeChoice, ...]
+
+
+class RecipeList(Contract):
+    """All recipes; ``broken`` tells of each file that can't be used why."""
+
+    recipes: tuple[RecipeChoice, ...]
+    default: str
+    broken: dict[str, str]
+
+
+class ModelChoice(Contract):
+    """A model that can be named; ``reason`` tells what is missing when it is not available."""
+
+    id: str
+    name: str
+    kind: str
+    provider: str
+    available: bool
+    reason: str | None = None
+
+
+class ModelList(Contract):
+    """All named models; ``default`` is null when none is ready."""
+
+    models: tuple[ModelChoice, ...]
+    default: str | None
+
+
+class NodeBeat(Contract):
+    """One sign of life of one process."""
+
+    node: str
+    service: str
+    pool: str = "default"
+    in_flight: int = 0
+    started_at: datetime
+    sequence: int = 0
+    note: str | None = Field(None, description="Why the node starts no call, if it does not.")
+    alarm: str = Field(
+        "", description="What a projector found wrong with the log, or how far it lags behind it."
+    )
+    is_full: bool = Field(False, description="Whether a generator takes no further slice now.")
+    unreadable: int = Field(
+        0,
+        description="Events that a projector, since its start, could not read: of a newer version's"
+        " types, or no events at all. They stay in the log.",
+    )
+
+
+class NodeView(NodeBeat):
+    """One process: what it last said of itself, when that was, and how far behind the log it is."""
+
+    beat_at: datetime = Field(description="When it last gave a sign of life; one comes every 3 s.")
+    lag: int | None = Field(
+        None, description="Events that it has not folded yet; null for those that fold none."
+    )
+
+
+class NodeList(Contract):
+    """The processes that beat within the last ten seconds, as of the log's end ``as_of``.
+
+    ``services`` counts them by service; one that is missing there has no living process.
+    ``alarms`` repeats what any of them found wrong, as `node: words`.
+    """
+
+    nodes: tuple[NodeView, ...]
+    services: dict[str, int]
+    alarms: tuple[str, ...] = ()
+    as_of: int
+
+
+class Health(Contract):
+    """Whether the process lives, or is ready and up to which sequence."""
+
+    status: str
+    as_of: int = 0
+
+
+class FieldProblem(Contract):
+    """One thing that was wrong with a request; ``value`` is shortened text."""
+
+    field: str
+    message: str
+    value: str | int | bool | None = None
+
+
+class Problem(Contract):
+    """application/problem+json (RFC 9457); ``allowed`` names the commands that a batch takes."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[FieldProblem, ...] = ()
+    batch_id: str | None = None
+    state: str | None = None
+    allowed: tuple[str, ...] | None = None
+    child_id: str | None = None
