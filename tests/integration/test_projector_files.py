@@ -11,7 +11,7 @@ from millstream.eventlog.stored import Stored
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.tape import Tape
-from millstream_projector.opening import FILE, StoreLockedError, open_store
+from millstream_projector.opening import FILE, ForeignStoreError, StoreLockedError, open_store
 from millstream_projector.projection import Projection
 from millstream_projector.store import Store
 from millstream_schemas.notes import StuckFinding
@@ -137,7 +137,7 @@ def test_the_same_file_twice_in_one_process_is_refused(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("damage", ["other stream", "behind", "version", "garbage", "cut"])
+@pytest.mark.parametrize("damage", ["version", "garbage", "cut"])
 def test_a_file_that_does_not_fit_is_put_aside_and_rebuilt(
     tmp_path: Path, script: Script, damage: str
 ) -> None:
@@ -153,17 +153,35 @@ def test_a_file_that_does_not_fit_is_put_aside_and_rebuilt(
         path.write_bytes(b"no database" * 1000)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:5000])
-    stream = "another" if damage == "other stream" else STREAM
-    last_sequence = 3 if damage == "behind" else FAR
-    again = opened(tmp_path, stream=stream, last_sequence=last_sequence)
+    again = opened(tmp_path)
     assert again.checkpoint == 0
     assert (tmp_path / f"{FILE}.bad").exists()
     Projection(again).advance(script.tape.stored)
     assert rows(again, "SELECT count(*) FROM samples") == [(5,)]
     again.close()
-    once_more = opened(tmp_path, stream=stream)
+    once_more = opened(tmp_path)
     assert once_more.checkpoint == len(script.tape.stored)
     once_more.close()
+
+
+@pytest.mark.parametrize("change", [{"stream": "another"}, {"last_sequence": 3}])
+def test_a_file_of_another_stream_is_refused_with_both_names_and_stays(
+    tmp_path: Path, script: Script, change: dict[str, Any]
+) -> None:
+    store = opened(tmp_path)
+    Projection(store).advance(script.tape.stored)
+    store.close()
+    end = len(script.tape.stored)
+    with pytest.raises(ForeignStoreError) as caught:
+        opened(tmp_path, **change)
+    words = str(caught.value)
+    for part in (str(tmp_path / FILE), STREAM, f"event {end}", *map(str, change.values())):
+        assert part in words
+    assert "move the file away" in words
+    assert not (tmp_path / f"{FILE}.bad").exists()
+    again = opened(tmp_path)
+    assert again.checkpoint == end
+    again.close()
 
 
 def test_a_reader_sees_no_half_transaction_and_files_stay_out_of_reach(

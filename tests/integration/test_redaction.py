@@ -96,6 +96,9 @@ async def test_an_erased_text_is_nowhere_and_all_else_is_as_it_was(
         outcome = await erase(running, script, 1, 5)
         end = (await running.event_log.head()).last
         page = await ask(running.event_log, "samples", batch_id=BATCH, min_sequence=end)
+        for text, found in (("true", 0), ("What is", 4)):  # the mark is no text of a sample
+            searched = await ask(running.event_log, "samples", batch_id=BATCH, text=text)
+            assert searched.total == found
         told = await ask(running.event_log, "events", batch_id=BATCH, min_sequence=end)
         quality = await ask(running.event_log, "quality", batch_id=BATCH)
         report = await verified(running, tmp_path / "v", ServedTables(running.event_log.answers))

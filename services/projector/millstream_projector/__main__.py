@@ -46,6 +46,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     Raises:
         LogUnavailableError: NATS can't be reached at the start.
         StoreLockedError: another projector uses this data directory.
+        ForeignStoreError: its read model is of another stream.
         StoreError: the read model takes no rows, or its stream was replaced.
     """
     async with connected(settings, "projector") as connection:
@@ -174,7 +175,7 @@ class _Service:
         """Keep in mind where the log ends.
 
         Raises:
-            StoreError: the stream was replaced by another; a restart begins anew with it.
+            StoreError: the stream was replaced by another.
         """
         while not stop.is_set():
             try:
@@ -185,7 +186,7 @@ class _Service:
                 if head.created != self._stream:
                     raise StoreError(
                         f"the stream of {self._stream} was replaced by one of {head.created};"
-                        " start the projector again to follow it"
+                        " move the read model away and start the projector again to follow it"
                     )
                 self._progress.saw_head(head.last, boot_seconds())
                 self._sealer.log_ends(head.last)

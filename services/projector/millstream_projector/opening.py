@@ -25,8 +25,12 @@ class StoreLockedError(MillstreamError):
     """Another process has the read model open."""
 
 
+class ForeignStoreError(MillstreamError):
+    """The read model tells of another stream than the one that is followed."""
+
+
 class _UnusableError(Exception):
-    """The file is not a readable read model of this stream and version."""
+    """The file is not a readable read model of this version."""
 
 
 def open_store(
@@ -34,11 +38,13 @@ def open_store(
 ) -> Store:
     """Return the read model of the stream created at ``stream``, whose end is ``last_sequence``.
 
-    A file that can't be used (another stream's, another version's, damaged, or ahead of the
-    stream) is put aside as ``views.duckdb.bad`` and an empty one takes its place.
+    A file that can't be used (another version's, or damaged) is put aside as
+    ``views.duckdb.bad`` and an empty one takes its place: all of it can be made again.
 
     Raises:
         StoreLockedError: another process has it open.
+        ForeignStoreError: it was made of another stream, or the stream ends before it does: the
+            log that it came from may be lost, or this is the wrong NATS. It stays as it is.
         StoreError: the directory can't be written; DiskFullError when it has no room.
     """
     path = data_dir / FILE
@@ -57,7 +63,7 @@ def open_store(
 def _open(path: Path, memory_limit: str, stream: str, last_sequence: int) -> Store:
     connection = _connect(path, memory_limit)
     try:
-        checkpoint, refusal = _inspect(connection, stream, last_sequence)
+        checkpoint, its_stream, refusal = _inspect(connection)
     except (duckdb.Error, LookupError, ValueError) as error:
         connection.close()
         if is_full(error):
@@ -66,28 +72,31 @@ def _open(path: Path, memory_limit: str, stream: str, last_sequence: int) -> Sto
     except BaseException:
         connection.close()
         raise
-    if refusal:
+    is_foreign = its_stream != stream or checkpoint > last_sequence
+    if refusal or is_foreign:
         connection.close()
+    if refusal:
         raise _UnusableError(refusal)
+    if is_foreign:
+        raise ForeignStoreError(
+            f"the read model at {path} is of the stream made at {its_stream} up to event"
+            f" {checkpoint:,}, but the stream in NATS was made at {stream} and ends at event"
+            f" {last_sequence:,}: check MILLSTREAM_NATS_URL, MILLSTREAM_DATA_DIR and NATS' own"
+            " store. If the log was replaced on purpose, move the file away; a new one is made"
+        )
     return Store(connection, path, checkpoint)
 
 
-def _inspect(
-    connection: duckdb.DuckDBPyConnection, stream: str, last_sequence: int
-) -> tuple[int, str]:
-    """Return the checkpoint, and why the file can't be used ("" when it can)."""
+def _inspect(connection: duckdb.DuckDBPyConnection) -> tuple[int, str, str]:
+    """Return checkpoint and stream, and why the file can't be used ("" when it can)."""
     row = connection.execute("SELECT seq, stream, schema_version FROM checkpoint").fetchone()
     if row is None:
-        return 0, "it has no checkpoint"
-    checkpoint, its_stream, version = row
+        return 0, "", "it has no checkpoint"
+    checkpoint, stream, version = row
     if version != tables.SCHEMA_VERSION:
-        return 0, f"its tables have version {version}, not {tables.SCHEMA_VERSION}"
-    if its_stream != stream:
-        return 0, f"it belongs to the stream of {its_stream}, not to that of {stream}"
-    if checkpoint > last_sequence:
-        return 0, f"it is at {checkpoint}, beyond the stream's end at {last_sequence}"
+        return 0, "", f"its tables have version {version}, not {tables.SCHEMA_VERSION}"
     load_live(connection)  # it must also be readable
-    return checkpoint, ""
+    return checkpoint, stream, ""
 
 
 def _create(path: Path, memory_limit: str, stream: str) -> Store:

@@ -18,6 +18,7 @@ from millstream_projector.views.paging import (
     tallies,
 )
 from millstream_schemas import views
+from millstream_schemas.redactions import REDACTED_CONTENT
 
 LABEL = "concat(area, ' - ', topic)"
 """A topic as people choose it."""
@@ -132,6 +133,7 @@ def _search(where: Filter, text: str) -> None:
     # The first test is quick and lets no sample slip through; the second looks at values
     # alone, since the names of the fields stand in every sample.
     where.add("contains(lower(content), lower(?))", as_json(text)[1:-1])
+    where.add("content <> ?", as_json(REDACTED_CONTENT))  # it has no words of its own any more
     where.add(
         "len(list_filter(json_extract_string(content, '$.*'),"
         " lambda value: contains(lower(value), lower(?)))) > 0",
