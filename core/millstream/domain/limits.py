@@ -275,6 +275,14 @@ def _permits(
     return {**others, node: own}, held - in_flight
 
 
+def without(state: RouteState, node: str) -> RouteState:
+    """Return the state after ``node`` left: its permits are the others' at once."""
+    if node not in state.permits:
+        return state
+    others = {name: permit for name, permit in state.permits.items() if name != node}
+    return state.model_copy(update={"permits": others})
+
+
 def is_waited_for(state: RouteState, node: str, now: float) -> bool:
     """Tell whether another node waits for permits of the route."""
     return any(

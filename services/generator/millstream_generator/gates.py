@@ -10,10 +10,17 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from millstream.domain.limits import Limits, RouteState
+from millstream.domain.limits import Limits, RouteState, without
 from millstream.errors import LogError
 from millstream.eventlog.answers import subscribed
-from millstream.eventlog.limits import WATCH, SharedLimits, limits_of, route_key, watched
+from millstream.eventlog.limits import (
+    WATCH,
+    SharedLimits,
+    Step,
+    limits_of,
+    route_key,
+    watched,
+)
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import Nodes
 from millstream.runtime.settings import Settings
@@ -95,6 +102,17 @@ class Gates:
                 tasks.create_task(gate.run())
             await self._count()
 
+    async def leave(self) -> None:
+        """Give back the permits that this node holds; its calls have ended.
+
+        Raises:
+            LogError: they could not be given back; they run out by themselves.
+        """
+        for gate in self._gates.values():
+            condition = gate.condition
+            if condition.limits.concurrency is not None:
+                await self._shared.change(condition.key, _leaving(condition.node))
+
     async def _count(self) -> None:
         """Keep the number of generators that live: their part when they can't agree."""
         nodes = Nodes(self._log.answers)
@@ -107,6 +125,13 @@ class Gates:
                 self._nodes = max(1, sum(beat.service == "generator" for beat in beats))
                 for gate in self._gates.values():
                     gate.nodes = self._nodes
+
+
+def _leaving(node: str) -> Step:
+    def step(state: RouteState, _: float) -> RouteState:
+        return without(state, node)
+
+    return step
 
 
 def _is_here(base: str | None) -> bool:

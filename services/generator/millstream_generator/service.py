@@ -55,8 +55,9 @@ async def main(settings: Settings, provider: Provider, stop: asyncio.Event) -> N
             for watch in watches:
                 watch.cancel()
         if connection.is_connected:
-            with contextlib.suppress(LogError):  # the beat ages out by itself
+            with contextlib.suppress(LogError):  # beat and permits age out by themselves
                 await nodes.leave(SERVICE, settings.node)
+                await node.gates.leave()
 
 
 def _beat(node: Node) -> NodeBeat:

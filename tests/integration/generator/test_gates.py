@@ -1,10 +1,14 @@
 """The gates of routes beside a real bucket: what they cost, and what they do without it."""
 
+import socket
+
 import pytest
 from nats.aio.msg import Msg
 
 from millstream.eventlog.answers import subscribed
+from millstream.eventlog.limits import SharedLimits, route_key
 from millstream.testing import site as sites
+from millstream.testing.scripted_answers import Delayed
 from millstream.testing.scripted_llm import ScriptedLLM
 from millstream.testing.site import Site, sample
 
@@ -46,3 +50,20 @@ async def test_a_node_that_cannot_reach_the_bucket_keeps_to_its_part_of_the_limi
     starts = [request.started_at for request in llm.requests]
     within = (sum(0 <= other - start <= 1.0 for other in starts) for start in starts)
     assert max(within) <= 20 + 10
+
+
+async def test_a_node_that_leaves_gives_its_permits_back_at_once(direct_site: Site) -> None:
+    """They would run out after ten seconds, in which nobody could use them."""
+    shared = SharedLimits(direct_site.log.event_log.answers, "test")
+    async with ScriptedLLM(lambda request: Delayed(sample(request), 0.3)) as llm:
+        way = sites.route(llm.base_url, provider="simulated", max_concurrency=4)
+        key = route_key(way, llm.base_url, socket.gethostname())
+        async with direct_site.generator():
+            batch_id = await direct_site.begin([way], 200, concurrency=10)
+            await direct_site.reach(batch_id, lambda state: state.counts.generated >= 3)
+            assert list((await shared.read(key)).permits) == ["g1"]
+        assert (await shared.read(key)).permits == {}
+        async with direct_site.generator("g2"):
+            made = (await direct_site.state(batch_id)).counts.generated
+            await direct_site.reach(batch_id, lambda state: state.counts.generated > made)
+            assert list((await shared.read(key)).permits) == ["g2"]
