@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +28,8 @@ pytestmark = pytest.mark.anyio
 
 EVENTS = "/v1/stream?flavour=events"
 SEED = "/api/generate/batch/stream"
-SILENCE_S = 60
+SILENCE_S = 20
+PAUSE_S = 0.05
 BEFORE, AWAY = 300, 200
 CUT = (OSError, httpx.TransportError, requests.RequestException, aiohttp.ClientError)
 """How a cut connection, or nobody listening, shows."""
@@ -97,6 +99,7 @@ class Reader:
         self._url = url
         self._last_id = last_id
         self._is_done = is_done
+        self._is_over = threading.Event()
         self.messages: list[Message] = []
 
     def follow(self, connect: Connect) -> None:
@@ -109,6 +112,7 @@ class Reader:
                     self.take(message)
                     if self.is_done:
                         return
+            self._is_over.wait(PAUSE_S)
 
     async def follow_async(self) -> None:
         while not self.is_done:
@@ -120,7 +124,7 @@ class Reader:
                         self.take(message)
                         if self.is_done:
                             return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(PAUSE_S)
 
     def take(self, message: Message) -> None:
         self._last_id = message.last_id
@@ -130,7 +134,11 @@ class Reader:
 
     @property
     def is_done(self) -> bool:
-        return self._is_done(self.messages)
+        return self._is_over.is_set() or self._is_done(self.messages)
+
+    def end(self) -> None:
+        """Let a thread that still follows end with its next message, or when the server ends."""
+        self._is_over.set()
 
 
 @contextlib.asynccontextmanager
@@ -143,7 +151,12 @@ async def reading(
         for name, connect in CLIENTS.items():
             tasks.create_task(asyncio.to_thread(readers[name].follow, connect))
         tasks.create_task(readers["aiosseclient"].follow_async())
-        yield readers
+        try:
+            yield readers
+        except BaseException:
+            for reader in readers.values():
+                reader.end()
+            raise
 
 
 async def test_foreign_clients_get_every_event_once_over_a_killed_server(tmp_path: Path) -> None:
