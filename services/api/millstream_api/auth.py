@@ -85,6 +85,14 @@ class Guard:
             )
         return Actor(kind="key", id=found.name, address=address)
 
+    def admits(self, scope: Scope) -> bool:
+        """Tell whether a request that was let in before would be let in now."""
+        try:
+            self.check(scope)
+        except ProblemError:
+            return False
+        return True
+
     def login_cookie(self, scope: Scope) -> str | None:
         """Return the Set-Cookie value for a page opened with the right ``?token=``, else None."""
         if self.is_open or scope["path"] != "/":

@@ -81,7 +81,13 @@ class Gateway:
             self._writes.check(actor.address or actor.id)
         if self._relay.serves(scope):
             wanted = read_query(scope)
-            await self._relay(scope, wanted, receive, sender.stream)
+            await self._relay(
+                scope,
+                wanted,
+                receive,
+                sender.stream,
+                is_admitted=lambda: self._guard.admits(scope),
+            )
             return
         if path == METRICS_PATH and scope["method"] in {"GET", "HEAD"}:
             answer = Response(rendered(self._measures.figures), media_type=CONTENT_TYPE)

@@ -34,6 +34,7 @@ from millstream_api.relay.endpoint import Relay
 from millstream_api.relay.feed import feed_hub, watch_stream
 from millstream_api.relay.hub import Hub
 from millstream_api.relay.replay import Replay
+from millstream_api.revoking import end_revoked
 from millstream_api.server import bind, serve
 from millstream_schemas import subjects
 from millstream_schemas.answers import NodeBeat
@@ -76,6 +77,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
                 tasks.create_task(hub.flush_changes()),
                 tasks.create_task(hub.beat()),
                 tasks.create_task(hub.cut_stuck()),
+                tasks.create_task(end_revoked(guard, hub)),
             ]
             tasks.create_task(keep_beating(context.nodes, stop, _beats(settings, hub)))
             host, port = listener.getsockname()[:2]

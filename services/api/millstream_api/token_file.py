@@ -22,12 +22,15 @@ class TokenFile:
         self._path = path
         self._tokens = read_tokens(path)
         self._seen = self._stamp()
+        self.version = 0
+        """Goes up whenever other tokens may be valid."""
 
     def present(self) -> tuple[Token, ...]:
         """Return the tokens that are valid now."""
         stamp = self._stamp()
         if stamp != self._seen:
             self._seen = stamp
+            self.version += 1
             try:
                 self._tokens = read_tokens(self._path)
             except SettingsError as error:

@@ -11,6 +11,7 @@ from millstream.cli.admin_app import app
 from millstream.errors import SettingsError, UsageError
 from millstream.runtime.tokens import create_token, read_tokens, session_of
 from millstream.testing.nats import running_log
+from millstream.testing.waiting import until
 from millstream_api.auth import COOKIE
 
 pytestmark = pytest.mark.anyio
@@ -95,6 +96,48 @@ async def test_each_role_gets_its_routes_and_no_other(tmp_path: Path, make_api: 
         file.write_text("nonsense")  # nothing that can be read: nobody comes in
         admin = {"Authorization": f"Bearer {tokens['admin']}"}
         assert (await api.client.get("/v1/stuck", headers=admin)).status_code == 401
+
+
+async def test_the_open_streams_of_a_revoked_token_end_and_no_other(
+    tmp_path: Path, make_api: Any
+) -> None:
+    file = tmp_path / "tokens"
+    ada, bob = (create_token(file, name, "operator") for name in ("ada", "bob"))
+    paths = ("/v1/stream", "/v1/stream?flavour=events", "/api/generate/batch/stream")
+    got: dict[tuple[str, str], bytes] = {}
+    ended: set[tuple[str, str]] = set()
+
+    async def follow(client: Any, name: str, token: str, path: str) -> None:
+        shown = {"Authorization": f"Bearer {token}"}
+        if path == paths[0]:
+            shown = {"Cookie": f"{COOKIE}={session_of(token)}"}
+        async with client.stream("GET", path, headers=shown, timeout=None) as answer:
+            assert answer.status_code == 200
+            async for piece in answer.aiter_bytes():
+                got[name, path] = got.get((name, path), b"") + piece
+        ended.add((name, path))
+
+    async with (
+        running_log(tmp_path) as log,
+        make_api(log, projector=False, tokens_file=file) as api,
+        asyncio.TaskGroup() as tasks,
+    ):
+        following = [
+            tasks.create_task(follow(api.client, name, token, path))
+            for name, token in (("ada", ada), ("bob", bob))
+            for path in paths
+        ]
+        await until(lambda: len(got) == 6)
+        assert run("revoke", "ada", "--file", str(file)).exit_code == 0
+        await until(lambda: len(ended) == 3)
+        assert ended == {("ada", path) for path in paths}
+        before = {path: len(got["bob", path]) for path in paths}
+        shown = {"Authorization": f"Bearer {bob}"}
+        started = await api.client.post("/v1/batches", json={"target": 2}, headers=shown)
+        assert started.status_code == 201
+        await until(lambda: all(len(got["bob", path]) > before[path] for path in paths))
+        for task in following:
+            task.cancel()
 
 
 async def test_what_can_not_be_done_with_tokens_is_said_in_words(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ class Client:
     """What the hub knows of a stream.
 
     ``cursor`` is the sequence up to which the client was sent everything, None before its first
-    snapshot. ``sending_since`` is the loop time of a write that has not ended yet.
+    snapshot. ``sending_since`` is the loop time of a write that has not ended yet. ``is_admitted``
+    tells whether who opened the stream may still do so.
     """
 
     __slots__ = (
@@ -22,6 +23,7 @@ class Client:
         "beat",
         "cursor",
         "flavour",
+        "is_admitted",
         "is_ending",
         "is_gone",
         "sending_since",
@@ -33,11 +35,13 @@ class Client:
         cursor: int | None,
         batch_ids: frozenset[str] | None,
         abort: Callable[[], None],
+        is_admitted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.flavour = flavour
         self.cursor = cursor
         self.batch_ids = batch_ids
         self.abort = abort
+        self.is_admitted = is_admitted
         self.beat = False
         self.is_ending = False
         self.is_gone = False

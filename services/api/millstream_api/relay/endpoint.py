@@ -47,8 +47,19 @@ class Relay:
         """Tell whether the request is for a stream."""
         return scope["path"] in STREAM_PATHS and scope["method"] in {"GET", "HEAD"}
 
-    async def __call__(self, scope: Scope, wanted: Wanted, receive: Receive, send: Send) -> None:
-        """Serve one stream until the peer or the server ends it."""
+    async def __call__(
+        self,
+        scope: Scope,
+        wanted: Wanted,
+        receive: Receive,
+        send: Send,
+        *,
+        is_admitted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Serve one stream until the peer or the server ends it.
+
+        ``is_admitted`` tells whether its token still counts; ``end_revoked`` asks.
+        """
         await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -60,7 +71,7 @@ class Relay:
             await _send_last(send, retry_line(retry) + flavour.busy())
             return
         abort = scope.get("extensions", {}).get(ABORT, _no_abort)
-        client = Client(flavour, None, wanted.batch_ids, abort)
+        client = Client(flavour, None, wanted.batch_ids, abort, is_admitted)
         self.hub.join(client)
         try:
             async with asyncio.TaskGroup() as tasks:
