@@ -15,6 +15,7 @@ from millstream.testing.nats import ACTOR, BATCH_ID, TIME, RunningLog, SilentPro
 from millstream.testing.waiting import until
 from millstream_generator import steps, writer
 from millstream_generator.completion import Completion
+from millstream_generator.measures import Tally
 from millstream_generator.steps import Attempt, Step
 from millstream_generator.writer import LeaseLostError, SliceWriter
 from millstream_schemas import subjects
@@ -31,7 +32,7 @@ def stamp() -> Stamp:
 
 
 def a_writer(event_log: EventLog) -> SliceWriter:
-    return SliceWriter(event_log, BATCH_ID, 0, stamp)
+    return SliceWriter(event_log, BATCH_ID, 0, stamp, Tally())
 
 
 async def claimed(event_log: EventLog, node: str = "a") -> SliceWriter:

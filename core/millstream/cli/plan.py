@@ -58,12 +58,12 @@ class Plan:
 
     def projector(self) -> ChildSpec:
         """Return the projector."""
-        return self._service("projector", "projector", self._base_environment())
+        return self._service("projector", "projector", self._base_environment(), place=0)
 
     def generators(self, environment: Mapping[str, str]) -> list[ChildSpec]:
         """Return the generators, ``generator-1`` and on."""
         return [
-            self._service("generator", f"generator-{number}", environment)
+            self._service("generator", f"generator-{number}", environment, place=number)
             for number in range(1, self._generators + 1)
         ]
 
@@ -100,12 +100,17 @@ class Plan:
             environment["MILLSTREAM_LOG_LEVEL"] = "warning"
         return environment
 
-    def _service(self, service: str, name: str, environment: Mapping[str, str]) -> ChildSpec:
+    def _service(
+        self, service: str, name: str, environment: Mapping[str, str], *, place: int
+    ) -> ChildSpec:
+        own = {"MILLSTREAM_NODE": name}
+        if self._settings.metrics_port:  # one machine: each process has the next port
+            own["MILLSTREAM_METRICS_PORT"] = str(self._settings.metrics_port + place)
         return ChildSpec(
             name=name,
             command=service_command(service),
             probe=self._live.has(name),
-            environment={**environment, "MILLSTREAM_NODE": name},
+            environment={**environment, **own},
         )
 
     def _model_server(self, name: str, port: int, words: Sequence[str]) -> ChildSpec:

@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the API binds.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(5001, description="Port the API binds.")
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        None,
+        description="Port for `/metrics`, `/healthz` and `/readyz` of a generator or projector.",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address that this port is bound on.")
     token_file: Path | None = Field(
         None,
         description="File with the token that guards the API; needed to bind beyond loopback.",

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -11,9 +11,11 @@ from millstream.domain.decide import Stamp
 from millstream.eventlog.fullness import Fullness
 from millstream.eventlog.log import EventLog
 from millstream.runtime.clock import new_id, utc_now
+from millstream.runtime.metrics import Figure, plain
 from millstream.runtime.settings import Settings
 from millstream_generator.completion import Completion, Progress, Prompt
 from millstream_generator.gates import Gates
+from millstream_generator.measures import Tally
 from millstream_generator.room import Room
 from millstream_schemas.envelope import Actor
 from millstream_schemas.routes import Route
@@ -43,12 +45,29 @@ class Node:
     room: Room = field(init=False)
     gates: Gates = field(init=False)
     fullness: Fullness = field(init=False)
+    tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.settings.node_concurrency)
         self.room = Room(self.settings.node_concurrency)
         self.gates = Gates(self.settings, self.event_log, self.chance)
         self.fullness = Fullness(self.event_log)
+
+    def figures(self) -> Iterator[Figure]:
+        """Yield what the process tells of itself."""
+        yield plain("millstream_calls_in_flight", "Calls that wait for a model.", self.in_flight)
+        yield plain("millstream_slices_leased", "Slices that are worked on.", self.room.leases)
+        yield plain("millstream_log_full", "1 while the store has no room.", self.is_held_up)
+        yield from self.tally.figures()
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether no call starts because the store is nearly full."""
+        return self.fullness.note is not None
+
+    def ready(self) -> tuple[bool, str]:
+        """Tell whether calls start, and why they don't."""
+        return not self.is_held_up, self.fullness.note or "ready"
 
     def stamp(self, causation_id: str | None = None) -> Stamp:
         """Return who writes an event of this node."""

@@ -11,6 +11,7 @@ from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.eventlog.topology import ensure_topology
+from millstream.runtime.metrics_server import metrics_served
 from millstream.runtime.settings import Settings
 from millstream_generator.dispatcher import Dispatcher
 from millstream_generator.held import HeldBatches
@@ -37,7 +38,10 @@ async def main(settings: Settings, provider: Provider, stop: asyncio.Event) -> N
         held = HeldBatches(event_log)
         nodes = Nodes(event_log.answers)
         await node.fullness.look()
-        async with asyncio.TaskGroup() as background:
+        async with (
+            metrics_served(settings, node.figures, node.ready),
+            asyncio.TaskGroup() as background,
+        ):
             watches = [
                 background.create_task(held.listen()),
                 background.create_task(node.gates.run()),

@@ -78,7 +78,11 @@ class _SliceWork:
         self._slots = batch.spec.slots(self._index)
         self._cause = batch.started_id
         self._writer = SliceWriter(
-            node.event_log, batch.batch_id, self._index, lambda: node.stamp(self._cause)
+            node.event_log,
+            batch.batch_id,
+            self._index,
+            lambda: node.stamp(self._cause),
+            node.tally,
         )
         self._claim = Claim(node, batch, self._writer, lease, self._slots)
 

@@ -11,6 +11,7 @@ from millstream.errors import ConflictError, LogFullError, LogUnavailableError
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import decode
 from millstream_generator.allowance import Allowance
+from millstream_generator.measures import Tally
 from millstream_generator.steps import Step
 from millstream_schemas import subjects
 from millstream_schemas.slices import SliceEvent, SliceState
@@ -57,9 +58,15 @@ class SliceWriter:
     """
 
     def __init__(
-        self, event_log: EventLog, batch_id: str, index: int, make_stamp: Callable[[], Stamp]
+        self,
+        event_log: EventLog,
+        batch_id: str,
+        index: int,
+        make_stamp: Callable[[], Stamp],
+        tally: Tally,
     ) -> None:
         self._log = event_log
+        self._tally = tally
         self._batch_id = batch_id
         self._index = index
         self._make_stamp = make_stamp
@@ -155,6 +162,7 @@ class SliceWriter:
             raise LeaseLostError(str(error)) from error
         self._unsettled = None
         self.state, self.last_id = chain.events[-1].after, chain.events[-1].id
+        self._tally.note(chain.events)
         for entry in chain.entries:
             entry.is_stored = True
             entry.wake()

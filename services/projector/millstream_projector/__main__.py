@@ -20,6 +20,7 @@ from millstream.eventlog.stored import Stored
 from millstream.eventlog.topology import ensure_topology
 from millstream.runtime.clock import boot_seconds, utc_now
 from millstream.runtime.lifecycle import start_service
+from millstream.runtime.metrics_server import metrics_served
 from millstream.runtime.settings import Settings
 from millstream_projector.answers import Answerer, Readers
 from millstream_projector.audit.auditing import Auditor
@@ -27,6 +28,7 @@ from millstream_projector.audit.rebuilding import Rebuilder
 from millstream_projector.audit.sealer import Sealer
 from millstream_projector.jobs.copies import Copies
 from millstream_projector.jobs.serving import Jobs
+from millstream_projector.measures import Measures
 from millstream_projector.opening import open_store
 from millstream_projector.progress import Progress
 from millstream_projector.projection import Projection, project
@@ -138,9 +140,15 @@ class _Service:
         answerer = Answerer(self._event_log.connection, readers, self._progress, auditor)
         copies = Copies(store, writer, self._settings.data_dir)
         jobs = Jobs(self._event_log.connection, copies, self._progress)
+        measures = Measures(self._progress, store.path)
         ending = asyncio.Event()
         try:
-            async with answerer.serving(), jobs.serving(), asyncio.TaskGroup() as tasks:
+            async with (
+                metrics_served(self._settings, measures.figures, measures.ready),
+                answerer.serving(),
+                jobs.serving(),
+                asyncio.TaskGroup() as tasks,
+            ):
                 tasks.create_task(self._rebuilder.serve(stop, ending))
                 tasks.create_task(self._follow_head(ending))
                 tasks.create_task(self._watchdog.watch(ending))
