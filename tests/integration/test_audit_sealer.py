@@ -212,6 +212,7 @@ async def test_the_file_of_another_stream_is_put_aside(running: RunningLog, tmp_
     await a.fold()
     await a.look_later()
     a.store.close()
+    a.store.path.unlink()  # as the refusal of a read model of another stream tells people to
     again = Node(running, tmp_path / "a", "a", "another stream")
     assert not again.file.path.exists()
     assert len(list((tmp_path / "a").glob("checkpoints.*.jsonl"))) == 1
