@@ -1,8 +1,6 @@
 """Processes are killed, frozen and started again; the log must hold each sample exactly once."""
 
 import asyncio
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,10 +76,10 @@ def test_each_process_may_be_killed_at_each_point_of_a_batchs_life(
             marker.unlink(missing_ok=True)
             batch_id = start(stack, 80)
             stack.wait_until(marker.exists, 30, f"the generator at {point}")
-            frozen = stack.pid("generator-1")
+            stack.wait_frozen("generator-1")
             old = stack.kill(victim)
             if victim != "generator-1":
-                os.kill(frozen, signal.SIGCONT)
+                stack.thaw("generator-1")
             stack.wait_back(victim, old)
             assert_whole(wait_final(stack, batch_id), 80)
 

@@ -158,12 +158,27 @@ class Stack:
         """Kill process ``name`` as ``kill -9`` does; returns the id it had."""
         pid = self.pid(name)
         os.kill(pid, signal.SIGKILL)
+        self._frozen.discard(pid)
         return pid
 
     def wait_back(self, name: str, old_pid: int, limit_s: float = 5.0) -> int:
         """Return the id of the process that took the place of ``old_pid``."""
         wait_until(lambda: self.pids().get(name) not in {None, old_pid}, limit_s, f"another {name}")
         return self.pids()[name]
+
+    def wait_frozen(self, name: str, limit_s: float = 30.0) -> int:
+        """Wait until process ``name`` has stopped itself (SIGSTOP); returns its id.
+
+        The marker of a fault point is made just before the signal: a SIGCONT sent between the
+        two would be lost, and the process would stand still for good.
+        """
+        pid = self.pid(name)
+        self._frozen.add(pid)
+        process = psutil.Process(pid)
+        wait_until(
+            lambda: process.status() == psutil.STATUS_STOPPED, limit_s, f"the freeze of {name}"
+        )
+        return pid
 
     def freeze(self, name: str) -> int:
         """Stop process ``name`` in mid-air (SIGSTOP); returns its id."""
