@@ -175,7 +175,7 @@ class Stack:
         pid = self.pid(name)
         self._frozen.add(pid)
         process = psutil.Process(pid)
-        wait_until(
+        self.wait_until(
             lambda: process.status() == psutil.STATUS_STOPPED, limit_s, f"the freeze of {name}"
         )
         return pid
