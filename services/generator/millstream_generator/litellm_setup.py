@@ -5,6 +5,7 @@ a list of Anthropic's beta headers in the first call to it, which then blocks th
 """
 
 import os
+import warnings
 from typing import Any
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -22,6 +23,14 @@ litellm.turn_off_message_logging = True
 litellm.disable_streaming_logging = True
 # Else it asks huggingface.co for a tokenizer in the midst of a call, and blocks the loop meanwhile.
 litellm.disable_hf_tokenizer_download = True
+
+# litellm makes the coroutine of a call in a thread; a cancel meanwhile drops it before it starts.
+# No request was sent and nothing is left open, so a stop need not write of it.
+warnings.filterwarnings(
+    "ignore",
+    r"coroutine '\w+\.(async_streaming|acompletion\w*)' was never awaited",
+    RuntimeWarning,
+)
 
 _send = httpx.AsyncClient.send
 
