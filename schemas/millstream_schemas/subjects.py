@@ -9,6 +9,7 @@ AUDIT = "MILLSTREAM_AUDIT"
 NODES_BUCKET = "millstream_nodes"
 LIMITS_BUCKET = "millstream_limits"
 IDEMPOTENCY_BUCKET = "millstream_idempotency"
+WEBHOOKS_BUCKET = "millstream_webhooks"
 
 EVENTS_PREFIX = "mill.events."
 ALL_EVENTS = "mill.events.>"

@@ -61,9 +61,9 @@ REFUSED = {
         "mill.events.system.commands",
         "mill.audit.checkpoint",
         "mill.query.batches",
-        "$KV.millstream_idempotency.x",
+        *(f"$KV.millstream_{name}.x" for name in ("idempotency", "webhooks")),
         "$KV.millstream_nodes.api.x",
-        "$JS.API.STREAM.MSG.GET.KV_millstream_idempotency",
+        *(f"$JS.API.STREAM.MSG.GET.KV_millstream_{name}" for name in ("idempotency", "webhooks")),
         "_INBOX_api.x",
     ),
     "projector": (
@@ -81,7 +81,7 @@ REFUSED = {
 }
 UNHEARD = {
     "api": (">", "mill.query.*", "_INBOX_generator.>", "mill.work.>"),
-    "generator": (">", "mill.query.*", "_INBOX_api.>", "$KV.millstream_idempotency.>"),
+    "generator": (">", "mill.query.*", "_INBOX_api.>", "$KV.millstream_webhooks.>"),
     "projector": (">", "mill.query.*", "_INBOX_api.>", "mill.live.stop.*"),
 }
 

@@ -75,12 +75,18 @@ async def test_the_work_stream_holds_one_message_per_slice(running: RunningLog) 
 async def test_buckets_forget_what_they_should(running: RunningLog) -> None:
     ages = {
         bucket: (await config(running.event_log, f"KV_{bucket}"))["max_age"] // 1_000_000_000
-        for bucket in (subjects.NODES_BUCKET, subjects.LIMITS_BUCKET, subjects.IDEMPOTENCY_BUCKET)
+        for bucket in (
+            subjects.NODES_BUCKET,
+            subjects.LIMITS_BUCKET,
+            subjects.IDEMPOTENCY_BUCKET,
+            subjects.WEBHOOKS_BUCKET,
+        )
     }
     assert ages == {
         subjects.NODES_BUCKET: 10,
         subjects.LIMITS_BUCKET: 0,
         subjects.IDEMPOTENCY_BUCKET: 86_400,
+        subjects.WEBHOOKS_BUCKET: 0,
     }
     assert (await config(running.event_log, subjects.AUDIT))["deny_purge"]
 
@@ -93,7 +99,7 @@ async def test_making_it_again_and_by_several_at_once_changes_nothing(running: R
         for _ in range(4):
             group.create_task(ensure_topology(running.connection, running.settings))
     after = await call(log, "STREAM.LIST")
-    assert len(after["streams"]) == 6
+    assert len(after["streams"]) == 7
     for old, new in zip(before["streams"], after["streams"], strict=True):
         old["config"].pop("max_bytes")
         new["config"].pop("max_bytes")

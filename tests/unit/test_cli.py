@@ -24,6 +24,7 @@ HEAVY = {"litellm", "duckdb", "fastapi", "nats", "uvicorn", "aiohttp", "httpx", 
         ["batch", "start", "--help"],
         ["batch", "clone", "--help"],
         ["local", "--help"],
+        ["webhook", "add", "--help"],
         ["version"],
     ],
 )
@@ -46,7 +47,8 @@ def test_help_and_version_load_nothing_heavy(words: list[str]) -> None:
 
 def test_the_commands_are_the_ones_that_scripts_rely_on() -> None:
     listed = CliRunner().invoke(app, ["--help"]).output
-    for name in ("up", "api", "generator", "projector", "demo", "batch", "local", "doctor"):
+    names = ("up", "api", "generator", "projector", "demo", "batch", "local", "doctor", "webhook")
+    for name in names:
         assert f"\n  {name} " in listed
     batch = CliRunner().invoke(app, ["batch", "--help"]).output
     commands = ("start", "stop", "list", "show", "watch", "samples")

@@ -12,6 +12,7 @@ from millstream.cli import (
     dataset_app,
     local_app,
     sql_app,
+    webhook_app,
 )
 from millstream.cli.options import DEFAULT_URL, Group, Json, Token, Url
 
@@ -28,6 +29,7 @@ app.add_typer(local_app.app, name="local", cls=Group)
 app.add_typer(admin_app.app, name="admin", cls=Group)
 app.add_typer(audit_app.app, name="audit", cls=Group)
 app.add_typer(dataset_app.app, name="dataset", cls=Group)
+app.add_typer(webhook_app.app, name="webhook", cls=Group)
 app.command()(sql_app.sql)
 
 

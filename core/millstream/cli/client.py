@@ -44,7 +44,7 @@ class Server(SyncRequests):
             ApiError: it was refused.
             UnreachableError: it was not answered.
         """
-        return _document(self.send(ApiRequest("GET", path, query=query)))
+        return document(self.send(ApiRequest("GET", path, query=query)))
 
     def post(self, path: str, body: dict[str, Any], *, key: str) -> dict[str, Any]:
         """Send ``body``; repeated with the same ``Idempotency-Key`` when a connection is lost.
@@ -54,7 +54,7 @@ class Server(SyncRequests):
             UnreachableError: it was not answered.
         """
         headers = {"Idempotency-Key": key}
-        return _document(self.send(ApiRequest("POST", path, body=body, headers=headers)))
+        return document(self.send(ApiRequest("POST", path, body=body, headers=headers)))
 
     def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send a change; repeated when a connection is lost, since it says how things shall be.
@@ -63,7 +63,7 @@ class Server(SyncRequests):
             ApiError: it was refused.
             UnreachableError: it was not answered.
         """
-        return _document(self.send(ApiRequest("PATCH", path, body=body)))
+        return document(self.send(ApiRequest("PATCH", path, body=body)))
 
     def stream(self, path: str, *, last_id: str, silence_s: float) -> Iterator[bytes]:
         """Yield the bytes of an event stream until its end.
@@ -100,14 +100,20 @@ def batch_path(batch_id: str) -> str:
     return f"{BATCHES}/{batch_id}"
 
 
-def _document(answer: httpx.Response) -> dict[str, Any]:
+def document(answer: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object that the server answered with.
+
+    Raises:
+        ApiError: it refused.
+        ServerRequestError: it is no JSON object.
+    """
     check(answer)
     try:
-        document = answer.json()
+        found = answer.json()
     except ValueError:
-        document = None
-    if not isinstance(document, dict):
+        found = None
+    if not isinstance(found, dict):
         raise ServerRequestError(
             f"{answer.url} did not answer with a JSON object; is a Millstream server there?"
         )
-    return document
+    return found

@@ -31,6 +31,16 @@ from millstream_schemas.views import (
     Statistics,
     StuckAnswer,
 )
+from millstream_schemas.webhooks import (
+    AddWebhook,
+    ChangeWebhook,
+    Delivery,
+    DeliveryList,
+    ReplayWebhook,
+    WebhookAnswer,
+    WebhookList,
+    WebhookSecret,
+)
 
 
 class AsyncClient(AsyncRequests):
@@ -620,4 +630,69 @@ class AsyncClient(AsyncRequests):
                 f"/v1/datasets/{segment(dataset_id)}/card",
                 query={"at_seq": at_seq, "since": since, "min_sequence": min_sequence},
             ),
+        )
+
+    async def add_webhook(
+        self, command: AddWebhook, *, idempotency_key: str | None = None
+    ) -> WebhookSecret:
+        """Tell an address of batches' turns from now on; the secret is shown in this answer alone."""
+        return await self._ask(
+            WebhookSecret,
+            ApiRequest(
+                "POST", "/v1/webhooks", body=command, headers={"Idempotency-Key": idempotency_key}
+            ),
+        )
+
+    async def list_webhooks(self) -> WebhookList:
+        """Return all webhooks, oldest first."""
+        return await self._ask(WebhookList, ApiRequest("GET", "/v1/webhooks"))
+
+    async def get_webhook(self, webhook_id: str) -> WebhookAnswer:
+        """Return a webhook and its last delivery."""
+        return await self._ask(
+            WebhookAnswer, ApiRequest("GET", f"/v1/webhooks/{segment(webhook_id)}")
+        )
+
+    async def change_webhook(self, webhook_id: str, command: ChangeWebhook) -> WebhookAnswer:
+        """Change a webhook's address, events or words, or switch it off and on."""
+        return await self._ask(
+            WebhookAnswer, ApiRequest("PATCH", f"/v1/webhooks/{segment(webhook_id)}", body=command)
+        )
+
+    async def remove_webhook(self, webhook_id: str) -> WebhookAnswer:
+        """Remove a webhook and its history; the answer is what it was."""
+        return await self._ask(
+            WebhookAnswer, ApiRequest("DELETE", f"/v1/webhooks/{segment(webhook_id)}")
+        )
+
+    async def list_deliveries(self, webhook_id: str) -> DeliveryList:
+        """Return the latest 50 deliveries, newest first."""
+        return await self._ask(
+            DeliveryList, ApiRequest("GET", f"/v1/webhooks/{segment(webhook_id)}/deliveries")
+        )
+
+    async def replay_webhook(self, webhook_id: str, command: ReplayWebhook) -> WebhookAnswer:
+        """Deliver once more what happened after a place in the log, under the same ids."""
+        return await self._ask(
+            WebhookAnswer,
+            ApiRequest("POST", f"/v1/webhooks/{segment(webhook_id)}/replay", body=command),
+        )
+
+    async def rotate_webhook(
+        self, webhook_id: str, *, idempotency_key: str | None = None
+    ) -> WebhookSecret:
+        """Give a webhook a new secret; for a day deliveries are signed with the former one too."""
+        return await self._ask(
+            WebhookSecret,
+            ApiRequest(
+                "POST",
+                f"/v1/webhooks/{segment(webhook_id)}/rotate",
+                headers={"Idempotency-Key": idempotency_key},
+            ),
+        )
+
+    async def test_webhook(self, webhook_id: str) -> Delivery:
+        """Send a message of type `ping` at once and return what became of it."""
+        return await self._ask(
+            Delivery, ApiRequest("POST", f"/v1/webhooks/{segment(webhook_id)}/test")
         )

@@ -31,6 +31,16 @@ from millstream_schemas.views import (
     Statistics,
     StuckAnswer,
 )
+from millstream_schemas.webhooks import (
+    AddWebhook,
+    ChangeWebhook,
+    Delivery,
+    DeliveryList,
+    ReplayWebhook,
+    WebhookAnswer,
+    WebhookList,
+    WebhookSecret,
+)
 
 
 class Client(SyncRequests):
@@ -619,3 +629,62 @@ class Client(SyncRequests):
                 query={"at_seq": at_seq, "since": since, "min_sequence": min_sequence},
             ),
         )
+
+    def add_webhook(
+        self, command: AddWebhook, *, idempotency_key: str | None = None
+    ) -> WebhookSecret:
+        """Tell an address of batches' turns from now on; the secret is shown in this answer alone."""
+        return self._ask(
+            WebhookSecret,
+            ApiRequest(
+                "POST", "/v1/webhooks", body=command, headers={"Idempotency-Key": idempotency_key}
+            ),
+        )
+
+    def list_webhooks(self) -> WebhookList:
+        """Return all webhooks, oldest first."""
+        return self._ask(WebhookList, ApiRequest("GET", "/v1/webhooks"))
+
+    def get_webhook(self, webhook_id: str) -> WebhookAnswer:
+        """Return a webhook and its last delivery."""
+        return self._ask(WebhookAnswer, ApiRequest("GET", f"/v1/webhooks/{segment(webhook_id)}"))
+
+    def change_webhook(self, webhook_id: str, command: ChangeWebhook) -> WebhookAnswer:
+        """Change a webhook's address, events or words, or switch it off and on."""
+        return self._ask(
+            WebhookAnswer, ApiRequest("PATCH", f"/v1/webhooks/{segment(webhook_id)}", body=command)
+        )
+
+    def remove_webhook(self, webhook_id: str) -> WebhookAnswer:
+        """Remove a webhook and its history; the answer is what it was."""
+        return self._ask(WebhookAnswer, ApiRequest("DELETE", f"/v1/webhooks/{segment(webhook_id)}"))
+
+    def list_deliveries(self, webhook_id: str) -> DeliveryList:
+        """Return the latest 50 deliveries, newest first."""
+        return self._ask(
+            DeliveryList, ApiRequest("GET", f"/v1/webhooks/{segment(webhook_id)}/deliveries")
+        )
+
+    def replay_webhook(self, webhook_id: str, command: ReplayWebhook) -> WebhookAnswer:
+        """Deliver once more what happened after a place in the log, under the same ids."""
+        return self._ask(
+            WebhookAnswer,
+            ApiRequest("POST", f"/v1/webhooks/{segment(webhook_id)}/replay", body=command),
+        )
+
+    def rotate_webhook(
+        self, webhook_id: str, *, idempotency_key: str | None = None
+    ) -> WebhookSecret:
+        """Give a webhook a new secret; for a day deliveries are signed with the former one too."""
+        return self._ask(
+            WebhookSecret,
+            ApiRequest(
+                "POST",
+                f"/v1/webhooks/{segment(webhook_id)}/rotate",
+                headers={"Idempotency-Key": idempotency_key},
+            ),
+        )
+
+    def test_webhook(self, webhook_id: str) -> Delivery:
+        """Send a message of type `ping` at once and return what became of it."""
+        return self._ask(Delivery, ApiRequest("POST", f"/v1/webhooks/{segment(webhook_id)}/test"))

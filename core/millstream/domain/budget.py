@@ -13,12 +13,15 @@ from typing import Literal
 from millstream.domain import slice as slices
 from millstream.domain.batch import BatchState
 from millstream_schemas.control import Budgets
+from millstream_schemas.envelope import Actor
 from millstream_schemas.slices import SliceState
 
 Budget = Literal["cost", "tokens", "duration", "failures", "attempts"]
 
 OUTCOMES_LEAST = 20
 """Outcomes before the share of failures means anything."""
+BUDGETS_ACTOR = Actor(kind="system", id="budgets")
+"""Who warns of budgets, and stops the batches that have used one up."""
 WARN_AT = 0.8
 SPARE_SHARE = 8
 """A slice of so many open slots gets one call more: some are tried again."""

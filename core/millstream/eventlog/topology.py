@@ -69,6 +69,7 @@ def _streams(settings: Settings) -> list[dict[str, Any]]:
         (subjects.NODES_BUCKET, BEAT_TTL_S),
         (subjects.LIMITS_BUCKET, 0),
         (subjects.IDEMPOTENCY_BUCKET, IDEMPOTENCY_TTL_S),
+        (subjects.WEBHOOKS_BUCKET, 0),
     )
     return [
         _events(settings),

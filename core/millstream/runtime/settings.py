@@ -47,6 +47,9 @@ class Settings(BaseSettings):
         None,
         description="File with tokens and their roles, made by `millstream admin token`.",
     )
+    webhook_private: bool = Field(
+        False, description="Whether webhooks may lead to addresses of a private network."
+    )
     models_file: Path | None = Field(None, description="TOML file with model aliases and routes.")
     recipes_dir: Path | None = Field(None, description="Recipe files beside the built-in ones.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -22,6 +22,7 @@ from millstream_api.routes import (
     health,
     seed_commands,
     seed_reads,
+    webhooks,
 )
 from millstream_schemas.answers import Problem
 
@@ -56,6 +57,7 @@ def create_app(context: Context | None) -> FastAPI:
         catalogue.router,
         audit.router,
         exports.router,
+        webhooks.router,
     ):
         app.include_router(router, responses=_problems("application/problem+json"))
     for router in (seed_commands.router, seed_reads.router, health.router):

@@ -23,6 +23,9 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 ADMIN_PATHS = frozenset({"/v1/audit/digests"})
 """What only an admin may ask: it keeps a projector busy for seconds."""
 
+ADMIN_PREFIX = "/v1/webhooks"
+"""What only an admin may ask, with all below it: it sends what happens here elsewhere."""
+
 Scope = Mapping[str, Any]
 
 
@@ -167,7 +170,8 @@ def _given(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
 
 
 def _role_for(scope: Scope) -> Role:
-    if scope["path"] in ADMIN_PATHS:
+    path = scope["path"]
+    if path in ADMIN_PATHS or path == ADMIN_PREFIX or path.startswith(f"{ADMIN_PREFIX}/"):
         return "admin"
     return "viewer" if scope["method"] in SAFE_METHODS else "operator"
 

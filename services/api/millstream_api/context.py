@@ -15,6 +15,7 @@ from millstream_api.children import Children
 from millstream_api.commands import Commands
 from millstream_api.reads import Reads
 from millstream_api.relay.hub import Hub
+from millstream_api.webhooks.registry import Webhooks
 from millstream_schemas.envelope import Actor
 
 
@@ -32,6 +33,7 @@ class Context:
     recipes: RecipeBook
     nodes: Nodes
     event_log: EventLog
+    webhooks: Webhooks
 
 
 def get_context(request: Request) -> Context:

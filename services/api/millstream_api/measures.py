@@ -1,7 +1,7 @@
 """What the API tells of itself under /metrics; docs/operations.md has the table."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from millstream.runtime.metrics import Figure, plain
 from millstream_api.relay.hub import Hub
@@ -11,9 +11,15 @@ from millstream_api.relay.replay import Replay
 class Measures:
     """Reads the hub when it is asked; answers alone are counted as they are given."""
 
-    def __init__(self, hub: Hub, replay: Replay | None = None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        replay: Replay | None = None,
+        deliveries: Mapping[str, int] | None = None,
+    ) -> None:
         self._hub = hub
         self._replay = replay
+        self._deliveries = deliveries if deliveries is not None else {}
         self.answers: Counter[str] = Counter()
 
     def figures(self) -> Iterator[Figure]:
@@ -73,6 +79,12 @@ class Measures:
             "Answers, but for streams, by the first digit of their status.",
             {(kind,): float(number) for kind, number in sorted(self.answers.items())},
             ("status",),
+        )
+        yield Figure(
+            "millstream_webhook_attempts_total",
+            "Attempts to deliver, by what became of the message.",
+            {(state,): float(number) for state, number in sorted(self._deliveries.items())},
+            ("state",),
         )
 
     def _of_live_batches(self) -> Iterator[Figure]:

@@ -13,7 +13,7 @@ from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.eventlog.topology import ensure_topology
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook, recipe_directories
-from millstream.runtime.clock import utc_now
+from millstream.runtime.clock import new_id, utc_now
 from millstream.runtime.settings import Settings
 from millstream_api.app import create_app
 from millstream_api.auth import Guard
@@ -36,6 +36,12 @@ from millstream_api.relay.hub import Hub
 from millstream_api.relay.replay import Replay
 from millstream_api.revoking import end_revoked
 from millstream_api.server import bind, serve
+from millstream_api.webhooks.deliverer import Deliverer
+from millstream_api.webhooks.lead import Lead
+from millstream_api.webhooks.messages import Messages
+from millstream_api.webhooks.registry import Webhooks
+from millstream_api.webhooks.sending import Sender
+from millstream_api.webhooks.store import WebhookStore
 from millstream_schemas import subjects
 from millstream_schemas.answers import NodeBeat
 
@@ -55,13 +61,25 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
     recipes = RecipeBook.load(recipe_directories(settings.recipes_dir))
     listener = bind(settings.host, settings.port)
     try:
-        async with connected(settings, "api") as connection, asyncio.TaskGroup() as tasks:
+        async with (
+            connected(settings, "api") as connection,
+            Sender(may_be_private=settings.webhook_private) as sender,
+            asyncio.TaskGroup() as tasks,
+        ):
             await ensure_topology(connection, settings)
             event_log = EventLog(connection)
             hub = Hub()
             background = Background(tasks)
+            store = WebhookStore(Bucket(event_log.answers, subjects.WEBHOOKS_BUCKET))
+            deliverer = _deliverer(settings, event_log, hub, store=store, sender=sender)
             context = _context(
-                settings, event_log, hub, models=models, recipes=recipes, background=background
+                settings,
+                event_log,
+                hub,
+                models=models,
+                recipes=recipes,
+                background=background,
+                webhooks=Webhooks(store, sender, hub),
             )
             replay = Replay(event_log)
             app = Gateway(
@@ -69,7 +87,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
                 relay=Relay(hub, replay),
                 page=Page(),
                 guard=guard,
-                measures=Measures(hub, replay),
+                measures=Measures(hub, replay, deliverer.outcomes),
             )
             forever = [
                 tasks.create_task(feed_hub(event_log, hub)),
@@ -78,6 +96,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
                 tasks.create_task(hub.beat()),
                 tasks.create_task(hub.cut_stuck()),
                 tasks.create_task(end_revoked(guard, hub)),
+                tasks.create_task(deliverer.run()),
             ]
             tasks.create_task(keep_beating(context.nodes, stop, _beats(settings, hub)))
             host, port = listener.getsockname()[:2]
@@ -89,6 +108,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
             for task in forever:
                 task.cancel()
             background.cancel()
+            await deliverer.leave()
     finally:
         listener.close()
 
@@ -101,6 +121,7 @@ def _context(
     models: ModelBook,
     recipes: RecipeBook,
     background: Background,
+    webhooks: Webhooks,
 ) -> Context:
     reads = Reads(hub, Queries(event_log.answers))
     shared = CommandContext(
@@ -125,7 +146,15 @@ def _context(
         recipes=recipes,
         nodes=Nodes(event_log.answers),
         event_log=event_log,
+        webhooks=webhooks,
     )
+
+
+def _deliverer(
+    settings: Settings, event_log: EventLog, hub: Hub, *, store: WebhookStore, sender: Sender
+) -> Deliverer:
+    lead = Lead(store.bucket, f"{settings.node} {new_id()}")
+    return Deliverer(store, Messages(event_log), sender, hub, lead)
 
 
 def _beats(settings: Settings, hub: Hub) -> Callable[[], NodeBeat]:

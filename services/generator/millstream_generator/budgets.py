@@ -21,13 +21,11 @@ from millstream_generator.grants import Purse
 from millstream_generator.node import Node
 from millstream_schemas import control, notes, subjects
 from millstream_schemas.control import BatchSpec, Budgets
-from millstream_schemas.envelope import Actor
 from millstream_schemas.recipes import Cell
 from millstream_schemas.routes import Route
 
 log = structlog.get_logger()
 
-ACTOR = Actor(kind="system", id="budgets")
 SEED_LONGEST = 2**63 - 1
 MESSAGE_TOKENS = 16
 """What a chat template adds to a message, at most."""
@@ -87,7 +85,7 @@ class BudgetWatch:
         return True
 
     def _stamp(self, state: BatchState) -> Stamp:
-        return replace(self._node.stamp(causation_id=state.batch_id), actor=ACTOR)
+        return replace(self._node.stamp(causation_id=state.batch_id), actor=budget.BUDGETS_ACTOR)
 
 
 def is_any(budgets: Budgets) -> bool:
