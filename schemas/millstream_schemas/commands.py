@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from millstream_schemas.control import TARGET_MAX, Priority, Reason, StopMode
 from millstream_schemas.envelope import BatchId
@@ -20,7 +20,7 @@ Attempts = Annotated[int, Field(ge=1, le=20, strict=True)]
 TopicWords = Annotated[str, StringConstraints(max_length=320)]
 ChoiceWords = Annotated[str, StringConstraints(max_length=64)]
 Instruction = Annotated[str, StringConstraints(max_length=4000)]
-Grace = Annotated[float, Field(ge=0, le=600)]
+Grace = Annotated[float, Field(ge=0, le=600, strict=True)]
 
 
 class Command(BaseModel):
@@ -32,12 +32,12 @@ class Command(BaseModel):
 class BudgetsAsked(Command):
     """Bounds on what a batch may use; reaching one stops the batch."""
 
-    max_cost_usd: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = Field(
-        None, description="Rounded down to 1e-9 US dollars; every route needs a known price."
+    max_cost_usd: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False, strict=True)] | None = (
+        Field(None, description="Rounded down to 1e-9 US dollars; every route needs a known price.")
     )
     max_tokens: Annotated[int, Field(ge=1, le=10**15, strict=True)] | None = None
-    max_duration_s: Annotated[float, Field(gt=0, le=31_536_000)] | None = None
-    max_failure_ratio: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    max_duration_s: Annotated[float, Field(gt=0, le=31_536_000, strict=True)] | None = None
+    max_failure_ratio: Annotated[float, Field(ge=0, le=1, strict=True)] | None = Field(
         None, description="Failed over all outcomes; holds from the twentieth outcome on."
     )
     max_attempts: Annotated[int, Field(ge=1, le=10**9, strict=True)] | None = Field(
@@ -62,7 +62,7 @@ class StartBatch(Command):
     difficulty: ChoiceWords | None = None
     sample_type: ChoiceWords | None = None
     instruction: Instruction | None = None
-    smart_mode: bool = False
+    smart_mode: StrictBool = False
     budgets: BudgetsAsked = BudgetsAsked()
     reason: Reason = ""
 
@@ -126,7 +126,7 @@ class CloneOverrides(RefillOverrides):
     difficulty: ChoiceWords | None = None
     sample_type: ChoiceWords | None = None
     instruction: Instruction | None = None
-    smart_mode: bool | None = None
+    smart_mode: StrictBool | None = None
 
 
 class CloneBatch(Command):
@@ -172,7 +172,7 @@ class BulkCommand(Command):
     grace_s: Grace = 30.0
     priority: Priority | None = None
     reason: Reason = ""
-    dry_run: bool = False
+    dry_run: StrictBool = False
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:

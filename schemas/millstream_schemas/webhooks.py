@@ -6,7 +6,7 @@ Deliveries are signed as the Standard Webhooks specification 1.0.0 says: three h
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StrictBool, StringConstraints
 
 from millstream_schemas.commands import Command
 from millstream_schemas.envelope import Contract, Counts
@@ -47,7 +47,7 @@ class ChangeWebhook(Command):
     url: Url | None = None
     events: Events | None = None
     description: Description | None = None
-    is_active: bool | None = Field(
+    is_active: StrictBool | None = Field(
         None, description="False: nothing is sent; what happens meanwhile is sent afterwards."
     )
 

@@ -67,6 +67,7 @@ def create_app(context: Context | None) -> FastAPI:
     def openapi() -> dict[str, Any]:
         document = described()
         document["paths"].update(_streams())
+        document["components"]["schemas"].update(_problem_schema().get("$defs", {}))
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # the documented way to extend it
@@ -90,10 +91,14 @@ def _methods(document: dict[str, Any], path: str) -> list[str]:
 
 
 def _problems(media_type: str) -> dict[int | str, dict[str, Any]]:
-    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = _problem_schema()
     schema.pop("$defs", None)
     content = {media_type: {"schema": schema}}
     return {status: {**entry, "content": content} for status, entry in _PROBLEM.items()}
+
+
+def _problem_schema() -> dict[str, Any]:
+    return Problem.model_json_schema(ref_template="#/components/schemas/{model}")
 
 
 def _streams() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from fastapi import Depends, Header
 
 from millstream_api.command_context import Asked
 from millstream_api.context import Asker
-from millstream_api.idempotency import check_key
+from millstream_api.idempotency import KEY_LENGTH_MAX, check_key
 from millstream_api.problems import ProblemError, field_error
 from millstream_schemas import commands
 
@@ -18,6 +18,7 @@ Key = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
+        json_schema_extra={"minLength": 1, "maxLength": KEY_LENGTH_MAX},
         description="The same key again gives the same batch, for 24 hours; a command that makes "
         "none is answered 200 when it is sent again, with or without a key.",
     ),

@@ -3,13 +3,21 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from millstream_api.answers import model_answer
 from millstream_api.command_context import check_batch_id
 from millstream_api.context import Parts
-from millstream_api.routes.reading import Chosen, Cursor, Limit, Moment, SampleFilter, Text, asked
+from millstream_api.routes.reading import (
+    Chosen,
+    Cursor,
+    Limit,
+    Moment,
+    SampleFilter,
+    Text,
+    Time,
+    asked,
+)
 from millstream_api.waits import with_waits
 from millstream_schemas import analysis, views
 
@@ -29,10 +37,10 @@ async def list_batches(
     topic: Chosen = None,
     text: Text = None,
     started_after: Annotated[
-        AwareDatetime | None, Query(description="Not before this time, with its offset.")
+        Time | None, Query(description="Not before this time, with its offset.")
     ] = None,
     started_before: Annotated[
-        AwareDatetime | None, Query(description="Before this time, with its offset.")
+        Time | None, Query(description="Before this time, with its offset.")
     ] = None,
     sort: Annotated[views.Sort, Query(description="A minus puts the largest first.")] = "-started",
     cursor: Cursor = None,

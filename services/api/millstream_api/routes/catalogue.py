@@ -4,13 +4,12 @@ from collections import Counter
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from millstream_api.answers import model_answer
 from millstream_api.command_context import check_batch_id
 from millstream_api.context import Parts
-from millstream_api.routes.reading import Chosen, Moment, asked
+from millstream_api.routes.reading import Chosen, Moment, Time, asked
 from millstream_schemas import analysis, views
 from millstream_schemas.answers import (
     ModelChoice,
@@ -100,10 +99,8 @@ async def get_timeline(
     *,
     parts: Parts,
     moment: Moment,
-    start: Annotated[
-        AwareDatetime | None, Query(description="From this time on, with its offset.")
-    ] = None,
-    end: Annotated[AwareDatetime | None, Query(description="Before this time.")] = None,
+    start: Annotated[Time | None, Query(description="From this time on, with its offset.")] = None,
+    end: Annotated[Time | None, Query(description="Before this time.")] = None,
     bucket: Annotated[analysis.Bucket, Query(description="How the time is cut.")] = "auto",
     model: Chosen = None,
     provider: Chosen = None,

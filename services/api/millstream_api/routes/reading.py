@@ -3,6 +3,7 @@
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query
+from pydantic import AwareDatetime, BeforeValidator
 
 from millstream_api.context import MinSequence
 from millstream_api.moments import AtSeq, AtTime, moment_of
@@ -15,6 +16,18 @@ Cursor = Annotated[
     str | None, Query(max_length=200, description="An answer's `next_cursor`: what comes after it.")
 ]
 Text = Annotated[str | None, Query(max_length=200, description="Found in upper or lower case.")]
+
+
+def _is_written(value: object) -> object:
+    """Refuse numbers, which would be taken for seconds since 1970."""
+    try:
+        float(str(value))
+    except ValueError:
+        return value
+    raise ValueError("give a time with its offset, such as 2026-01-01T00:00:00Z")
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_is_written)]
 Chosen = Annotated[str | None, Query(max_length=300, description="Only this one.")]
 
 

@@ -10,14 +10,13 @@ from millstream.errors import UsageError
 from millstream_api.answers import plain_answer
 from millstream_api.command_context import Asked
 from millstream_api.context import Asker, Context, Parts
+from millstream_schemas import commands
 from millstream_schemas.answers import BulkItem
 from millstream_schemas.commands import BULK_MOST, BulkCommand, StartBatch, StopBatch
 from millstream_schemas.control import TARGET_MAX
 from millstream_schemas.views import PlainQuery
 
 router = APIRouter(prefix="/api/generate/batch", tags=["seed"])
-
-Text = Annotated[str, Field(max_length=320)]
 
 
 class SeedStart(BaseModel):
@@ -26,13 +25,13 @@ class SeedStart(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     target_count: Annotated[int, Field(strict=True, gt=0, lt=2**53)]
-    provider: Text | None = "auto"
-    model: Text | None = None
-    recipe: Text | None = None
-    topic: Text | None = None
-    difficulty: Text | None = None
-    sample_type: Text | None = None
-    reasoning_instruction: Annotated[str, Field(max_length=4000)] | None = None
+    provider: commands.ProviderName | None = "auto"
+    model: commands.ModelWords | None = None
+    recipe: commands.RecipeName | None = None
+    topic: commands.TopicWords | None = None
+    difficulty: commands.ChoiceWords | None = None
+    sample_type: commands.ChoiceWords | None = None
+    reasoning_instruction: commands.Instruction | None = None
     smart_mode: bool = False
 
 
