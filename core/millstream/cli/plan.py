@@ -24,14 +24,15 @@ class Plan:
         self._simulated_port = free_port()
         self._local_port = free_port()
         self._reach = WILDCARDS.get(settings.host, settings.host)
-        self._api = probes.Api(self._reach, settings.port, settings.token_file)
+        self._is_tls = settings.tls_cert_file is not None
+        self._api = probes.Api(self._reach, settings.port, settings.token_file, self._is_tls)
         self._live = probes.LiveNodes(self._api, utc_now())
 
     @property
     def url(self) -> str:
         """The address of the page and of the API."""
         host = f"[{self._reach}]" if ":" in self._reach else self._reach
-        return f"http://{host}:{self._settings.port}"
+        return f"{'https' if self._is_tls else 'http'}://{host}:{self._settings.port}"
 
     @property
     def nats_url(self) -> str:

@@ -17,7 +17,7 @@ from millstream.cli.probes import check_port
 from millstream.cli.statefile import await_leftovers, process_entry, remove_state, write_state
 from millstream.errors import MillstreamError, ServerError
 from millstream.eventlog.server import free_port
-from millstream.runtime.access import access_token
+from millstream.runtime.access import access_token, tls_files, trusted_proxies
 from millstream.runtime.clock import boot_seconds
 from millstream.runtime.settings import Settings, load_settings
 
@@ -38,6 +38,8 @@ def run_up(
     began = boot_seconds()
     settings = load_settings(host=host, port=port, data_dir=data)
     access_token(settings)
+    tls_files(settings)
+    trusted_proxies(settings)
     check_model(model, settings)
     if settings.port == 0:
         settings = settings.model_copy(update={"port": free_port()})

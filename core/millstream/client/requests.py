@@ -1,6 +1,8 @@
 """What both clients share: how a request is written, when it is repeated, how it is read."""
 
+import os
 import random
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -66,7 +68,27 @@ def options(url: str, token: str | None) -> dict[str, Any]:
         "headers": {"Authorization": f"Bearer {token}"} if token else {},
         # A proxy from the environment can't reach this machine's own loopback.
         "trust_env": parts.hostname not in LOOPBACK,
+        "verify": _authorities() if parts.scheme == "https" else True,
     }
+
+
+def _authorities() -> ssl.SSLContext | bool:
+    """Return whose certificates are taken: SSL_CERT_FILE's, else the well-known ones.
+
+    Raises:
+        UsageError: that file can't be used.
+    """
+    file = os.environ.get("SSL_CERT_FILE")
+    if not file:
+        return True
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"SSL_CERT_FILE={file} can't be used ({error}); give a PEM file of certificates",
+            field="SSL_CERT_FILE",
+            value=file,
+        ) from error
 
 
 def segment(value: str | int) -> str:

@@ -47,6 +47,15 @@ class Settings(BaseSettings):
         None,
         description="File with tokens and their roles, made by `millstream admin token`.",
     )
+    tls_cert_file: Path | None = Field(
+        None, description="Certificate chain (PEM); with it the API speaks HTTPS."
+    )
+    tls_key_file: Path | None = Field(None, description="Its private key (PEM).")
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies, comma-separated, whose X-Forwarded-For and "
+        "X-Forwarded-Proto are believed.",
+    )
     webhook_private: bool = Field(
         False, description="Whether webhooks may lead to addresses of a private network."
     )

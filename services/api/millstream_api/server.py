@@ -5,7 +5,8 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
@@ -127,8 +128,19 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(app: Any, hub: Hub, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serve ``app`` on ``listener`` until ``stop``, then end every stream and connection."""
+async def serve(
+    app: Any,
+    hub: Hub,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    *,
+    tls: tuple[Path, Path] | None = None,
+    proxies: Sequence[str] = (),
+) -> None:
+    """Serve ``app`` on ``listener`` until ``stop``, then end every stream and connection.
+
+    ``tls``: certificate chain and key. ``proxies``: who may say whom a request comes from.
+    """
     config = uvicorn.Config(
         app,
         http=StreamProtocol,
@@ -137,7 +149,10 @@ async def serve(app: Any, hub: Hub, listener: socket.socket, stop: asyncio.Event
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,

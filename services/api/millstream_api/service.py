@@ -13,6 +13,7 @@ from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.eventlog.topology import ensure_topology
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook, recipe_directories
+from millstream.runtime.access import tls_files, trusted_proxies
 from millstream.runtime.clock import new_id, utc_now
 from millstream.runtime.settings import Settings
 from millstream_api.app import create_app
@@ -57,6 +58,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
         LogError: the stream was replaced by another; a restart begins anew with it.
     """
     guard = Guard.load(settings)
+    tls, proxies = tls_files(settings), trusted_proxies(settings)
     models = ModelBook.load(settings)
     recipes = RecipeBook.load(recipe_directories(settings.recipes_dir))
     listener = bind(settings.host, settings.port)
@@ -100,11 +102,11 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
             ]
             tasks.create_task(keep_beating(context.nodes, stop, _beats(settings, hub)))
             host, port = listener.getsockname()[:2]
-            log.info("api.listening", url=f"http://{host}:{port}")
+            log.info("api.listening", url=f"{'https' if tls else 'http'}://{host}:{port}")
             if owns_process:
                 gc.collect()
                 gc.freeze()  # What lives now lives for ever: no collection looks at it again.
-            await serve(app, hub, listener, stop)
+            await serve(app, hub, listener, stop, tls=tls, proxies=proxies)
             for task in forever:
                 task.cancel()
             background.cancel()

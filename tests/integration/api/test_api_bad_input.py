@@ -98,7 +98,8 @@ async def test_values_are_shown_as_they_were_sent(lone_api: Any) -> None:
     answer = await lone_api.client.post(START, json={"target": 1, "budgets": budgets})
     found = {item["field"]: item["message"] for item in answer.json()["errors"]}
     assert found == {
-        "budgets.max_cost_usd": "budgets.max_cost_usd='cheap' is not valid: give a number",
+        "budgets.max_cost_usd": "budgets.max_cost_usd='cheap' is not valid: give a number "
+        "without quotes",
         "budgets.max_tokens": "budgets.max_tokens=0 is not valid: input should be greater than or "
         "equal to 1",
         "budgets.max_failure_ratio": "budgets.max_failure_ratio=2 is not valid: input should be "
