@@ -111,7 +111,8 @@ async def freshness(running: RunningLog, rate: int, seconds: float, seed: int) -
         if process.returncode:
             raise SystemExit(1)
     found: list[float] = []
-    async for page in log.history(subjects.ALL_EVENTS, after=after):
+    # The watchdog may have added a note since the last look.
+    async for page in log.history(subjects.ALL_EVENTS, after=after, until=seen[-1][0]):
         for stored in page:
             place = bisect_left(seen, (stored.sequence, 0.0))
             found.append((seen[place][1] - stored.stored_at.timestamp()) * 1e3)

@@ -1,6 +1,9 @@
 """A rebuild: a new file beside the old one, which answers until the new one takes its place."""
 
 import asyncio
+import pickle
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,13 +13,17 @@ import pytest
 
 from millstream.errors import LogUnavailableError
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.redaction import StandIn
+from millstream.eventlog.stored import Stored
 from millstream.testing.asking import ask, is_answered, publish, request
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.histories import play
 from millstream.testing.nats import RunningLog
+from millstream.testing.tape import BEGIN
 from millstream_projector.__main__ import main
 from millstream_projector.audit import rebuilding
+from millstream_projector.audit.wire import Begin, packed, unpacked
 from millstream_schemas.audit import Digests, RebuildStatus
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +122,24 @@ async def test_a_stop_ends_a_rebuild_too(running: RunningLog, tmp_path: Path) ->
     async with projecting(running):  # what the child left is removed
         assert not (tmp_path / "rebuild").exists()
         assert (await status(running.event_log, start=False)).state == "idle"
+
+
+async def test_a_fold_whose_reader_dies_ends_and_says_so(tmp_path: Path) -> None:
+    begin = Begin(str(tmp_path), "2026-01-01T00:00:00Z", 10)
+    for told in (b"", pickle.dumps(begin), pickle.dumps(begin) + pickle.dumps([])[:-1]):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-P", "-m", "millstream_projector.audit.folding"],
+            input=told,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.decode() == "millstream rebuild: the log's reader ended before the log\n"
+
+
+def test_events_cross_to_the_fold_unchanged() -> None:
+    plain = Stored(1, BEGIN, "mill.events.b.note", b"{}", b"A: 1")
+    stand_in = StandIn(2, BEGIN, "mill.events.b.note", b"{}", b"", b"hash", 7)
+    crossed = pickle.loads(pickle.dumps(packed([plain, stand_in])))  # noqa: S301  # our own
+    assert unpacked(crossed) == [plain, stand_in]

@@ -164,15 +164,22 @@ def test_the_lines_that_the_server_adds_are_not_the_events_own() -> None:
     )
     for own in (b"", FENCE):
         raw = own + b"\r\n" + added if own else added
-        headers = Headers(raw)
-        headers.update(
-            {
-                "Nats-Sequence": "7",
-                "Nats-Subject": "mill.events.b.control",
-                "Nats-Time-Stamp": "2026-01-01T00:00:00.123456Z",
-            }
-        )
-        assert from_headers(headers, b'{"type":"x"}') == replace(example(), headers=own)
+        assert from_headers(Headers(raw), b'{"type":"x"}') == replace(example(), headers=own)
+
+
+def test_headers_are_read_as_they_stand_and_keep_their_bytes() -> None:
+    raw = b"A: 1\r\nB:two: three \r\nno name\r\nA: 4\r\nC: \xff\r\n\r\n"
+    headers = Headers(raw)
+    assert headers
+    assert headers.raw == raw
+    assert dict(headers) == {"A": "4", "B": "two: three", "C": "\ufffd"}
+    assert (headers.get("B"), headers.get("D"), "A" in headers, len(headers)) == (
+        "two: three",
+        None,
+        True,
+        3,
+    )
+    assert not Headers(b"")
 
 
 def test_an_imported_event_is_read_as_what_it_was() -> None:

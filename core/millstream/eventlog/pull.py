@@ -124,11 +124,12 @@ class _Reader:
         now = time.monotonic()
         for message in messages:
             self._heard_at = now
-            status = message.headers.get("Status") if message.headers else None
-            if status is None:
+            if message.reply:  # only what the server itself has to say comes without
                 found.append(self._stored(message))
                 self._left -= 1
-            elif status == "408":  # a request ran out; what it had left comes in its headers
+                continue
+            status = message.headers.get("Status") if message.headers else None
+            if status == "408":  # a request ran out; what it had left comes in its headers
                 self._left -= int((message.headers or {}).get("Nats-Pending-Messages", "0"))
             elif status != "100":
                 raise _BrokenError(f"consumer {self._consumer} answered {status}")

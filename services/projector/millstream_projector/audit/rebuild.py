@@ -1,23 +1,26 @@
-"""`python -m millstream_projector.audit.rebuild DIRECTORY`: folds the log into a new file there."""
+"""`python -m millstream_projector.audit.rebuild DIRECTORY`: folds the log into a new file there.
+
+This process reads the log, a child of it folds: each takes about half of the work.
+"""
 
 import asyncio
 import contextlib
 import os
+import pickle
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from asyncio.subprocess import PIPE, Process, create_subprocess_exec
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import structlog
 
+from millstream.errors import ServerError
 from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.whole import read_range
 from millstream.runtime.lifecycle import start_service
 from millstream.runtime.settings import Settings
-from millstream_projector.opening import open_store
-from millstream_projector.projection import Projection
-from millstream_projector.store import Store
+from millstream_projector.audit.wire import Begin, Message, packed
 
 log = structlog.get_logger()
 
@@ -30,47 +33,54 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
     Raises:
         LogUnavailableError: the log does not answer.
-        StoreError: the file takes no rows.
+        ServerError: the fold ended early; its own words stand before.
         SystemExit: ``stop`` came first.
     """
     directory = Path(sys.argv[1])
     os.nice(NICENESS)
-    async with connected(settings, "projector") as connection:
+    async with connected(settings, "projector") as connection, _folding() as fold:
         event_log = EventLog(connection)
         head = await event_log.head()
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
-            store = await loop.run_in_executor(
-                writer,
-                lambda: open_store(directory, stream=head.created, last_sequence=head.last),
-            )
-            try:
-                await _fold(event_log, store, writer, stop)
-            finally:
-                await loop.run_in_executor(writer, store.finish)
-
-
-async def _fold(
-    event_log: EventLog, store: Store, writer: ThreadPoolExecutor, stop: asyncio.Event
-) -> None:
-    loop = asyncio.get_running_loop()
-    projection = Projection(store)
-    fold = partial(projection.advance, is_bulk=True)
-    try:
+        await _tell(fold, Begin(str(directory), head.created, head.last))
+        after = 0
         # What came in while the bulk was folded is folded too: the swap must not set anybody back.
         for _ in range(3):
             until = (await event_log.head()).last
-            after = projection.snapshot.checkpoint
             feed = read_range(event_log, after=after, until=until, name="rebuild")
             async with contextlib.aclosing(feed):
                 async for chunk in feed:
                     if stop.is_set():
                         raise SystemExit(1)
-                    await loop.run_in_executor(writer, fold, chunk)
-            await loop.run_in_executor(writer, projection.advance, ())
+                    await _tell(fold, packed(chunk))
+                    after = chunk[-1].sequence
+        await _tell(fold, None)
+        if await fold.wait():
+            raise ServerError("the fold ended early")
+        log.info("rebuild.folded", checkpoint=after)
+
+
+@contextlib.asynccontextmanager
+async def _folding() -> AsyncIterator[Process]:
+    """Give the process that folds; one that was not told of the end ends without a file."""
+    fold = await create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "millstream_projector.audit.folding"), stdin=PIPE
+    )
+    try:
+        yield fold
     finally:
-        await loop.run_in_executor(writer, projection.close)
-    log.info("rebuild.folded", checkpoint=projection.snapshot.checkpoint)
+        if fold.returncode is None:
+            fold.kill()
+            await fold.wait()
+
+
+async def _tell(fold: Process, words: Begin | list[Message] | None) -> None:
+    if fold.stdin is None:
+        raise RuntimeError("the fold was started without a way to tell it anything")
+    try:
+        fold.stdin.write(pickle.dumps(words, pickle.HIGHEST_PROTOCOL))
+        await fold.stdin.drain()
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise ServerError("the fold ended early") from error
 
 
 if __name__ == "__main__":
