@@ -139,6 +139,21 @@ def test_the_duration_ticks_every_second(hub: HubPage, batches: Batches) -> None
     )
 
 
+def test_the_rate_and_the_time_left_are_told_and_are_true(hub: HubPage, batches: Batches) -> None:
+    hub.open()
+    batch_id = batches.start(300, STEADY, recipe="instruction", concurrency=1)
+    row = hub.row(batch_id)
+    expect(hub.part("rate", row)).to_have_text(re.compile(r"^[\d.]+/(s|min)$"))
+    expect(hub.part("eta", row)).to_have_text(re.compile(r"^about .+ left$"))
+    expect(hub.part("duration", row)).to_have_text("8 s")
+    told = hub.part("rate", row).inner_text()
+    rate = float(told.partition("/")[0]) / (60 if told.endswith("min") else 1)
+    made = batches.view(batch_id)["counts"]["generated"]
+    assert made / 9.5 * 0.6 <= rate <= made / 7.5 * 1.4
+    batches.stop(batch_id)
+    expect(hub.part("rate", row)).to_have_count(0)
+
+
 def test_a_stopped_batch_is_stopping_and_then_stopped(hub: HubPage, batches: Batches) -> None:
     batch_id = start_steady(batches)
     batches.wait_samples(batch_id, 1)

@@ -64,8 +64,8 @@ export function usePlace(): Place {
   return useSyncExternalStore(onPlace, currentPlace);
 }
 
-export function batchAddress(id: string): string {
-  return `/batches/${encodeURIComponent(id)}`;
+export function batchAddress(id: string, at: number | null = null): string {
+  return `/batches/${encodeURIComponent(id)}${at === null ? "" : `?at=${at}`}`;
 }
 
 /** Go to another address of this page; `replace` leaves no step to go back to. */
@@ -77,8 +77,8 @@ export function go(address: string, replace = false): void {
   tell();
 }
 
-export function showBatch(id: string): void {
-  go(batchAddress(id));
+export function showBatch(id: string, at: number | null = null): void {
+  go(batchAddress(id, at));
 }
 
 /** The present address with these parameters changed; null takes one away. */

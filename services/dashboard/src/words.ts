@@ -50,6 +50,13 @@ export function batchDuration(batch: BatchView, now: number): string {
   return duration((batch.finished_at ? Date.parse(batch.finished_at) : now) - from);
 }
 
+/** How fast samples come, by the second or, where less than one does, by the minute. */
+export function paceWords(perSecond: number): string {
+  if (perSecond < 1) return `${Math.round(perSecond * 60)}/min`;
+  if (perSecond < 10) return `${perSecond.toFixed(1)}/s`;
+  return `${Math.round(perSecond).toLocaleString("en-US")}/s`;
+}
+
 export function tokens(counts: Counts): number {
   return counts.tokens_in + counts.tokens_out;
 }

@@ -6,6 +6,7 @@
  */
 
 import { isLive, type BatchView } from "../contract";
+import { Pace } from "./pace";
 
 /** Ended batches kept for rows that are no longer in any table; older ones are let go. */
 const ENDED_KEPT = 500;
@@ -22,6 +23,7 @@ export class BatchStore {
   readonly #rows = new Map<string, BatchView>();
   readonly #pending = new Map<string, BatchView>();
   readonly #lastSample = new Map<string, string>();
+  readonly #pace = new Pace();
   readonly #rowListeners = new Map<string, Set<Listener>>();
   readonly #listListeners = new Set<Listener>();
   readonly #changeListeners = new Set<ChangeListener>();
@@ -42,6 +44,11 @@ export class BatchStore {
   /** When the latest sample of a batch was stored, as far as this page can tell. */
   lastSampleAt(id: string): string | undefined {
     return this.#lastSample.get(id);
+  }
+
+  /** Samples a second of a batch at `now` (ms), null while unknown. */
+  perSecond(batch: BatchView, now: number): number | null {
+    return this.#pace.perSecond(batch, now);
   }
 
   /** Ids of the live batches, newest first; the same array until the list changes. */
@@ -96,6 +103,7 @@ export class BatchStore {
   drop(id: string): void {
     this.#pending.delete(id);
     this.#lastSample.delete(id);
+    this.#pace.forget(id);
     if (!this.#rows.delete(id)) return;
     this.#sortLists();
     this.#notify(this.#rowListeners.get(id));
@@ -114,6 +122,7 @@ export class BatchStore {
     for (const [previous, next] of changes) {
       this.#rows.set(next.id, next);
       this.#noteSample(previous, next);
+      this.#pace.note(next);
       if (previous?.state !== next.state) this.#movedAt = Math.max(this.#movedAt, next.sequence);
       listsMoved ||= previous?.state !== next.state || isStuck(previous) !== isStuck(next);
     }

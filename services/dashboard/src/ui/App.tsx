@@ -5,12 +5,10 @@ import { Suspense, useEffect } from "react";
 import { useConnection, useCountsNow } from "../live/hooks";
 import { usePlace, type Place } from "../place";
 import { StaleNote } from "./Connection";
-import { HeaderCard } from "./HeaderCard";
 import { History } from "./History";
+import { Hub } from "./Hub";
 import { BatchPage, fetchDialogs, NodesPage, StatisticsPage } from "./later";
 import { Link } from "./Link";
-import { RunningPanel } from "./RunningPanel";
-import { StuckPanel } from "./StuckPanel";
 import { Toasts } from "./Toasts";
 import { TopBar } from "./TopBar";
 
@@ -47,14 +45,7 @@ function Opening() {
 function Content({ place }: { place: Place }) {
   switch (place.page) {
     case "hub":
-      return (
-        <>
-          <HeaderCard />
-          <StuckPanel />
-          <RunningPanel />
-          <History />
-        </>
-      );
+      return <Hub />;
     case "batches":
       return <History isPage />;
     case "batch":

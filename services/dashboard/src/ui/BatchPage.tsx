@@ -9,7 +9,7 @@ import { getBatch, getFigures } from "../calls";
 import { isLive, type BatchView } from "../contract";
 import { useBatch } from "../live/hooks";
 import { atNextFrame, BatchStore } from "../live/store";
-import { pastWorld, WorldContext } from "../live/world";
+import { pastWorld, PRESENT, WorldContext } from "../live/world";
 import { useAt, useParameter } from "../place";
 import { duration, localTime, money, plural, tokens, UNKNOWN, waitsFor, wordsOf } from "../words";
 import { BatchErrors } from "./BatchErrors";
@@ -68,7 +68,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
   });
   const time = Date.parse(figures.data?.at ?? batch.last_progress_at ?? batch.started_at);
   const world = useMemo(() => {
-    if (at === null) return null;
+    if (at === null) return PRESENT;
     const held = new BatchStore(atNextFrame);
     held.push(batch);
     held.flush();
@@ -105,7 +105,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
       <BatchTabs batch={batch} figures={figures.data} />
     </>
   );
-  return world ? <WorldContext value={world}>{content}</WorldContext> : content;
+  return <WorldContext value={world}>{content}</WorldContext>;
 }
 
 function FigureList({ figures }: { figures: Figures | undefined }) {

@@ -1,10 +1,11 @@
 /** What goes on in one line, the totals, and the button that starts a batch. */
 
-import { useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 
 import { getStatistics } from "../calls";
 import { useLiveIds } from "../live/hooks";
 import { store } from "../live/session";
+import { useWorld } from "../live/world";
 import { money, UNKNOWN, wordsOf } from "../words";
 import { Icon } from "./Icon";
 import { Later, StartDialog } from "./later";
@@ -16,6 +17,7 @@ const REFRESH_MS = 10_000;
 export function HeaderCard() {
   const start = useStart();
   const running = useLiveIds().length;
+  const isPast = useWorld().at !== null;
   return (
     <section className="card hero" aria-labelledby="hub-title">
       <div className="hero-head">
@@ -23,13 +25,17 @@ export function HeaderCard() {
           <h1 id="hub-title">Generation hub</h1>
           <p className="muted">
             {running > 0
-              ? "Samples appear here as they are made."
-              : "Nothing is running. Add a batch to generate samples."}
+              ? isPast
+                ? "These batches were running then."
+                : "Samples appear here as they are made."
+              : isPast
+                ? "Nothing was running then."
+                : "Nothing is running. Add a batch to generate samples."}
           </p>
         </div>
         <div className="hero-actions">
           <span className="chip-slot" role="status">
-            {running > 0 && (
+            {running > 0 && !isPast && (
               <span className="chip chip-generating" data-testid="chip">
                 <span className="pulse" aria-hidden="true" />
                 Generating…
@@ -37,13 +43,15 @@ export function HeaderCard() {
             )}
             {running === 0 && start.isSending && <span className="chip">Starting…</span>}
           </span>
-          <button type="button" className="primary" data-testid="start-open" onClick={start.open}>
-            <Icon name="plus" />
-            Add new batch
-          </button>
+          {!isPast && (
+            <button type="button" className="primary" data-testid="start-open" onClick={start.open}>
+              <Icon name="plus" />
+              Add new batch
+            </button>
+          )}
         </div>
       </div>
-      <StatisticsStrip isMoving={running > 0} />
+      <StatisticsStrip isMoving={running > 0 && !isPast} />
       <Later when={start.isOpen}>
         <StartDialog start={start} />
       </Later>
@@ -52,9 +60,11 @@ export function HeaderCard() {
 }
 
 function StatisticsStrip({ isMoving }: { isMoving: boolean }) {
+  const { at } = useWorld();
   const { data, error } = useQuery({
-    queryKey: ["statistics"],
-    queryFn: ({ signal }) => getStatistics(store.movedAt(), null, signal),
+    queryKey: ["statistics", at],
+    queryFn: ({ signal }) => getStatistics(store.movedAt(), at, signal),
+    placeholderData: keepPreviousData,
     refetchInterval: isMoving ? REFRESH_MS : false,
   });
   const facts: [name: string, testid: string, value: string][] = [

@@ -8,6 +8,7 @@ import { STATES, type BatchPage, type BatchView, type State } from "../contract"
 import { useConnection, useRecentIds } from "../live/hooks";
 import { store } from "../live/session";
 import { newestFirst } from "../live/store";
+import { useWorld } from "../live/world";
 import { useParameter } from "../place";
 import { useSettled } from "../settled";
 import { wordsOf } from "../words";
@@ -34,9 +35,15 @@ export function History({ isPage = false }: { isPage?: boolean }) {
   const [cursors, setCursors] = useState<readonly string[]>([]);
   const search = useSettled(text.trim());
   const connection = useConnection().state;
+  const { at } = useWorld();
+  const [turnedAt, setTurnedAt] = useState(at);
+  if (turnedAt !== at) {
+    setTurnedAt(at);
+    setCursors([]); // They lead through the pages of another moment.
+  }
   const cursor = cursors.at(-1) ?? null;
   const page = useQuery({
-    queryKey: ["history", state, search, sort, cursor],
+    queryKey: ["history", state, search, sort, cursor, at],
     queryFn: ({ signal }) =>
       listBatches(
         {
@@ -46,20 +53,21 @@ export function History({ isPage = false }: { isPage?: boolean }) {
           cursor,
           limit: PAGE,
           minSequence: store.movedAt(),
+          at,
         },
         signal,
       ),
     placeholderData: keepPreviousData,
     // The stream tells when to ask again; without it the clock does.
-    refetchInterval: connection === "polling" ? 5_000 : false,
+    refetchInterval: connection === "polling" && at === null ? 5_000 : false,
   });
   useRecentIds();
-  const rows = page.data ? withNew(page.data, state, cursor === null && search === "" && sort === SORTS[0][0]) : [];
+  const rows = page.data ? withNew(page.data, state, at === null && cursor === null && search === "" && sort === SORTS[0][0]) : [];
   const first = (): void => setCursors([]);
   return (
     <section className="card history" id="history" aria-labelledby="history-title">
       <header className="card-head">
-        <Title id="history-title">{isPage ? "Batches" : "History"}</Title>
+        <Title id="history-title">{isPage ? "Batches" : at === null ? "History" : "History then"}</Title>
         <label className="sort">
           Sort{" "}
           <select
@@ -110,7 +118,9 @@ export function History({ isPage = false }: { isPage?: boolean }) {
         <Empty testid="history-empty">
           {state || search
             ? "No batch matches. Choose “All” or clear the search to see every batch."
-            : "No batches yet. Press “Add new batch” above to generate the first samples."}
+            : at !== null
+              ? "There was no batch yet at that moment."
+              : "No batches yet. Press “Add new batch” above to generate the first samples."}
         </Empty>
       )}
       {page.isPending && <Empty>Reading the history…</Empty>}

@@ -4,6 +4,7 @@ import { memo, type MouseEvent } from "react";
 
 import { isLive, type BatchView } from "../contract";
 import { useNewest, useNow } from "../live/hooks";
+import { useWorld } from "../live/world";
 import { showBatch } from "../place";
 import { batchDuration, localTime, money, tokens } from "../words";
 import { BatchLink } from "./Link";
@@ -13,10 +14,11 @@ import { StopButton } from "./StopButton";
 export const HistoryRow = memo(function HistoryRow({ answered }: { answered: BatchView }) {
   const batch = useNewest(answered);
   const { id, counts, target } = batch;
+  const { at } = useWorld();
   const open = (event: MouseEvent<HTMLElement>): void => {
     const isControl = event.target instanceof Element && event.target.closest("button, a");
     const isSelecting = getSelection()?.type === "Range";
-    if (!isControl && !isSelecting) showBatch(id);
+    if (!isControl && !isSelecting) showBatch(id, at);
   };
   return (
     <tr

@@ -2,6 +2,7 @@
 
 import type { MouseEvent, ReactNode } from "react";
 
+import { useWorld } from "../live/world";
 import { batchAddress, go } from "../place";
 
 export function Link(props: {
@@ -30,9 +31,11 @@ export function Link(props: {
   );
 }
 
+/** The way to a batch; from a moment of the past to what it was then. */
 export function BatchLink({ id }: { id: string }) {
+  const { at } = useWorld();
   return (
-    <Link to={batchAddress(id)} className="batch-link mono">
+    <Link to={batchAddress(id, at)} className="batch-link mono">
       {id}
     </Link>
   );

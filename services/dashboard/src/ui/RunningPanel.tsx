@@ -4,9 +4,9 @@ import { memo, useState } from "react";
 
 import type { BatchView } from "../contract";
 import { useBatch, useLiveIds, useNow } from "../live/hooks";
-import { store } from "../live/session";
+import { useWorld, type World } from "../live/world";
 import { stopExactly } from "../stopping";
-import { batchDuration, duration, money, plural, tokens, waitsFor } from "../words";
+import { batchDuration, duration, money, paceWords, plural, tokens, waitsFor } from "../words";
 import { Confirm, Later } from "./later";
 import { BatchLink } from "./Link";
 import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
@@ -17,14 +17,17 @@ const DENSE_FROM = 13;
 
 export function RunningPanel() {
   const ids = useLiveIds();
+  const isPast = useWorld().at !== null;
   // The list as it was when asked, so that the answer stops exactly what was counted.
   const [asked, setAsked] = useState<readonly string[] | null>(null);
   if (ids.length === 0 && !asked) return null;
   return (
     <section className="card running" data-testid="running-panel" aria-labelledby="running-title">
       <header className="card-head">
-        <h2 id="running-title">{plural(ids.length, "batch", "batches")} running</h2>
-        {ids.length > 1 && (
+        <h2 id="running-title">
+          {plural(ids.length, "batch", "batches")} {isPast ? "were running" : "running"}
+        </h2>
+        {ids.length > 1 && !isPast && (
           <button
             type="button"
             className="stop"
@@ -105,18 +108,38 @@ function HeldUp({ batch }: { batch: BatchView }) {
 
 /** The facts that move with the clock alone. */
 export function Ticking({ batch }: { batch: BatchView }) {
+  const world = useWorld();
   const now = useNow();
   return (
     <>
       <span data-testid="duration">{batchDuration(batch, now)}</span>
+      <Speed batch={batch} now={now} />
       <span data-testid="last-sample" className="last-sample">
-        {lastSample(batch, now)}
+        {lastSample(world, batch, now)}
       </span>
     </>
   );
 }
 
-function lastSample(batch: BatchView, now: number): string {
+/** How fast a running batch goes, and how long what is left takes at that. */
+function Speed({ batch, now }: { batch: BatchView; now: number }) {
+  const perSecond = useWorld().store.perSecond(batch, now);
+  if (batch.state !== "running" || perSecond === null) return null;
+  return (
+    <>
+      <span data-testid="rate" title="Samples made, over the last minute">
+        {paceWords(perSecond)}
+      </span>
+      {perSecond > 0 && (
+        <span data-testid="eta" title="At this rate">
+          about {duration((1000 * batch.counts.pending) / perSecond)} left
+        </span>
+      )}
+    </>
+  );
+}
+
+function lastSample({ store }: World, batch: BatchView, now: number): string {
   if (batch.state === "queued") return "waiting for a worker";
   if (batch.counts.generated === 0) return "no sample yet";
   const at = store.lastSampleAt(batch.id);

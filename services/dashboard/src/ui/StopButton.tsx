@@ -1,6 +1,7 @@
 /** Stop one batch: asked, stopping, or refused with the server's reason. */
 
 import type { BatchView } from "../contract";
+import { useWorld } from "../live/world";
 import { stop, useStopAttempt } from "../stopping";
 import { Icon } from "./Icon";
 import { Foreign } from "./parts";
@@ -8,6 +9,7 @@ import { Foreign } from "./parts";
 export function StopButton({ batch }: { batch: Pick<BatchView, "id" | "state"> }) {
   const attempt = useStopAttempt(batch.id);
   const isStopping = attempt?.asked || batch.state === "stopping";
+  if (useWorld().at !== null) return null; // What was can't be stopped any more.
   return (
     <button
       type="button"

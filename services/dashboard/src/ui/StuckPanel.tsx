@@ -4,6 +4,7 @@ import { useState } from "react";
 
 import type { BatchView } from "../contract";
 import { useBatch, useNow, useStuckIds } from "../live/hooks";
+import { useWorld } from "../live/world";
 import { stopExactly } from "../stopping";
 import { duration, localTime, plural } from "../words";
 import { Icon } from "./Icon";
@@ -13,6 +14,7 @@ import { StopError } from "./StopButton";
 
 export function StuckPanel() {
   const ids = useStuckIds();
+  const isPast = useWorld().at !== null;
   const [isAsking, setAsking] = useState(false);
   const stopListed = (): void => {
     setAsking(true);
@@ -29,15 +31,17 @@ export function StuckPanel() {
         <h2 id="stuck-title">
           <Icon name="warning" /> {plural(ids.length, "batch", "batches")} stuck
         </h2>
-        <button
-          type="button"
-          className="stop"
-          data-testid="stop-stuck"
-          disabled={isAsking}
-          onClick={stopListed}
-        >
-          {ids.length === 1 ? "Stop this one" : `Stop these ${ids.length}`}
-        </button>
+        {!isPast && (
+          <button
+            type="button"
+            className="stop"
+            data-testid="stop-stuck"
+            disabled={isAsking}
+            onClick={stopListed}
+          >
+            {ids.length === 1 ? "Stop this one" : `Stop these ${ids.length}`}
+          </button>
+        )}
       </header>
       <ul className="rows">
         {ids.map((id) => (

@@ -1,0 +1,102 @@
+/** The hub: what runs, what is stuck, what was made; now, or as of a sequence of the past. */
+
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
+
+import { getStatistics, listBatches } from "../calls";
+import { LIVE_STATES, type BatchView } from "../contract";
+import { store } from "../live/session";
+import { atNextFrame, BatchStore } from "../live/store";
+import { pastWorld, PRESENT, WorldContext } from "../live/world";
+import { useAt } from "../place";
+import { wordsOf } from "../words";
+import { HeaderCard } from "./HeaderCard";
+import { History } from "./History";
+import { Trouble } from "./parts";
+import { RunningPanel } from "./RunningPanel";
+import { StuckPanel } from "./StuckPanel";
+import { Travel } from "./Travel";
+
+const LIVE_MOST = 1000;
+/** Moments of a replay are not held for long: each is looked at once. */
+const PAST_KEPT_MS = 30_000;
+
+export function Hub() {
+  const at = useAt();
+  const moment = useMoment(at);
+  const time = at === null ? 0 : latest(moment.batches);
+  const { live } = moment;
+  const world = useMemo(() => {
+    if (at === null) return PRESENT;
+    const held = new BatchStore(atNextFrame);
+    for (const batch of live) held.push(batch);
+    held.flush();
+    return pastWorld(held, at, time);
+  }, [live, at, time]);
+  return (
+    // One tree for both: what is played must not begin anew when it leaves the present.
+    <WorldContext value={world}>
+      <HeaderCard />
+      <HubTravel at={at} time={time} />
+      {moment.error && (
+        <Trouble
+          what="That moment could not be read"
+          words={wordsOf(moment.error)}
+          retry={moment.retry}
+        />
+      )}
+      <StuckPanel />
+      <RunningPanel />
+      <History />
+    </WorldContext>
+  );
+}
+
+const NONE: readonly BatchView[] = [];
+
+/** What lived at a sequence, with the batch that had ended last; nothing for the present. */
+function useMoment(at: number | null) {
+  const live = useQuery({
+    queryKey: ["past", at, "live"],
+    queryFn: ({ signal }) => listBatches({ states: LIVE_STATES, limit: LIVE_MOST, at }, signal),
+    placeholderData: keepPreviousData,
+    gcTime: PAST_KEPT_MS,
+    enabled: at !== null,
+  });
+  const ended = useQuery({
+    queryKey: ["past", at, "ended"],
+    queryFn: ({ signal }) => listBatches({ sort: "-finished", limit: 1, at }, signal),
+    placeholderData: keepPreviousData,
+    gcTime: PAST_KEPT_MS,
+    enabled: at !== null,
+  });
+  const found = live.data?.batches ?? NONE;
+  return {
+    live: found,
+    batches: [...found, ...(ended.data?.batches ?? NONE)],
+    error: live.error ?? ended.error,
+    retry: () => void Promise.all([live.refetch(), ended.refetch()]),
+  };
+}
+
+function HubTravel({ at, time }: { at: number | null; time: number }) {
+  const present = useQuery({
+    queryKey: ["statistics", null],
+    queryFn: ({ signal }) => getStatistics(store.movedAt(), null, signal),
+  });
+  const [last, setLast] = useState(1);
+  const end = Math.max(present.data?.as_of ?? 0, at ?? 0, store.movedAt());
+  if (end > last) setLast(end);
+  if (last === 1) return null; // Nothing has happened yet that could be gone back to.
+  return <Travel at={at} first={1} last={last} time={time} />;
+}
+
+/** When the latest of all that these batches went through was stored, in milliseconds. */
+function latest(batches: readonly BatchView[]): number {
+  const times = batches.flatMap((batch) =>
+    [batch.started_at, batch.last_progress_at, batch.finished_at]
+      .filter((time) => time != null)
+      .map((time) => Date.parse(time)),
+  );
+  return Math.max(0, ...times);
+}

@@ -1,0 +1,102 @@
+/** A slider over a part of the log, step by step or played, and the way back to the present. */
+
+import { useIsFetching } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
+
+import { addressWith, go } from "../place";
+import { localTime } from "../words";
+
+/** So long the slider rests before its place is asked for. */
+const PAUSE_MS = 120;
+/** A moment of a replay stands at least so long, and until its answers are there. */
+const MOMENT_MS = 400;
+const SPEEDS = [1, 10, 100, 1000];
+
+export function Travel(props: {
+  at: number | null;
+  first: number;
+  last: number;
+  /** When the last event of the moment shown was stored, in milliseconds. */
+  time: number;
+}) {
+  const { at, first, last, time } = props;
+  const [wanted, setWanted] = useState<number | null>(null);
+  const [speed, setSpeed] = useState(10);
+  const [isPlaying, setPlaying] = useState(false);
+  const isBusy = useIsFetching() > 0;
+  const shown = wanted ?? at ?? last;
+  useEffect(() => {
+    if (wanted === null) return undefined;
+    const timer = setTimeout(() => {
+      go(addressWith({ at: String(wanted) }), true);
+      setWanted(null);
+    }, PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [wanted]);
+  useEffect(() => {
+    if (!isPlaying || isBusy || wanted !== null || at === null) return undefined;
+    const timer = setTimeout(() => {
+      const next = Math.min(last, at + speed);
+      if (next >= last) setPlaying(false);
+      go(addressWith({ at: String(next) }), true);
+    }, MOMENT_MS);
+    return () => clearTimeout(timer);
+  }, [isPlaying, isBusy, wanted, at, last, speed]);
+  const play = (): void => {
+    setPlaying(!isPlaying);
+    if (!isPlaying && (at === null || at >= last)) setWanted(first);
+  };
+  const leave = (): void => {
+    setPlaying(false);
+    setWanted(null);
+    go(addressWith({ at: null }));
+  };
+  return (
+    <div className={at === null ? "travel" : "travel is-past"} data-testid="travel">
+      {at !== null && (
+        <p role="status" data-testid="past-note">
+          As of sequence {at.toLocaleString("en-US")}
+          {time > 0 && `, ${localTime(new Date(time).toISOString())}`}. Nothing here moves.{" "}
+          <button type="button" data-testid="back-to-live" onClick={leave}>
+            Back to live
+          </button>
+        </p>
+      )}
+      <label>
+        Time travel{" "}
+        <input
+          type="range"
+          data-testid="slider"
+          min={Math.min(first, shown)}
+          max={last}
+          value={shown}
+          aria-valuetext={`sequence ${shown}`}
+          onChange={(event) => setWanted(event.target.valueAsNumber)}
+        />
+      </label>
+      <button type="button" onClick={() => setWanted(Math.max(first, shown - 1))}>
+        Step back
+      </button>
+      <button type="button" onClick={() => setWanted(Math.min(last, shown + 1))}>
+        Step on
+      </button>
+      <button type="button" data-testid="play" aria-pressed={isPlaying} onClick={play}>
+        {isPlaying ? "Pause" : "Play"}
+      </button>
+      <label>
+        Speed{" "}
+        <select
+          data-testid="speed"
+          value={speed}
+          onChange={(event) => setSpeed(Number(event.target.value))}
+        >
+          {SPEEDS.map((one) => (
+            <option key={one} value={one}>
+              {one === 1 ? "every event" : `${one.toLocaleString("en-US")} events a step`}
+            </option>
+          ))}
+        </select>
+      </label>
+    </div>
+  );
+}

@@ -1,0 +1,72 @@
+"""The hub and a batch as they were: shown by their address, played, and left again."""
+
+import re
+
+import httpx
+from playwright.sync_api import expect
+
+from millstream.testing.batches import Batches
+from millstream.testing.hub_page import NARROW, WIDE, HubPage
+from millstream.testing.stack import Stack
+
+STEADY = "scripted/steady"
+
+
+def moment_of(batches: Batches, batch_id: str, share: float) -> int:
+    """Return a sequence at this share of a batch's life."""
+    found = batches.sequences(batch_id)
+    return found[int(len(found) * share)]
+
+
+def test_the_hub_of_the_past_shows_what_ran_then_and_takes_no_command(
+    stack: Stack, hub: HubPage, batches: Batches
+) -> None:
+    first = batches.start(12, STEADY, recipe="instruction", concurrency=1)
+    batches.wait(first)
+    at = moment_of(batches, first, 0.5)
+    then = httpx.get(f"{stack.url}/v1/batches/{first}?at_seq={at}").json()["batch"]
+    assert 0 < then["counts"]["generated"] < 12
+    hub.open(f"?at={at}")
+    expect(hub.part("past-note")).to_contain_text(f"As of sequence {at:,}")
+    row = hub.row(first)
+    expect(hub.part("progress", row)).to_have_text(f"{then['counts']['generated']} / 12 samples")
+    hub.expect_state(first, "running")
+    expect(hub.part("statistics-batches")).not_to_have_text("—")
+    for name in ("stop", "stop-all", "start-open", "chip"):
+        expect(hub.part(name)).to_have_count(0)
+    hub.expect_running(0)  # the badge tells of now
+    for size in (WIDE, NARROW):
+        hub.resize(size)
+        assert hub.overflow() <= 0
+        assert hub.violations() == []
+    row.get_by_role("link").click()
+    expect(hub.page).to_have_url(re.compile(rf"/batches/{first}\?at={at}$"))
+    expect(hub.part("details-progress")).to_contain_text(f"{then['counts']['generated']} / 12")
+    hub.page.go_back()
+    hub.part("back-to-live").click()
+    expect(hub.part("past-note")).to_have_count(0)
+    expect(hub.row(first)).to_have_count(0)
+    hub.expect_state(first, "completed")
+    expect(hub.part("start-open")).to_be_visible()
+    before = moment_of(batches, first, 0) - 1
+    hub.open(f"?at={before}")
+    expect(hub.past(first)).to_have_count(0)
+    assert hub.complaints() == []
+
+
+def test_a_batch_is_played_from_its_beginning_to_its_end(hub: HubPage, batches: Batches) -> None:
+    batch_id = batches.start(12, STEADY, recipe="instruction", concurrency=1)
+    ended = batches.wait(batch_id)
+    hub.open(f"batches/{batch_id}")
+    expect(hub.part("details-progress")).to_have_text("12 / 12 samples")
+    hub.part("speed").select_option("10")
+    hub.part("play").click()
+    expect(hub.part("past-note")).to_be_visible()
+    expect(hub.part("details-progress")).not_to_have_text("12 / 12 samples")
+    expect(hub.part("play")).to_have_text("Pause")
+    expect(hub.part("past-note")).to_contain_text(
+        f"As of sequence {ended['sequence']:,}", timeout=30_000
+    )
+    expect(hub.part("details-progress")).to_have_text("12 / 12 samples")
+    expect(hub.part("play")).to_have_text("Play")
+    assert hub.complaints() == []
