@@ -12,7 +12,7 @@ import { BatchLink } from "./Link";
 import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
 import { StopButton, StopError } from "./StopButton";
 
-/** From this many on, rows are one line each. */
+/** From this many on, rows are as low as they can be. */
 const DENSE_FROM = 13;
 
 export function RunningPanel() {

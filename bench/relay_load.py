@@ -1,0 +1,65 @@
+"""The load of the relay bench: events of many batches in turn, at a steady rate.
+
+``python -m bench.relay_load URL BATCHES RATE SECONDS`` starts that many batches and appends an
+event of each in turn.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterator
+from itertools import cycle, islice
+
+from bench.sound_log import Filler, by_subject, copies
+from millstream.eventlog.connection import connected
+from millstream.eventlog.log import EventLog
+from millstream.runtime.settings import load_settings
+
+TICK_S = 0.02
+
+Slices = list[tuple[str, list[bytes]]]
+
+
+async def offer(url: str, together: int, rate: int, seconds: float) -> None:
+    """Append ``rate`` events a second for so long, or until there are none left."""
+    batches = []
+    samples = max(64, -(-int(rate * seconds) // together))
+    for number in range(together):
+        events = next(iter(copies(1, samples=samples, first=number * 1000, seed=number)))
+        batches.append(by_subject(events))
+    async with connected(load_settings(nats_url=url), "load") as connection:
+        filler = Filler(EventLog(connection))
+        for first, *_ in batches:
+            await filler.append(*first)
+        waiting = in_turn([_flat(slices) for _, *slices, _ in batches])
+        begun, sent = time.monotonic(), 0
+        while (due := time.monotonic() - begun) < seconds:
+            parts: dict[str, list[bytes]] = {}
+            for subject, payload in islice(waiting, int(due * rate) - sent):
+                parts.setdefault(subject, []).append(payload)
+                sent += 1
+            async with asyncio.TaskGroup() as tasks:
+                for subject, payloads in parts.items():
+                    tasks.create_task(filler.append(subject, payloads))
+            await asyncio.sleep(max(0.0, TICK_S - (time.monotonic() - begun - due)))
+
+
+def in_turn(
+    batches: list[Iterator[tuple[str, bytes]]],
+) -> Iterator[tuple[str, bytes]]:
+    """Give one event of each batch in turn, as long as each has one."""
+    for batch in cycle(batches):
+        found = next(batch, None)
+        if found is None:
+            return
+        yield found
+
+
+def _flat(slices: Slices) -> Iterator[tuple[str, bytes]]:
+    for subject, payloads in slices:
+        for payload in payloads:
+            yield subject, payload
+
+
+if __name__ == "__main__":
+    asyncio.run(offer(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
