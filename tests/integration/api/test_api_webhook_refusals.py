@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from millstream.eventlog.buckets import Bucket
 from millstream.runtime.tokens import create_token
 from millstream.testing.nats import running_log
 from millstream.testing.receiver import Receiver
 from millstream_api.webhooks.addresses import PrivateAddressError, PublicResolver
 from millstream_api.webhooks.sending import Sender
 from millstream_api.webhooks.signing import new_secret
+from millstream_schemas import subjects
 from millstream_schemas.webhooks import WebhookMessage
 
 pytestmark = pytest.mark.anyio
@@ -124,3 +126,29 @@ async def test_admins_alone_may_ask_for_webhooks(tmp_path: Path, make_api: Any) 
             one = await api.client.get("/v1/webhooks/hook_no", headers=shown)
             assert one.status_code == (404 if role == "admin" else 403)
         assert (await api.client.get("/v1/webhooks")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "host", ["a" * 64 + ".example.org", "a..b", "-", "x.invalid", "[::1]:1", "127.0.0.1:1"]
+)
+async def test_a_name_that_leads_nowhere_is_told_as_an_attempt(host: str) -> None:
+    message = WebhookMessage(type="ping", timestamp=datetime(2026, 1, 1, tzinfo=UTC))
+    for may_be_private in (True, False):
+        async with Sender(may_be_private=may_be_private) as sender:
+            attempt = await sender.send(f"http://{host}/", "evt_1", message, [new_secret()])
+        assert (attempt.status, attempt.is_taken) == (None, False)
+        assert attempt.error
+
+
+async def test_webhooks_of_a_newer_version_are_left_as_they_are_and_all_else_goes_on(
+    lone_api: Any,
+) -> None:
+    bucket = Bucket(lone_api.log.event_log.answers, subjects.WEBHOOKS_BUCKET)
+    await bucket.put("book", b'{"webhooks": [{"id": "hook_1", "how": "by pigeon"}]}')
+    answer = await lone_api.client.post("/v1/webhooks", json={"url": "https://example.org/"})
+    assert answer.status_code >= 500
+    assert (await lone_api.client.get("/readyz")).status_code == 200
+    await lone_api.start()
+    entry = await bucket.get("book")
+    assert entry is not None
+    assert b"by pigeon" in entry.value

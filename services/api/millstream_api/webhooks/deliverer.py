@@ -41,6 +41,7 @@ class Deliverer:
         self._book = Book()
         self._busy: set[str] = set()
         self._newest = (-1, 0)
+        self._said = ""
 
     async def run(self) -> None:
         """Deliver; never ends. An outage of the log is waited out."""
@@ -52,8 +53,16 @@ class Deliverer:
                     if self._leads:
                         await self._turn(tasks)
                 except LogError as error:
-                    log.warning("webhooks.postponed", reason=str(error))
+                    self._tell(str(error))
+                else:
+                    self._said = ""
                 await asyncio.sleep(TICK_S)
+
+    def _tell(self, reason: str) -> None:
+        """Log why nothing is delivered, once until it is over or another reason comes."""
+        if reason != self._said:
+            self._said = reason
+            log.warning("webhooks.postponed", reason=reason)
 
     async def leave(self) -> None:
         """Leave the lead to another API; to be called when ``run`` has been cancelled."""

@@ -86,7 +86,8 @@ class Sender:
                 retry_after_s = _seconds(answer.headers.get("Retry-After", ""))
         except TimeoutError:
             error = f"no answer within {BOUND_S:g} s"
-        except (aiohttp.ClientError, OSError, UsageError) as failure:
+        except (aiohttp.ClientError, OSError, ValueError, UsageError) as failure:
+            # ValueError: a name with a label that no name can have.
             error = f"{failure}"[:ERROR_LENGTH_MAX] or type(failure).__name__
         return Attempt(status, error, round((boot_seconds() - began) * 1000, 1), retry_after_s)
 

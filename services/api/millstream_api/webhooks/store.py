@@ -5,16 +5,19 @@ Every write is a compare-and-set, so two APIs never overwrite each other's.
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, ValidationError
 
-from millstream.errors import ConflictError
+from millstream.errors import ConflictError, LogError
 from millstream.eventlog.buckets import Bucket
 from millstream_schemas.envelope import Contract
 from millstream_schemas.webhooks import DELIVERIES_KEPT, Delivery, WebhookEvent, WebhookView
 
 BOOK = "book"
 CONFLICTS_MOST = 10
+
+DocumentT = TypeVar("DocumentT", bound=Contract)
 
 
 class Webhook(Contract):
@@ -100,7 +103,11 @@ class Progress(Contract):
 
 
 class WebhookStore:
-    """Reads and writes both kinds of documents; raises LogUnavailableError without an answer."""
+    """Reads and writes both kinds of documents.
+
+    Every method raises LogUnavailableError without an answer, and LogError for a document that
+    this version can't read.
+    """
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
@@ -110,7 +117,7 @@ class WebhookStore:
         entry = await self.bucket.get(BOOK)
         if entry is None:
             return Book(), 0
-        return Book.model_validate_json(entry.value), entry.revision
+        return _read(Book, entry.value), entry.revision
 
     async def change(self, edit: Callable[[Book], Book]) -> Book:
         """Replace the book by what ``edit`` makes of it, again if somebody else was quicker.
@@ -133,7 +140,7 @@ class WebhookStore:
         entry = await self.bucket.get(_name(webhook_id))
         if entry is None:
             return None, 0
-        return Progress.model_validate_json(entry.value), entry.revision
+        return _read(Progress, entry.value), entry.revision
 
     async def save(self, webhook_id: str, progress: Progress, *, expected: int) -> int:
         """Store how far a webhook is; return the revision.
@@ -161,6 +168,18 @@ def webhook_view(webhook: Webhook, progress: Progress | None) -> WebhookView:
         sequence=progress.sequence if progress is not None else 0,
         last=progress.last if progress is not None else None,
     )
+
+
+def _read(kind: type[DocumentT], value: bytes) -> DocumentT:
+    try:
+        return kind.model_validate_json(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise LogError(
+            f"what is stored of webhooks can't be read ({where}: {first['msg']}); was it written "
+            "by a newer version of Millstream?"
+        ) from error
 
 
 def _bytes(document: Contract) -> bytes:
