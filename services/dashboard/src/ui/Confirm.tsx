@@ -6,7 +6,8 @@ import type { ReactNode } from "react";
 export function Confirm(props: {
   isOpen: boolean;
   title: string;
-  action: string;
+  /** What the button says; null: there is nothing to confirm. */
+  action: string | null;
   children: ReactNode;
   onConfirm(): void;
   onClose(): void;
@@ -19,18 +20,20 @@ export function Confirm(props: {
           <Dialog.Title>{props.title}</Dialog.Title>
           <Dialog.Description>{props.children}</Dialog.Description>
           <div className="dialog-actions">
-            <Dialog.Close>Cancel</Dialog.Close>
-            <button
-              type="button"
-              className="danger"
-              data-testid="confirm-action"
-              onClick={() => {
-                props.onClose();
-                props.onConfirm();
-              }}
-            >
-              {props.action}
-            </button>
+            <Dialog.Close>{props.action ? "Cancel" : "Close"}</Dialog.Close>
+            {props.action && (
+              <button
+                type="button"
+                className="danger"
+                data-testid="confirm-action"
+                onClick={() => {
+                  props.onClose();
+                  props.onConfirm();
+                }}
+              >
+                {props.action}
+              </button>
+            )}
           </div>
         </Dialog.Popup>
       </Dialog.Portal>

@@ -1,7 +1,7 @@
 /** All batches, newest first: pages and filters from the server, live rows from the stream. */
 
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 
 import { listBatches, SEARCH_MOST } from "../calls";
 import { STATES, type BatchPage, type BatchView, type State } from "../contract";
@@ -10,10 +10,15 @@ import { store } from "../live/session";
 import { newestFirst } from "../live/store";
 import { useWorld } from "../live/world";
 import { useParameter } from "../place";
+import { toggle, useChosen } from "../selection";
 import { useSettled } from "../settled";
+import { TOGETHER } from "../together";
 import { wordsOf } from "../words";
 import { HistoryRow } from "./HistoryRow";
+import { KeyHelp, Later } from "./later";
 import { Empty, Pager, StateChip, Trouble } from "./parts";
+import { TogetherBar, useRehearsal } from "./Together";
+import { useKeys, type Keyed } from "./useKeys";
 
 const PAGE = 25;
 const SORTS = [
@@ -64,6 +69,18 @@ export function History({ isPage = false }: { isPage?: boolean }) {
   useRecentIds();
   const rows = page.data ? withNew(page.data, state, at === null && cursor === null && search === "" && sort === SORTS[0][0]) : [];
   const first = (): void => setCursors([]);
+  const { ask, dialog } = useRehearsal();
+  const chosen = useChosen();
+  const [isHelping, setHelping] = useState(false);
+  const isNow = at === null;
+  const keyed = useMemo<Keyed>(() => {
+    const stop = (id: string | null): void => {
+      const ids = chosen.size > 0 ? [...chosen] : id ? [id] : [];
+      if (isNow && ids.length > 0) void ask(TOGETHER[0], ids);
+    };
+    return { choose: (id) => isNow && toggle(id), stop, help: () => setHelping(true) };
+  }, [chosen, isNow, ask]);
+  useKeys(keyed);
   return (
     <section className="card history" id="history" aria-labelledby="history-title">
       <header className="card-head">
@@ -113,6 +130,9 @@ export function History({ isPage = false }: { isPage?: boolean }) {
           retry={() => void page.refetch()}
         />
       )}
+      {isNow && (
+        <TogetherBar ask={(command) => void ask(command, [...chosen])} />
+      )}
       {rows.length > 0 && <Rows rows={rows} />}
       {page.data && rows.length === 0 && (
         <Empty testid="history-empty">
@@ -131,6 +151,20 @@ export function History({ isPage = false }: { isPage?: boolean }) {
         onPrevious={() => setCursors(cursors.slice(0, -1))}
         onNext={() => page.data?.next_cursor && setCursors([...cursors, page.data.next_cursor])}
       />
+      <p className="muted key-note">
+        <button
+          type="button"
+          className="quiet"
+          data-testid="key-help-open"
+          onClick={() => setHelping(true)}
+        >
+          Keys: press ?
+        </button>
+      </p>
+      {dialog}
+      <Later when={isHelping}>
+        <KeyHelp isOpen={isHelping} onClose={() => setHelping(false)} />
+      </Later>
     </section>
   );
 }

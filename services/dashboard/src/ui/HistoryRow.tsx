@@ -6,6 +6,7 @@ import { isLive, type BatchView } from "../contract";
 import { useNewest, useNow } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { showBatch } from "../place";
+import { toggle, useIsChosen } from "../selection";
 import { batchDuration, localTime, money, tokens } from "../words";
 import { BatchLink } from "./Link";
 import { ModelName, ProgressBar, StateChip } from "./parts";
@@ -15,21 +16,33 @@ export const HistoryRow = memo(function HistoryRow({ answered }: { answered: Bat
   const batch = useNewest(answered);
   const { id, counts, target } = batch;
   const { at } = useWorld();
+  const isChosen = useIsChosen(id);
   const open = (event: MouseEvent<HTMLElement>): void => {
-    const isControl = event.target instanceof Element && event.target.closest("button, a");
+    const isControl = event.target instanceof Element && event.target.closest("button, a, label");
     const isSelecting = getSelection()?.type === "Range";
     if (!isControl && !isSelecting) showBatch(id, at);
   };
   return (
     <tr
       role="row"
-      className="history-row"
+      className={isChosen ? "history-row is-chosen" : "history-row"}
       data-testid="history-row"
       data-batch={id}
       data-state={batch.state}
       onClick={open}
     >
       <td role="cell">
+        {at === null && (
+          <label className="choice">
+            <input
+              type="checkbox"
+              data-testid="choose"
+              aria-label={`Choose ${id}`}
+              checked={isChosen}
+              onChange={() => toggle(id)}
+            />
+          </label>
+        )}
         <StateChip state={batch.state} />
       </td>
       <td role="cell">

@@ -8,6 +8,7 @@ const loadStart = () => import("./StartDialog");
 
 export const Confirm = lazy(() => loadConfirm().then((file) => ({ default: file.Confirm })));
 export const BatchPage = lazy(() => loadBatch().then((file) => ({ default: file.BatchPage })));
+export const KeyHelp = lazy(() => import("./KeyHelp").then((file) => ({ default: file.KeyHelp })));
 export const StatisticsPage = lazy(() =>
   import("./StatisticsPage").then((file) => ({ default: file.StatisticsPage })),
 );

@@ -1,0 +1,117 @@
+"""Several batches at once, and the history by single keys."""
+
+import re
+
+from playwright.sync_api import Locator, expect
+
+from millstream.testing.batches import Batches
+from millstream.testing.hub_page import NARROW, WIDE, HubPage
+
+STEADY = "scripted/steady"
+
+
+def start_steady(batches: Batches) -> str:
+    return batches.start(300, STEADY, recipe="instruction", concurrency=1)
+
+
+def choose(hub: HubPage, *batch_ids: str) -> None:
+    for batch_id in batch_ids:
+        hub.part("choose", hub.past(batch_id)).check()
+
+
+def focused(hub: HubPage) -> Locator:
+    """Return the row of the history that has the focus."""
+    return hub.page.locator('[data-testid="history-row"]:focus-within')
+
+
+def test_chosen_batches_are_paused_and_stopped_after_a_look_at_what_would_come(
+    hub: HubPage, batches: Batches
+) -> None:
+    ended = batches.start(2, STEADY, recipe="instruction", concurrency=1)
+    batches.wait(ended)
+    running = [start_steady(batches) for _ in range(2)]
+    left_alone = start_steady(batches)
+    for batch_id in (*running, left_alone):
+        batches.wait_samples(batch_id, 1)
+    hub.open("batches")
+    expect(hub.part("together")).to_have_count(0)
+    choose(hub, ended, *running)
+    expect(hub.part("together")).to_contain_text("3 batches chosen")
+    hub.part("together-pause").click()
+    expect(hub.part("confirm")).to_contain_text("2 batches will be paused.")
+    expect(hub.part("outlook-refused")).to_contain_text(f"batch {ended} is completed")
+    assert {batches.view(one)["state"] for one in running} == {"running"}
+    for size in (NARROW, WIDE):
+        hub.resize(size)
+        assert hub.overflow() <= 0
+        assert hub.violations() == []
+    hub.part("confirm-action").click()
+    for batch_id in running:
+        hub.expect_state(batch_id, "paused")
+    expect(hub.part("toast")).to_contain_text("2 batches paused")
+    expect(hub.part("together")).to_have_count(0)
+    choose(hub, *running)
+    hub.part("together-stop").click()
+    expect(hub.part("confirm-action")).to_have_text("Stop 2")
+    hub.part("confirm-action").click()
+    for batch_id in running:
+        hub.expect_state(batch_id, "stopped")
+    hub.expect_state(left_alone, "running")
+    choose(hub, ended)
+    hub.part("together-resume").click()
+    expect(hub.part("confirm")).to_contain_text("None of them can be resumed")
+    expect(hub.part("confirm-action")).to_have_count(0)
+    hub.page.keyboard.press("Escape")
+    hub.part("together-clear").click()
+    expect(hub.part("together")).to_have_count(0)
+    assert hub.complaints() == []
+
+
+def test_the_history_is_worked_by_single_keys(hub: HubPage, batches: Batches) -> None:
+    first, second = start_steady(batches), start_steady(batches)
+    for batch_id in (first, second):
+        batches.wait_samples(batch_id, 1)
+    hub.open("batches")
+    expect(hub.past(first)).to_be_visible()
+    keys = hub.page.keyboard
+    keys.press("j")
+    expect(focused(hub)).to_have_attribute("data-batch", second)
+    keys.press("j")
+    expect(focused(hub)).to_have_attribute("data-batch", first)
+    keys.press("k")
+    expect(focused(hub)).to_have_attribute("data-batch", second)
+    keys.press("x")
+    expect(hub.part("choose", hub.past(second))).to_be_checked()
+    keys.press("x")
+    expect(hub.part("choose", hub.past(second))).not_to_be_checked()
+    keys.press("s")
+    expect(hub.part("confirm-action")).to_have_text("Stop 1")
+    hub.part("confirm-action").click()
+    hub.expect_state(second, "stopped")
+    hub.expect_state(first, "running")
+    keys.press("?")
+    expect(hub.part("key-help")).to_be_visible()
+    assert hub.violations() == []
+    keys.press("j")  # a dialog is open: nothing moves behind it
+    keys.press("Escape")
+    expect(hub.part("key-help")).to_have_count(0)
+    keys.press("/")
+    expect(hub.part("history-search")).to_be_focused()
+    keys.type("x j s")  # text, and no command
+    expect(hub.part("history-search")).to_have_value("x j s")
+    expect(hub.part("history-empty")).to_be_visible()
+    hub.part("history-search").fill("")
+    hub.part("choose", hub.past(first)).focus()
+    keys.press("k")
+    expect(focused(hub)).to_have_attribute("data-batch", second)
+    keys.press("Enter")
+    expect(hub.page).to_have_url(re.compile(rf"/batches/{second}$"))
+    assert hub.complaints() == []
+
+
+def test_the_past_offers_no_choice(hub: HubPage, batches: Batches) -> None:
+    batch_id = start_steady(batches)
+    batches.wait_samples(batch_id, 1)
+    hub.open(f"?at={batches.sequences(batch_id)[-1]}")
+    expect(hub.past(batch_id)).to_be_visible()
+    expect(hub.part("choose")).to_have_count(0)
