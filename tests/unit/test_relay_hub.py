@@ -215,3 +215,18 @@ async def test_the_header_beats_the_query() -> None:
     assert other.position is not None
     assert other.position.sequence == 3
     assert other.batch_ids == frozenset({"batch_1767225600_00000001"})
+
+
+async def test_an_end_in_the_moment_in_which_its_waiter_gives_up_is_told() -> None:
+    hub, made = Hub(), script()
+    hub.put(made.state, 1)
+    made.run()
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(hub.ended(made.batch_id, 0.01))
+        await asyncio.sleep(0)
+        loop.call_later(0.01, hub.put, made.state, 2)
+        due = loop.time() + 0.05
+        while loop.time() < due:
+            pass  # until both are due in one turn of the loop
+    assert waiting.result()

@@ -141,7 +141,9 @@ class Hub:
             async with asyncio.timeout(timeout_s):
                 await ended
         except TimeoutError:
-            waiting = self._enders.get(batch_id, [])
+            waiting = self._enders.get(batch_id)
+            if waiting is None:  # The end came in the very moment in which this gave up.
+                return True
             waiting.remove(ended)
             if not waiting:
                 self._enders.pop(batch_id, None)
