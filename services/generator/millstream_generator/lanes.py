@@ -37,6 +37,7 @@ class Lanes:
     async def close(self) -> None:
         """Close all connections."""
         await self._direct.close()
+        await self._litellm.close()
 
     async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
         """Return the whole answer of one streamed call; raises CallFailedError."""

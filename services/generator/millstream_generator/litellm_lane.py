@@ -7,9 +7,11 @@ litellm's own retries are off; the one retry layer is ours.
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from copy import deepcopy
 from importlib import import_module
+from inspect import isawaitable
 from typing import Any
 
 from millstream_generator.completion import (
@@ -25,6 +27,9 @@ from millstream_generator.targets import Targets
 from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
 
+_users: Counter[int] = Counter()
+"""How many lanes use litellm in each loop: litellm shares its clients among them."""
+
 
 class LitellmLane:
     """Calls any provider that litellm knows; litellm is loaded by the first call."""
@@ -39,6 +44,18 @@ class LitellmLane:
         async with self._loading:
             if self._litellm is None:
                 self._litellm = await asyncio.to_thread(_load)
+                _users[id(asyncio.get_running_loop())] += 1
+
+    async def close(self) -> None:
+        """Close litellm's connections, unless another lane of this loop uses them too."""
+        if self._litellm is None:
+            return
+        litellm, self._litellm = self._litellm, None
+        loop = id(asyncio.get_running_loop())
+        _users[loop] -= 1
+        if not _users[loop]:
+            del _users[loop]
+            await _close_clients(litellm, loop)
 
     async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
         """Return the whole answer of one streamed call.
@@ -159,8 +176,24 @@ def _load() -> Any:
                 max_retries=0,
             )
 
-    asyncio.run(call())
+    async def once() -> None:
+        await call()
+        await _close_clients(litellm, id(asyncio.get_running_loop()))
+
+    asyncio.run(once())
     return litellm
+
+
+async def _close_clients(litellm: Any, loop: int) -> None:
+    """Close the clients that litellm has made in a loop, and let it forget them."""
+    cache = litellm.in_memory_llm_clients_cache
+    for key in [one for one in cache.cache_dict if one.endswith(f"-{loop}")]:
+        client = cache.cache_dict.pop(key)
+        cache.ttl_dict.pop(key, None)
+        close = getattr(client, "close", None) or getattr(client, "aclose", None)
+        closing = close() if close is not None else None
+        if isawaitable(closing):
+            await closing
 
 
 def _text(value: object) -> str | None:
