@@ -5,8 +5,9 @@
 
 import { createContext, useContext } from "react";
 
+import type { BatchView } from "../contract";
 import { clock, store } from "./session";
-import type { BatchStore } from "./store";
+import { atNextFrame, BatchStore } from "./store";
 
 export interface World {
   store: BatchStore;
@@ -32,8 +33,11 @@ export function useWorld(): World {
 
 const neverTicks = (): (() => void) => () => undefined;
 
-/** The world as of sequence `at`; `time` is that of its last event, in milliseconds. */
-export function pastWorld(held: BatchStore, at: number, time: number): World {
+/** The world of these batches as of sequence `at`; `time` is that of its last event, in ms. */
+export function pastWorld(batches: readonly BatchView[], at: number, time: number): World {
+  const held = new BatchStore(atNextFrame);
+  for (const batch of batches) held.push(batch);
+  held.flush();
   const second = Math.ceil(time / 1000);
   return { store: held, at, second: () => second, onSecond: neverTicks };
 }

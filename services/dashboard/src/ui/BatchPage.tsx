@@ -8,7 +8,6 @@ import type { Figures } from "../analysis";
 import { getBatch, getFigures } from "../calls";
 import { isLive, type BatchView } from "../contract";
 import { useBatch } from "../live/hooks";
-import { atNextFrame, BatchStore } from "../live/store";
 import { pastWorld, PRESENT, WorldContext } from "../live/world";
 import { useAt, useParameter } from "../place";
 import { duration, localTime, money, plural, tokens, UNKNOWN, waitsFor, wordsOf } from "../words";
@@ -69,10 +68,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
   const time = Date.parse(figures.data?.at ?? batch.last_progress_at ?? batch.started_at);
   const world = useMemo(() => {
     if (at === null) return PRESENT;
-    const held = new BatchStore(atNextFrame);
-    held.push(batch);
-    held.flush();
-    return pastWorld(held, at, time);
+    return pastWorld([batch], at, time);
   }, [at, batch, time]);
   const content = (
     <>

@@ -6,7 +6,6 @@ import { useMemo, useState } from "react";
 import { getStatistics, listBatches } from "../calls";
 import { LIVE_STATES, type BatchView } from "../contract";
 import { store } from "../live/session";
-import { atNextFrame, BatchStore } from "../live/store";
 import { pastWorld, PRESENT, WorldContext } from "../live/world";
 import { useAt } from "../place";
 import { wordsOf } from "../words";
@@ -26,13 +25,10 @@ export function Hub() {
   const moment = useMoment(at);
   const time = at === null ? 0 : latest(moment.batches);
   const { live } = moment;
-  const world = useMemo(() => {
-    if (at === null) return PRESENT;
-    const held = new BatchStore(atNextFrame);
-    for (const batch of live) held.push(batch);
-    held.flush();
-    return pastWorld(held, at, time);
-  }, [live, at, time]);
+  const world = useMemo(
+    () => (at === null ? PRESENT : pastWorld(live, at, time)),
+    [live, at, time],
+  );
   return (
     // One tree for both: what is played must not begin anew when it leaves the present.
     <WorldContext value={world}>
