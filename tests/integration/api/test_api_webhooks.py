@@ -18,8 +18,11 @@ from millstream.testing.receiver import Receiver
 from millstream.testing.service_process import ApiProcess
 from millstream.testing.tape import Tape
 from millstream.testing.waiting import until
+from millstream_api.webhooks.messages import Messages
+from millstream_schemas import subjects
 from millstream_schemas.errors import ErrorInfo
 from millstream_schemas.notes import StuckFinding
+from millstream_schemas.webhooks import WEBHOOK_EVENTS
 
 pytestmark = pytest.mark.anyio
 
@@ -218,3 +221,45 @@ async def test_a_webhook_is_switched_off_and_on_replayed_tested_and_removed(
         assert gone.json()["webhook"]["description"] == "the pager"
         assert (await api.client.get(path)).status_code == 404
         assert (await api.client.get("/v1/webhooks")).json() == {"webhooks": []}
+
+
+async def test_an_event_that_is_stored_while_it_is_looked_for_is_not_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_log(tmp_path) as log:
+        tape = Tape()
+        batch(tape, 1)
+        await _append(log, tape)
+        known = (await log.event_log.head()).last
+        after = log.event_log.after
+        late = history()
+        late.entries[:] = [
+            one
+            for one in late.entries
+            if one.recorded.event.subject
+            not in {
+                tape.entries[0].recorded.event.subject,
+                "mill.events.batch_1767225600_00000001.note",
+            }
+        ]
+        note = batch(Tape(), 1)
+        note.warn_budget()
+
+        async def slow(subject: str, sequence: int) -> Any:
+            """Let a control event and then a note be stored between the two looks."""
+            found = await after(subject, sequence)
+            if subject == subjects.ALL_CONTROL and late.entries:
+                await _append(log, late)
+                late.entries.clear()
+                await log.event_log.append(note.tape.entries[-1].recorded.event, expected=0)
+            return found
+
+        monkeypatch.setattr(log.event_log, "after", slow)
+        messages = Messages(log.event_log)
+        told, place = [], known
+        for _ in range(10):
+            until = max(known, place)
+            place, due = await messages.next(place, WEBHOOK_EVENTS, until=until)
+            told += [due.message.type] if due else []
+            known = (await log.event_log.head()).last
+        assert told == ["batch.stopped", "batch.failed", "batch.budget_warned"]

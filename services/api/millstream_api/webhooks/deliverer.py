@@ -120,7 +120,9 @@ class Deliverer:
             self._busy.discard(webhook_id)
 
     async def _step(self, webhook: Webhook, progress: Progress) -> Progress:
-        sequence, due = await self._messages.next(progress.sequence, webhook.events)
+        sequence, due = await self._messages.next(
+            progress.sequence, webhook.events, until=self._hub.sequence
+        )
         if due is not None:
             return await self._deliver(webhook, progress, due)
         return progress if sequence == progress.sequence else progress.passed(sequence)

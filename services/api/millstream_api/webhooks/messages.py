@@ -61,8 +61,14 @@ class Messages:
         found = [await self._log.last(one) for one in (subjects.ALL_CONTROL, subjects.ALL_NOTES)]
         return max((stored.sequence for stored in found if stored is not None), default=0)
 
-    async def next(self, after: int, wanted: tuple[WebhookEvent, ...]) -> tuple[int, Due | None]:
+    async def next(
+        self, after: int, wanted: tuple[WebhookEvent, ...], *, until: int
+    ) -> tuple[int, Due | None]:
         """Return how far was read, and the first message after ``after`` that is wanted.
+
+        ``until`` is a sequence that is known to be stored. Two kinds of events are asked for one
+        after the other: one that is stored in between could be passed by a later one of the other
+        kind, but for this bound.
 
         Without a message: the end was reached, or many events were passed; then the sequence is
         beyond ``after``.
@@ -71,7 +77,7 @@ class Messages:
             LogUnavailableError: the log does not answer.
         """
         for _ in range(PASSED_MOST):
-            stored = await self._first(after)
+            stored = await self._first(after, until)
             if stored is None:
                 break
             recorded = decode(stored)
@@ -83,11 +89,11 @@ class Messages:
             after = stored.sequence
         return after, None
 
-    async def _first(self, after: int) -> Stored | None:
+    async def _first(self, after: int, until: int) -> Stored | None:
         found = [
             await self._log.after(one, after) for one in (subjects.ALL_CONTROL, subjects.ALL_NOTES)
         ]
-        there = [stored for stored in found if stored is not None]
+        there = [stored for stored in found if stored is not None and stored.sequence <= until]
         return min(there, key=lambda stored: stored.sequence, default=None)
 
     async def _data(self, sequence: int, event: BatchEvent) -> WebhookData:
