@@ -44,7 +44,7 @@ class Watcher:
 
     async def follow(self) -> None:
         while True:
-            await self._once(self._rng.randint(1, 30_000))
+            await self._once(self._rng.randint(1, 15_000))
 
     async def _once(self, bytes_left: int) -> None:
         headers = {"Last-Event-ID": self.last_id} if self.last_id else {}
