@@ -125,7 +125,7 @@ class SampleView(Contract):
 
 
 class SamplePage(Contract):
-    """A page of samples in stream order; ``facets`` only where they were asked for."""
+    """A page of samples as sorted; ``facets`` only where they were asked for."""
 
     samples: tuple[SampleView, ...]
     next_cursor: str | None = None
@@ -255,6 +255,10 @@ class HistoryQuery(Query):
     limit: Annotated[int, Field(ge=1, le=10_000)] = 50
 
 
+SampleSort = Literal["stored", "-stored"]
+"""The order in which samples were stored; a minus puts the latest first."""
+
+
 class SamplesQuery(Query):
     """Ask for a page of samples, of one batch or of all; ``topic`` is its label (area - topic)."""
 
@@ -264,6 +268,7 @@ class SamplesQuery(Query):
     difficulty: str | None = None
     sample_type: str | None = None
     model: str | None = None
+    sort: SampleSort = "stored"
     with_facets: bool = False
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 50

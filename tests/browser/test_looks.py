@@ -68,10 +68,14 @@ def test_the_start_dialog_with_its_errors_is_sound(hub: HubPage) -> None:
 def test_the_details_are_sound(ended: str, hub: HubPage, tab: str) -> None:
     hub.open(f"#{ended}")
     hub.part(f"tab-{tab}").click()
-    if tab in {"samples", "events"}:
-        part = hub.part(tab.removesuffix("s")).last
+    if tab == "events":
+        part = hub.part("event").last
         part.locator("summary").click()
         expect(part.locator("bdi").last).to_be_visible()
+    if tab == "samples":
+        hub.part("compare").click()
+        hub.part("sample").nth(2).click()
+        expect(hub.part("sample-diff")).to_be_visible()
     if tab == "quality":
         expect(hub.part("quality")).to_be_visible()
     assert_sound(hub, LOOKS if tab == "details" else (LOOKS[0], LOOKS[3]))

@@ -22,7 +22,7 @@ def start_steady(batches: Batches) -> str:
 
 def test_an_address_within_the_page_is_answered_with_the_page(stack: Stack) -> None:
     home = httpx.get(f"{stack.url}/")
-    for path in ("/batches", "/batches/batch_1_a", "/statistics", "/nodes"):
+    for path in ("/batches", "/batches/batch_1_a", "/samples", "/statistics", "/nodes"):
         assert httpx.get(stack.url + path).content == home.content
     for path in ("/batches/a/b", "/elsewhere", "/statistics/x"):
         assert httpx.get(stack.url + path).status_code == 404
@@ -98,9 +98,7 @@ def test_errors_stand_in_groups_and_a_slot_tells_its_story(hub: HubPage, batches
     expect(facet.locator("option")).not_to_have_count(1)
     facet.select_option(index=1)
     expect(hub.page).to_have_url(re.compile("difficulty="))
-    expect(hub.part("details").locator(".search-line span")).to_have_text(
-        re.compile(r"^[1-5]?\d sample")
-    )
+    expect(hub.part("samples-total")).to_have_text(re.compile(r"^[1-5]?\d sample"))
 
 
 def test_the_sort_and_the_filter_of_the_history_are_in_its_address(
@@ -116,11 +114,11 @@ def test_the_sort_and_the_filter_of_the_history_are_in_its_address(
     expect(hub.part("history-sort")).to_have_value("started")
 
 
-@pytest.mark.parametrize("section", ["statistics", "nodes", "batches"])
+@pytest.mark.parametrize("section", ["statistics", "nodes", "batches", "samples"])
 def test_the_other_pages_are_sound(hub: HubPage, batches: Batches, section: str) -> None:
     batches.wait(batches.start(5, "simulated/instant"))
     hub.open(section)
-    first = {"statistics": "measure", "nodes": "node", "batches": "history-row"}[section]
+    first = {"statistics": "measure", "batches": "history-row"}.get(section, section[:-1])
     expect(hub.part(first).first).to_be_visible()
     for size, scheme in LOOKS:
         hub.resize(size)

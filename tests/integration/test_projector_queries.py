@@ -184,6 +184,21 @@ async def test_samples_are_searched_in_their_values_alone(running: RunningLog) -
         )
 
 
+async def test_the_latest_samples_come_first_where_they_are_asked_so(running: RunningLog) -> None:
+    tape, _ = three_batches()
+    async with projecting(running) as log:
+        last = await publish(log, tape)
+        stored = (await ask(log, "samples", min_sequence=last)).samples
+        walked, cursor = [], None
+        while True:
+            page = await ask(log, "samples", sort="-stored", limit=2, cursor=cursor)
+            walked += page.samples
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert walked == list(stored)[::-1]
+
+
 async def test_events_of_a_batch_come_as_they_were_stored(running: RunningLog) -> None:
     tape, scripts = three_batches()
     batch_id = scripts[0].batch_id

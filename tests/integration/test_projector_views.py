@@ -152,6 +152,8 @@ def test_malformed_cursors_and_ranges_are_refused_in_words(model: Model) -> None
     assert "is of a list sorted by '-cost', not by 'cost'" in words
     assert "leave the cursor out" in words
     assert "not by 'sequence'" in model.refused("samples", cursor=cursor)
+    latest = model.ask("samples", limit=1, sort="-stored").next_cursor
+    assert "'-sequence', not by 'sequence'" in model.refused("samples", cursor=latest)
     for wrong in ("%%%", "e30", "W10", "WyItY29zdCIsMV0", "WyItY29zdCIsIngiLDFd", "é", ""):
         assert f"cursor={wrong!r}" in model.refused("history", cursor=wrong, sort="-cost")
     now = datetime(2026, 1, 1, tzinfo=UTC)

@@ -36,7 +36,8 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"
 
 def files(*suffixes: str) -> Iterator[Path]:
     """Yield the project's own text files, with these suffixes or with any."""
-    found = [path for path in ROOT.iterdir() if path.is_file() and path.name != "uv.lock"]
+    others = {"uv.lock", ".git"}  # the latter is a file in a second work tree
+    found = [path for path in ROOT.iterdir() if path.is_file() and path.name not in others]
     for folder in FOLDERS:
         found += (ROOT / folder).rglob("*")
     for path in sorted(found):

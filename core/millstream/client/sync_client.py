@@ -322,11 +322,12 @@ class Client(SyncRequests):
         difficulty: str | None = None,
         sample_type: str | None = None,
         model: str | None = None,
+        sort: Literal["stored", "-stored"] = "stored",
         facets: bool = False,
         cursor: str | None = None,
         limit: int = 50,
     ) -> SamplePage:
-        """Return a batch's accepted samples in stream order."""
+        """Return a batch's accepted samples, in stream order unless sorted otherwise."""
         return self._ask(
             SamplePage,
             ApiRequest(
@@ -341,6 +342,7 @@ class Client(SyncRequests):
                     "difficulty": difficulty,
                     "sample_type": sample_type,
                     "model": model,
+                    "sort": sort,
                     "facets": facets,
                     "cursor": cursor,
                     "limit": limit,
@@ -359,11 +361,12 @@ class Client(SyncRequests):
         difficulty: str | None = None,
         sample_type: str | None = None,
         model: str | None = None,
+        sort: Literal["stored", "-stored"] = "stored",
         facets: bool = False,
         cursor: str | None = None,
         limit: int = 50,
     ) -> SamplePage:
-        """Return the accepted samples of all batches in stream order."""
+        """Return the accepted samples of all batches, in stream order unless sorted otherwise."""
         return self._ask(
             SamplePage,
             ApiRequest(
@@ -378,6 +381,7 @@ class Client(SyncRequests):
                     "difficulty": difficulty,
                     "sample_type": sample_type,
                     "model": model,
+                    "sort": sort,
                     "facets": facets,
                     "cursor": cursor,
                     "limit": limit,

@@ -12,6 +12,7 @@ import {
   type EventPage,
   type Quality,
   type SamplePage,
+  type SampleView,
   type State,
   type Statistics,
 } from "./contract";
@@ -90,16 +91,32 @@ export interface SampleFilter {
   topic: string;
   difficulty: string;
   sample_type: string;
+  model: string;
+  sort: string;
 }
 
+/** Samples of a batch, or of all where it is null. */
 export function getSamples(
-  batch: BatchView,
+  batch: BatchView | null,
   page: SampleFilter & { cursor: string | null; limit: number; facets: boolean },
   at: At,
   signal?: AbortSignal,
 ): Promise<SamplePage> {
-  const parameters = { ...page, ...completeFor(batch, at) };
-  return request(withQuery(`${batchPath(batch.id)}/samples`, parameters), { signal });
+  const path = batch ? `${batchPath(batch.id)}/samples` : "/v1/samples";
+  const complete = batch ? completeFor(batch, at) : moment(null, at);
+  return request(withQuery(path, { ...page, ...complete }), { signal });
+}
+
+/** The sample with this id (`<batch>-<slot>`), or null where its slot has none. */
+export async function getSample(
+  id: string,
+  at: At,
+  signal?: AbortSignal,
+): Promise<SampleView | null> {
+  const [, batch, slot] = /^(.+)-(\d{1,10})$/.exec(id) ?? [];
+  if (batch === undefined) return null;
+  const path = withQuery(`${batchPath(batch)}/slots/${slot}`, moment(null, at));
+  return (await request<SlotAttempts>(path, { signal })).sample;
 }
 
 export function getSlot(

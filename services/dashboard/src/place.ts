@@ -2,7 +2,14 @@
 
 import { useSyncExternalStore } from "react";
 
-export type PageName = "hub" | "batches" | "batch" | "statistics" | "nodes" | "nowhere";
+export type PageName =
+  | "hub"
+  | "batches"
+  | "batch"
+  | "samples"
+  | "statistics"
+  | "nodes"
+  | "nowhere";
 
 export interface Place {
   page: PageName;
@@ -18,6 +25,7 @@ const PAGES: Record<string, PageName> = {
   "/": "hub",
   "/index.html": "hub",
   "/batches": "batches",
+  "/samples": "samples",
   "/statistics": "statistics",
   "/nodes": "nodes",
 };

@@ -92,7 +92,7 @@ async def get_figures(
 async def list_batch_samples(
     batch_id: str, parts: Parts, moment: Moment, wanted: SampleFilter
 ) -> Response:
-    """Return a batch's accepted samples in stream order."""
+    """Return a batch's accepted samples, in stream order unless sorted otherwise."""
     check_batch_id(batch_id)
     query = asked(views.SamplesQuery, moment, batch_id=batch_id, **wanted)
     return model_answer(await parts.reads.queries.samples(query))
@@ -100,7 +100,7 @@ async def list_batch_samples(
 
 @router.get("/samples", response_model=views.SamplePage)
 async def list_samples(parts: Parts, moment: Moment, wanted: SampleFilter) -> Response:
-    """Return the accepted samples of all batches in stream order."""
+    """Return the accepted samples of all batches, in stream order unless sorted otherwise."""
     query = asked(views.SamplesQuery, moment, **wanted)
     return model_answer(await parts.reads.queries.samples(query))
 

@@ -51,6 +51,9 @@ def get_sample_filter(
     difficulty: Chosen = None,
     sample_type: Chosen = None,
     model: Chosen = None,
+    sort: Annotated[
+        views.SampleSort, Query(description="As stored; a minus puts the latest first.")
+    ] = "stored",
     facets: Annotated[bool, Query(description="Count the values of each filter too.")] = False,
     cursor: Cursor = None,
     limit: Limit = 50,
@@ -62,6 +65,7 @@ def get_sample_filter(
         "difficulty": difficulty,
         "sample_type": sample_type,
         "model": model,
+        "sort": sort,
         "with_facets": facets,
         "cursor": cursor,
         "limit": limit,

@@ -7,7 +7,7 @@ import { usePlace, type Place } from "../place";
 import { StaleNote } from "./Connection";
 import { History } from "./History";
 import { Hub } from "./Hub";
-import { BatchPage, fetchDialogs, NodesPage, StatisticsPage } from "./later";
+import { BatchPage, fetchDialogs, NodesPage, SamplesPage, StatisticsPage } from "./later";
 import { Link } from "./Link";
 import { Toasts } from "./Toasts";
 import { TopBar } from "./TopBar";
@@ -50,6 +50,8 @@ function Content({ place }: { place: Place }) {
       return <History isPage />;
     case "batch":
       return <BatchPage key={place.id} id={place.id} />;
+    case "samples":
+      return <SamplesPage />;
     case "statistics":
       return <StatisticsPage />;
     case "nodes":

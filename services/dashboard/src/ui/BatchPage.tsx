@@ -15,11 +15,11 @@ import { BatchErrors } from "./BatchErrors";
 import { BatchEvents } from "./BatchEvents";
 import { BatchFacts } from "./BatchFacts";
 import { BatchQuality } from "./BatchQuality";
-import { BatchSamples } from "./BatchSamples";
 import { Commands } from "./Commands";
 import { Link } from "./Link";
 import { Empty, Foreign, ModelName, ProgressBar, StateChip, Trouble } from "./parts";
 import { Ticking } from "./RunningPanel";
+import { SampleBrowser } from "./SampleBrowser";
 import { TimeTravel } from "./TimeTravel";
 
 const REFRESH_MS = 2_000;
@@ -161,7 +161,7 @@ function BatchTabs({ batch, figures }: { batch: BatchView; figures: Figures | un
         <BatchFacts batch={batch} />
       </Tabs.Panel>
       <Tabs.Panel value="samples" className="tab-panel">
-        <BatchSamples batch={batch} />
+        <SampleBrowser batch={batch} />
       </Tabs.Panel>
       <Tabs.Panel value="errors" className="tab-panel">
         <BatchErrors batch={batch} figures={figures} />

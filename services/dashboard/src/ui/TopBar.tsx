@@ -24,6 +24,9 @@ export function TopBar() {
         <Link to="/batches" isCurrent={page === "batches"}>
           Batches
         </Link>
+        <Link to="/samples" isCurrent={page === "samples"}>
+          Samples
+        </Link>
         <Link to="/statistics" isCurrent={page === "statistics"}>
           Statistics
         </Link>

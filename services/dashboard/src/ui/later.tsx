@@ -12,6 +12,9 @@ export const KeyHelp = lazy(() => import("./KeyHelp").then((file) => ({ default:
 export const StatisticsPage = lazy(() =>
   import("./StatisticsPage").then((file) => ({ default: file.StatisticsPage })),
 );
+export const SamplesPage = lazy(() =>
+  import("./SamplesPage").then((file) => ({ default: file.SamplesPage })),
+);
 export const NodesPage = lazy(() =>
   import("./NodesPage").then((file) => ({ default: file.NodesPage })),
 );

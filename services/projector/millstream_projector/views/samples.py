@@ -28,20 +28,19 @@ COLUMNS = (
 )
 _ROW_OVERHEAD = 700
 """Bytes of a SampleView besides its content and the texts of its cell, at most."""
-_SAMPLES = Listing(
-    "samples",
-    COLUMNS,
-    ("seq",),
-    "ASC",
-    f"strlen(content) + strlen(topic) + strlen(area) + {_ROW_OVERHEAD}",
-)
+_SIZE = f"strlen(content) + strlen(topic) + strlen(area) + {_ROW_OVERHEAD}"
+_LISTINGS: dict[views.SampleSort, Listing] = {
+    "stored": Listing("samples", COLUMNS, ("seq",), "ASC", _SIZE),
+    "-stored": Listing("samples", COLUMNS, ("seq",), "DESC", _SIZE),
+}
 _AXES = {
     "topics": LABEL,
     "difficulties": "difficulty",
     "sample_types": "sample_type",
     "models": "model",
 }
-_SORT = "sequence"
+_CURSORS: dict[views.SampleSort, str] = {"stored": "sequence", "-stored": "-sequence"}
+"""What a cursor says of its order."""
 
 
 def samples(
@@ -57,7 +56,8 @@ def samples(
         started_seq = started(connection, request.batch_id)
         # Sequences are what DuckDB skips by; a batch's id alone would be looked for everywhere.
         where.add("seq > ? AND batch_id = ?", started_seq, request.batch_id)
-    place = None if request.cursor is None else decode_cursor(request.cursor, _SORT, 1)
+    listing, order = _LISTINGS[request.sort], _CURSORS[request.sort]
+    place = None if request.cursor is None else decode_cursor(request.cursor, order, 1)
     for name, column, value in (
         ("topics", LABEL, request.topic),
         ("difficulties", "difficulty", request.difficulty),
@@ -71,11 +71,11 @@ def samples(
     counted = facets(connection, "samples", _AXES, where) if request.with_facets else {}
     total = one(connection, f"SELECT count(*) FROM samples WHERE {where}", where.values)[0]  # noqa: S608
     if place is not None:
-        _SAMPLES.after(where, place)
+        listing.after(where, place)
     rows = connection.execute(
-        _SAMPLES.sql(where), [*where.values, request.limit + 1, most_bytes]
+        listing.sql(where), [*where.values, request.limit + 1, most_bytes]
     ).fetchall()
-    shown, next_cursor = cut(rows, request.limit, _SAMPLES, _SORT)
+    shown, next_cursor = cut(rows, request.limit, listing, order)
     return {
         "samples": [sample(row) for row in shown],
         "next_cursor": next_cursor,

@@ -1,0 +1,99 @@
+"""Samples are looked through, compared and taken along, of one batch or of all."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from millstream.testing.batches import Batches
+from millstream.testing.hub_page import HubPage
+from millstream.testing.stack import Stack, wait_until
+
+MANY = 350
+TO_THE_END = "list => { list.scrollTop = list.scrollHeight; }"
+
+
+@pytest.fixture(scope="module")
+def many(stack: Stack) -> str:
+    """The id of a completed batch of 350 samples."""
+    batches = Batches(stack.url)
+    batch_id = batches.start(MANY, "simulated/instant")
+    batches.wait(batch_id)
+    return batch_id
+
+
+def test_a_list_of_any_length_keeps_only_the_rows_in_sight(many: str, hub: HubPage) -> None:
+    hub.open(f"batches/{many}?tab=samples")
+    expect(hub.part("samples-total")).to_have_text(f"{MANY} samples")
+    samples, rows = hub.part("sample-list"), hub.part("sample")
+    last = samples.locator(f'[aria-posinset="{MANY}"]')
+
+    def at_the_end() -> bool:
+        samples.evaluate(TO_THE_END)
+        assert rows.count() < 60
+        return last.count() == 1
+
+    wait_until(at_the_end, 30, "the last sample")
+    last.click()
+    expect(last).to_have_attribute("aria-selected", "true")
+    chosen = str(last.get_attribute("data-sample"))
+    expect(hub.part("sample-reader")).to_have_attribute("data-sample", chosen)
+    hub.page.reload()  # The address names it, though the list begins at its beginning.
+    expect(hub.part("sample-reader")).to_have_attribute("data-sample", chosen)
+
+
+def test_two_samples_stand_side_by_side_and_each_is_copied_as_json(many: str, hub: HubPage) -> None:
+    hub.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    hub.open(f"batches/{many}?tab=samples")
+    reader = hub.part("sample-reader")
+    first = str(hub.part("sample").first.get_attribute("data-sample"))
+    expect(reader).to_have_attribute("data-sample", first)
+    hub.part("compare").click()
+    hub.part("sample-list").focus()
+    hub.page.keyboard.press("ArrowDown")
+    hub.page.keyboard.press("ArrowDown")
+    expect(hub.part("sample").nth(2)).to_have_attribute("aria-selected", "true")
+    second = str(reader.get_attribute("data-sample"))
+    assert second != first
+    expect(hub.part("sample-diff").locator("del").first).to_be_visible()
+    expect(hub.part("sample-diff").locator("ins").first).to_be_visible()
+    field = hub.part("field-diff").filter(has_text="question").first
+    left, right = field.locator("bdi").all_inner_texts()
+    assert left != right
+    hub.page.reload()
+    expect(hub.part("sample-diff")).to_be_visible()
+    hub.page.get_by_role("button", name="Swap sides").click()
+    expect(reader).to_have_attribute("data-sample", first)
+    expect(field.locator("bdi").first).to_have_text(right)
+    hub.part("compare-end").click()
+    hub.part("raw").click()
+    raw = hub.part("raw-json").inner_text()
+    hub.part("copy").click()
+    expect(hub.part("copy")).to_have_text("Copied")
+    copied = hub.page.evaluate("navigator.clipboard.readText()")
+    assert json.loads(copied) == json.loads(raw)
+    assert json.loads(copied)["id"] == first
+
+
+def test_the_samples_of_all_batches_are_one_list_newest_first(
+    many: str, hub: HubPage, batches: Batches
+) -> None:
+    other = batches.start(3, "simulated/fast", recipe="instruction")
+    batches.wait(other)
+    hub.open("samples")
+    newest = hub.part("sample").first
+    expect(newest).to_have_attribute("data-sample", re.compile(f"^{other}-"))
+    hub.part("facet-models").select_option("simulated/instant")
+    expect(newest).not_to_have_attribute("data-sample", re.compile(f"^{other}-"))
+    expect(hub.page).to_have_url(re.compile("model=simulated%2Finstant"))
+    hub.open("samples?order=stored")
+    expect(newest).not_to_have_attribute("data-sample", re.compile(f"^{other}-"))
+    hub.part("samples-search").fill("no sample has these words")
+    expect(hub.part("samples-empty")).to_be_visible()
+
+
+def test_a_sample_that_is_not_there_is_told(hub: HubPage, many: str) -> None:
+    hub.outages = True  # The browser reports the answer.
+    hub.open(f"batches/{many}?tab=samples&sample={many}-{MANY + 5}")
+    expect(hub.part("details")).to_contain_text(re.compile("slot|no such sample"))
