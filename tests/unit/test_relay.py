@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic_core import to_jsonable_python
 
 from millstream.cli.sse import Parser, ServerEvent
 from millstream.domain.batch import BatchState
@@ -15,12 +14,12 @@ from millstream.domain.view import batch_view
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream_api.relay.client import Client
-from millstream_api.relay.frames import CHANGING, DeltaFrames, Flavour, NamedFrames, SeedFrames
+from millstream_api.relay.frames import DeltaFrames, Flavour, NamedFrames, SeedFrames
 from millstream_api.relay.hub import Hub
 from millstream_api.relay.positions import Position, format_position, parse_position
 from millstream_api.relay.versions import VersionMap
 from millstream_api.seed import seed_state
-from millstream_schemas.envelope import Counts
+from millstream_schemas.deltas import CHANGING, put_over
 from millstream_schemas.views import BatchView
 
 EPOCH = "0a1b2c3d"
@@ -78,19 +77,7 @@ class Reader:
                 self.batches[batch.get("id") or body["batch_id"]] = batch
                 self.seen.append(event.last_id)
             elif kind == "batch_delta":
-                self.put_over(body)
-
-    def put_over(self, delta: dict[str, Any]) -> None:
-        """Do with a delta what docs/streams.md says."""
-        held = self.batches[delta["id"]]
-        for name in CHANGING:
-            field = BatchView.model_fields[name]
-            if name == "counts":
-                held[name] = Counts(**delta.get(name, {})).model_dump()
-            elif name in delta:
-                held[name] = delta[name]
-            else:
-                held[name] = to_jsonable_python(field.get_default())
+                self.batches[body["id"]] = put_over(self.batches[body["id"]], body)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +129,25 @@ def test_a_client_that_is_cut_anywhere_holds_the_fold_in_the_end(
         assert held == (expected if flavour.name != "seed" else seed_state(view))
     numbers = [int(seen.partition("-")[0]) for seen in reader.seen if flavour.name != "deltas"]
     assert numbers == sorted(set(numbers))  # nothing doubled, nothing out of order
+
+
+def test_who_was_elsewhere_while_a_cold_fold_was_made_is_told_what_it_read_ahead() -> None:
+    made = script(1)
+    made.start()
+    made.claim(0)
+    made.generate(0)
+    made.generate(1)  # read from the tails, after the head was taken at 2
+    hub = Hub()
+    hub.restore([made.state], 2, EPOCH)
+    client = Client(NamedFrames(EPOCH), 3, None, lambda: None)  # it saw up to 3 elsewhere
+    hub.advance(3)
+    assert hub.take(client) == b""
+    hub.advance(4)
+    [update] = events_of(hub.take(client))
+    assert json.loads(update.data)["batch"]["counts"]["generated"] == 2
+    assert update.last_id == f"4-{EPOCH}"
+    hub.advance(5)
+    assert hub.take(client) == b""
 
 
 def test_the_snapshot_holds_live_batches_only_and_an_update_tells_the_end() -> None:

@@ -15,9 +15,9 @@ from millstream.domain.batch import BatchState, apply
 from millstream.domain.view import batch_view
 from millstream.eventlog.stored import decode
 from millstream.testing.events import Script
-from millstream.testing.examples import example_spec
-from millstream.testing.histories import ERROR
+from millstream.testing.followers import NAMED, SEED, StateFollower
 from millstream.testing.nats import running_log
+from millstream.testing.reconnecting import played
 from millstream.testing.tape import Entry
 from millstream.testing.waiting import until
 from millstream_api.seed import seed_state
@@ -25,81 +25,11 @@ from millstream_schemas import subjects
 
 pytestmark = pytest.mark.anyio
 
-NAMED, SEED = "/v1/stream", "/api/generate/batch/stream"
 
-
-class Watcher:
-    """Follows a stream for ever, cuts itself off at random bytes, and keeps a page's map."""
-
-    def __init__(self, api: Any, path: str, rng: Random, batch_ids: tuple[str, ...] = ()) -> None:
-        self._api = api
-        self._path = path
-        self._rng = rng
-        self._query = [("batch_id", batch_id) for batch_id in batch_ids]
-        self.last_id = ""
-        self.batches: dict[str, Any] = {}
-        self.updates: list[int] = []
-        self.connects = 0
-        self.snapshots = 0
-
-    async def follow(self) -> None:
-        while True:
-            await self._once(self._rng.randint(1, 15_000))
-
-    async def _once(self, bytes_left: int) -> None:
-        headers = {"Last-Event-ID": self.last_id} if self.last_id else {}
-        parser = Parser(self.last_id)
-        self.connects += 1
-        request = self._api.client.stream(
-            "GET", self._path, params=self._query, headers=headers, timeout=None
-        )
-        async with request as answer:
-            assert answer.status_code == 200
-            async for chunk in answer.aiter_raw():
-                for event in parser.feed(chunk[:bytes_left]):
-                    self._take(event.name, json.loads(event.data), event.last_id)
-                self.last_id = parser.last_id
-                bytes_left -= len(chunk)
-                if bytes_left <= 0:
-                    return
-
-    def _take(self, name: str, body: dict[str, Any], last_id: str) -> None:
-        kind = body.get("type", name)
-        if kind == "all_batches":
-            self.snapshots += 1
-            self.batches = dict(body["batches"])
-        elif kind == "batch_update":
-            batch = body["batch"]
-            self.batches[batch.get("id") or body["batch_id"]] = batch
-            self.updates.append(int(last_id.partition("-")[0]))
-
-
-def played(number: int, rng: Random) -> Script:
-    """Return the history of one batch: sound, with every ending in turn."""
-    script = Script(batch_id=f"batch_1767225600_{number:08x}", spec=example_spec(24, slice_size=6))
-    script.start()
-    for index in range(4):
-        script.claim(index)
-        for slot in script.spec.slots(index):
-            script.fail_attempt(slot) if rng.random() < 0.2 else script.generate(slot)
-    if number % 3 == 0:
-        script.stop("enough")
-    elif number % 3 == 1:
-        script.request_stop(error=ERROR)
-        for index in range(4):
-            script.close(index)
-        script.end_stop()
-    else:
-        for slot in script.open_slots():
-            script.generate(slot)
-        script.complete()
-    return script
-
-
-async def hold_the_fold(api: Any, scripts: list[Script], watchers: list[Watcher]) -> None:
+async def hold_the_fold(api: Any, scripts: list[Script], watchers: list[StateFollower]) -> None:
     """Append all histories at once under the watchers' eyes; each then holds the log's fold."""
     async with asyncio.TaskGroup() as tasks:
-        following = [tasks.create_task(watcher.follow()) for watcher in watchers]
+        following = [tasks.create_task(watcher.follow(api.client)) for watcher in watchers]
         await until(lambda: all(watcher.connects for watcher in watchers))
         appending = [
             tasks.create_task(append_slowly(api, script.tape.entries)) for script in scripts
@@ -108,15 +38,15 @@ async def hold_the_fold(api: Any, scripts: list[Script], watchers: list[Watcher]
             await task
         named, worded = await final_maps(api, scripts)
         for watcher in watchers:
-            wanted = worded if watcher._path == SEED else named
-            if watcher._query:
-                wanted = {key: wanted[key] for _, key in watcher._query}
+            wanted = worded if watcher.path == SEED else named
+            if "batch_id=" in watcher.path:
+                wanted = {key: view for key, view in wanted.items() if key in watcher.path}
             await settled(watcher, wanted)
         for task in following:
             task.cancel()
 
 
-async def settled(watcher: Watcher, wanted: dict[str, Any]) -> None:
+async def settled(watcher: StateFollower, wanted: dict[str, Any]) -> None:
     """Wait until the watcher's map is the wanted one."""
     try:
         await until(lambda: watcher.batches == wanted)
@@ -148,14 +78,11 @@ async def final_maps(api: Any, scripts: list[Script]) -> tuple[dict[str, Any], d
     return named, worded
 
 
-def some_watchers(api: Any, scripts: list[Script], seed: int) -> list[Watcher]:
+def some_watchers(api: Any, scripts: list[Script], seed: int) -> list[StateFollower]:
     rng = Random(seed)
-    ids = [script.batch_id for script in scripts]
-    return [
-        *(Watcher(api, NAMED, Random(rng.random())) for _ in range(5)),
-        *(Watcher(api, SEED, Random(rng.random())) for _ in range(3)),
-        *(Watcher(api, NAMED, Random(rng.random()), tuple(ids[:2])) for _ in range(2)),
-    ]
+    two = "&".join(f"batch_id={script.batch_id}" for script in scripts[:2])
+    paths = [NAMED] * 5 + [SEED] * 3 + [f"{NAMED}?{two}"] * 2
+    return [StateFollower([api.url], path, Random(rng.random())) for path in paths]
 
 
 async def test_clients_cut_anywhere_lose_nothing_and_double_nothing(lone_api: Any) -> None:
@@ -276,9 +203,9 @@ async def test_clients_stay_and_lose_nothing_while_the_log_is_away(lone_api: Any
     script = played(2, Random(1))
     half = len(script.tape.entries) // 2
     await lone_api.append(script.tape.entries[:half])
-    watcher = Watcher(lone_api, NAMED, Random(1))
+    watcher = StateFollower([lone_api.url], NAMED, Random(1))
     async with asyncio.TaskGroup() as tasks:
-        following = tasks.create_task(watcher._once(10**9))
+        following = tasks.create_task(watcher.once(lone_api.client, lone_api.url, 10**9))
         await until(lambda: script.batch_id in watcher.batches)
         await lone_api.log.restart()
         await lone_api.append(script.tape.entries[half:])

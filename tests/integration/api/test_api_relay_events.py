@@ -1,13 +1,10 @@
-"""The lossless stream over real HTTP: every event once, whatever is cut, killed or erased."""
+"""The lossless stream over real HTTP: its filters, what is erased or lost, and odd places."""
 
 import asyncio
-import contextlib
 import json
 from pathlib import Path
-from random import Random
 from typing import Any
 
-import httpx
 import pytest
 
 from millstream.cli.sse import Parser, ServerEvent
@@ -15,83 +12,12 @@ from millstream.domain.decide import Stamp
 from millstream.eventlog.redacting import redact
 from millstream.runtime.clock import new_id, utc_now
 from millstream.testing.erasable import PERSON, publish_person
+from millstream.testing.followers import EVENTS
 from millstream.testing.nats import everything, fill_stream, running_log
-from millstream.testing.service_process import ApiProcess
-from millstream.testing.waiting import until
 from millstream_schemas import subjects
 from millstream_schemas.envelope import Actor
 
 pytestmark = pytest.mark.anyio
-
-EVENTS = "/v1/stream?flavour=events"
-OLD, NEW, WATCHERS = 2_000, 8_000, 10
-
-
-class EventWatcher:
-    """Follows from the log's begin, over any replica that answers, cut at random bytes."""
-
-    def __init__(self, urls: list[str], rng: Random) -> None:
-        self._urls = urls
-        self._rng = rng
-        self.last_id = "0"
-        self.events: list[tuple[int, str]] = []
-        self.connects = 0
-
-    async def follow(self, client: httpx.AsyncClient) -> None:
-        while True:
-            # A killed replica refuses, or cuts the stream: the next one is asked then.
-            with contextlib.suppress(httpx.TransportError):
-                await self._once(client, self._rng.randint(1, 400_000))
-            await asyncio.sleep(0)
-
-    async def _once(self, client: httpx.AsyncClient, bytes_left: int) -> None:
-        parser = Parser(self.last_id)
-        url = self._rng.choice(self._urls) + EVENTS
-        headers = {"Last-Event-ID": self.last_id}
-        async with client.stream("GET", url, headers=headers, timeout=None) as answer:
-            assert answer.status_code == 200
-            self.connects += 1
-            async for chunk in answer.aiter_raw():
-                for event in parser.feed(chunk[:bytes_left]):
-                    if event.name != "heartbeat":
-                        self.events.append((int(event.last_id.partition("-")[0]), event.data))
-                self.last_id = parser.last_id
-                bytes_left -= len(chunk)
-                if bytes_left <= 0:
-                    return
-
-
-async def test_every_event_comes_once_over_reconnects_and_a_killed_replica(tmp_path: Path) -> None:
-    async with running_log(tmp_path) as log:
-        await fill_stream(log.event_log, OLD)
-        with (
-            ApiProcess(tmp_path / "one.log", log.server.url) as one,
-            ApiProcess(tmp_path / "two.log", log.server.url) as two,
-        ):
-            rng = Random(11)
-            watchers = [
-                EventWatcher([one.url, two.url], Random(rng.random())) for _ in range(WATCHERS)
-            ]
-            async with httpx.AsyncClient() as client, asyncio.TaskGroup() as tasks:
-                following = [tasks.create_task(watcher.follow(client)) for watcher in watchers]
-                filling = tasks.create_task(fill_stream(log.event_log, NEW))
-                await until(lambda: all(len(watcher.events) > OLD for watcher in watchers))
-                two.kill()
-                await asyncio.to_thread(two.launch)
-                await filling
-                stored = [
-                    (one.sequence, one.payload.decode()) for one in await everything(log.event_log)
-                ]
-                await until(
-                    lambda: all(len(watcher.events) >= len(stored) for watcher in watchers),
-                    bound_s=40,
-                )
-                for task in following:
-                    task.cancel()
-    assert len(stored) == OLD + NEW
-    for watcher in watchers:
-        assert watcher.events == stored
-    assert sum(watcher.connects for watcher in watchers) > 10 * WATCHERS
 
 
 async def read(

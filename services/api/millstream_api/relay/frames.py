@@ -10,28 +10,7 @@ from millstream.runtime.clock import utc_now
 from millstream_api.relay.positions import format_position
 from millstream_api.relay.versions import Version
 from millstream_api.seed import seed_state
-
-CHANGING = {
-    "id",
-    "state",
-    "counts",
-    "priority",
-    "last_progress_at",
-    "finished_at",
-    "stop_reason",
-    "stopped_by",
-    "error",
-    "last_error",
-    "errors",
-    "stuck",
-    "held_up",
-    "budgets_warned",
-    "child_id",
-    "anomalies",
-    "version",
-    "sequence",
-}
-"""The fields of a BatchView that can change once it was started, and its id."""
+from millstream_schemas.deltas import CHANGING
 
 
 class Flavour(Protocol):

@@ -57,18 +57,25 @@ class VersionMap:
         self._finals_kept = finals_kept
         self._versions: dict[str, Version] = {}
         self._finals: dict[str, None] = {}
+        self._ahead: dict[str, int] = {}
+        """The sequence of each state that was restored ahead of ``sequence``."""
 
     def restore(self, states: Iterable[BatchState], sequence: int) -> None:
         """Start from a cold fold at ``sequence``: ended batches before it are unknown.
 
-        A state may be ahead (its tails were read later). It still counts as of ``sequence``: what
-        it holds already changes nothing when the feed brings it.
+        A state may be ahead (its tails were read later). It counts as of ``sequence`` until all
+        that it holds has come, and as changed then: who was elsewhere meanwhile, and comes with a
+        place in between, has not seen it.
         """
+        states = list(states)
         self._versions = {
             state.batch_id: Version(state, min(state.sequence, sequence), sequence)
             for state in sorted(states, key=lambda state: state.sequence)
         }
         self._finals = {}
+        self._ahead = {
+            state.batch_id: state.sequence for state in states if state.sequence > sequence
+        }
         self.sequence = sequence
         self.floor = sequence
 
@@ -80,6 +87,7 @@ class VersionMap:
         self._versions[batch_id] = Version(state, sequence, first)
         self.sequence = max(self.sequence, sequence)
         if state.is_final:
+            self._ahead.pop(batch_id, None)
             self._finals.pop(batch_id, None)
             self._finals[batch_id] = None
             self._evict()
@@ -87,6 +95,10 @@ class VersionMap:
     def advance(self, sequence: int) -> None:
         """Note that everything up to ``sequence`` is in here."""
         self.sequence = max(self.sequence, sequence)
+        for batch_id, last in list(self._ahead.items()):
+            if last <= self.sequence:
+                del self._ahead[batch_id]
+                self.put(self._versions[batch_id].state, self.sequence)
 
     def get(self, batch_id: str) -> Version | None:
         """Return the batch's latest version, None for one that is neither live nor kept."""
