@@ -7,6 +7,7 @@ from other sources. ``MILLSTREAM_SKIP_PAGE=1`` installs without the page.
 import hashlib
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ SOURCES = Path("services/dashboard")
 OUTPUT = Path("services/api/millstream_api/dashboard")
 STAMP = "sources.sha256"
 SKIP = "MILLSTREAM_SKIP_PAGE"
+# How the page learns the name of its own build; the server reads the same from the stamp.
+BUILD_NAME = "VITE_BUILD"
 NPM_TIMEOUT_S = 600
 # What the build reads; tests and notes beside it do not change the page.
 READ = ("package.json", "package-lock.json", ".npmrc", "tsconfig.json", "vite.config.ts")
@@ -43,8 +46,10 @@ class PageBuildHook(BuildHookInterface[Any]):
                 *("ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"),
                 remedy="It needs the npm registry: check the network and try again",
             )
-        self._npm("run", "build", remedy=f"Correct the sources in {SOURCES}")
-        (self._output / STAMP).write_text(self._fingerprint() + "\n", encoding="ascii")
+        build = self._fingerprint()
+        remedy = f"Correct the sources in {SOURCES}"
+        self._npm("run", "build", remedy=remedy, environment={BUILD_NAME: build})
+        (self._output / STAMP).write_text(build + "\n", encoding="ascii")
 
     @property
     def _output(self) -> Path:
@@ -75,7 +80,9 @@ class PageBuildHook(BuildHookInterface[Any]):
             digest.update(f"{path.relative_to(sources).as_posix()} {content}\n".encode())
         return digest.hexdigest()
 
-    def _npm(self, *arguments: str, remedy: str) -> None:
+    def _npm(
+        self, *arguments: str, remedy: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Run npm in the page's sources; end the build with its output if it fails."""
         node, npm_script = _find_node()
         path = os.pathsep.join([str(node.parent), os.environ.get("PATH", "")])
@@ -83,7 +90,7 @@ class PageBuildHook(BuildHookInterface[Any]):
             done = subprocess.run(
                 [str(node), str(npm_script), *arguments],
                 cwd=Path(self.root) / SOURCES,
-                env={**os.environ, "PATH": path},
+                env={**os.environ, **(environment or {}), "PATH": path},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -133,6 +133,12 @@ class Health(Contract):
     as_of: int = 0
 
 
+class Alive(Health):
+    """The process lives; ``page`` names the build of the page that it gives, if that is known."""
+
+    page: str | None = None
+
+
 class FieldProblem(Contract):
     """One thing that was wrong with a request; ``value`` is shortened text."""
 

@@ -11,6 +11,8 @@ from starlette.responses import Response
 from millstream_api.problems import ProblemError, shown
 
 BUILT = Path(__file__).parent / "dashboard"
+STAMP = "sources.sha256"
+"""Written by the build: the hash of the sources, which the page itself carries too."""
 CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -73,6 +75,14 @@ class Page:
         if not file.is_relative_to(self._folder) or not file.is_file():
             return None
         return file.read_bytes()
+
+
+def page_build(folder: Path = BUILT) -> str | None:
+    """Return the name of the page's build as it stands in the folder now; None: not known."""
+    try:
+        return (folder / STAMP).read_text(encoding="ascii").strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def _content_type(name: str) -> str:

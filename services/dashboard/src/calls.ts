@@ -54,6 +54,11 @@ export function listBatches(
   return request(path, { signal });
 }
 
+/** Whether the server lives; needs nothing behind it. */
+export function getHealth(): Promise<{ page: string | null }> {
+  return request("/healthz");
+}
+
 /** The past needs no waiting: what is to be read there was folded long ago. */
 function moment(minSequence: number | null, at: At): Record<string, number | null> {
   return at === null ? { min_sequence: minSequence } : { at_seq: at };

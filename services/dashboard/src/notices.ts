@@ -1,5 +1,7 @@
 /** The toasts now on show. Errors stay until dismissed, others leave by themselves. */
 
+import { keep } from "./kept";
+
 export type NoticeKind = "success" | "info" | "warning" | "error";
 
 export interface Notice {
@@ -7,6 +9,10 @@ export interface Notice {
   kind: NoticeKind;
   title: string;
   text: string;
+  /** The batch that it is of. */
+  batch?: string;
+  /** What is told, so that all tabs of a browser together keep it once; else it is this tab's own. */
+  fact?: string;
 }
 
 const SHOWN = 4;
@@ -23,9 +29,10 @@ export function onNotices(listener: () => void): () => void {
   return () => listeners.delete(listener);
 }
 
-/** Show a toast; when many come at once the oldest make room. */
+/** Show a toast, and keep it for the bell; when many come at once the oldest make room. */
 export function notify(notice: Omit<Notice, "id">): void {
   lastId += 1;
+  keep(notice);
   const id = lastId;
   change([...notices, { ...notice, id }].slice(-SHOWN));
   if (notice.kind !== "error") setTimeout(() => dismiss(id), STAY_MS);

@@ -13,6 +13,13 @@ export function recall<T>(name: string, fallback: T, isValid: (value: unknown) =
   }
 }
 
+/** Call `listener` when another tab of this browser keeps another value. */
+export function onPreference(name: string, listener: () => void): void {
+  globalThis.addEventListener("storage", ({ key }) => {
+    if (key === PREFIX + name) listener();
+  });
+}
+
 export function remember(name: string, value: unknown): void {
   try {
     localStorage.setItem(PREFIX + name, JSON.stringify(value));

@@ -32,6 +32,7 @@ class PlayedStream extends EventTarget implements Stream {
 let streams: PlayedStream[];
 let live: BatchView[] | null;
 let known: Map<string, BatchView>;
+let build: string | null;
 let store: BatchStore;
 let feed: Feed;
 
@@ -42,6 +43,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   streams = [];
   live = [];
+  build = "one";
   known = new Map();
   store = new BatchStore((flush) => queueMicrotask(flush));
   feed = new Feed(store, new ServerClock(), {
@@ -52,6 +54,7 @@ beforeEach(() => {
     fetchLive: () =>
       live ? Promise.resolve({ batches: live, as_of: 100 }) : Promise.reject(new Error("away")),
     fetchBatch: (id) => Promise.resolve(known.get(id) ?? null),
+    fetchBuild: () => Promise.resolve(build),
   });
   feed.connect();
 });
@@ -79,6 +82,21 @@ describe("the feed", () => {
     expect(store.live()).toEqual([A]);
     last().say("heartbeat", { as_of: 2 });
     expect(feed.connection().state).toBe("live");
+  });
+
+  test("asks which page the server gives whenever another one may answer", async () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    await pass(0);
+    expect(feed.vitals().build).toBe("one");
+    build = "two";
+    last().fail(0);
+    last().say("heartbeat", { as_of: 2 });
+    await pass(0);
+    expect(feed.vitals().build).toBe("two");
+    build = null; // A server without a page says nothing of it.
+    last().fail(0);
+    await pass(GRACE_MS);
+    expect(feed.vitals().build).toBe("two");
   });
 
   test("says waiting, not live, while the log is away", async () => {

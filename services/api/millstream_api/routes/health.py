@@ -1,20 +1,23 @@
 """Whether the process lives and is ready."""
 
+import asyncio
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from millstream_api.answers import model_answer
 from millstream_api.context import Parts
+from millstream_api.page import page_build
 from millstream_api.problems import ProblemError
-from millstream_schemas.answers import Health
+from millstream_schemas.answers import Alive, Health
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", response_model=Health)
+@router.get("/healthz", response_model=Alive)
 async def healthz() -> Response:
-    """Tell that the process lives."""
-    return model_answer(Health(status="ok"))
+    """Tell that the process lives, and which build of the page it gives."""
+    return model_answer(Alive(status="ok", page=await asyncio.to_thread(page_build)))
 
 
 @router.get("/readyz", response_model=Health)

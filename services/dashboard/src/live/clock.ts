@@ -2,25 +2,28 @@
 
 const SAMPLES = 16;
 
+/** Milliseconds since 1970 as this machine had it at the start: setting its clock moves nothing. */
+const machine = (): number => performance.timeOrigin + performance.now();
+
 export class ServerClock {
   readonly #listeners = new Set<() => void>();
   readonly #offsets: number[] = [];
   #offset = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #second = Math.floor(Date.now() / 1000);
+  #second = Math.floor(machine() / 1000);
   #frozen = false;
 
   /** The server's time now, in milliseconds since 1970. */
   now(): number {
-    return Date.now() + this.#offset;
+    return machine() + this.#offset;
   }
 
   /**
-   * Take a time that the server wrote into a message just received. The way here takes time, so
+   * Take the server's time (ms) out of a message just received. The way here takes time, so
    * each reading is late: the greatest of the last ones is nearest to the truth.
    */
-  observe(serverTime: string): void {
-    const read = Date.parse(serverTime) - Date.now();
+  observe(serverTime: number): void {
+    const read = serverTime - machine();
     if (Number.isNaN(read)) return;
     if (this.#offsets.push(read) > SAMPLES) this.#offsets.shift();
     this.#offset = Math.max(...this.#offsets);
@@ -31,6 +34,7 @@ export class ServerClock {
 
   /** Hold the ticking still while nobody knows what the batches do. */
   freeze(frozen: boolean): void {
+    if (frozen === this.#frozen) return;
     this.#frozen = frozen;
     if (!frozen) this.#tick();
   }
@@ -56,3 +60,6 @@ export class ServerClock {
     for (const listener of [...this.#listeners]) listener();
   };
 }
+
+/** The clock of this tab. */
+export const clock = new ServerClock();

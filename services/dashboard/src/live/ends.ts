@@ -4,16 +4,22 @@ import type { QueryClient } from "@tanstack/react-query";
 
 import { isLive, type BatchView } from "../contract";
 import { notify } from "../notices";
-import { play } from "../sound";
+import { play, type Pattern } from "../sound";
 import { plural, shortId } from "../words";
-import type { ServerClock } from "./clock";
+import { clock } from "./clock";
 import type { BatchStore } from "./store";
 
 /** At most one refetch of history and statistics in this time, however many batches change. */
 const REFETCH_MS = 500;
 
-/** Let each end of a batch, and each batch getting stuck, be seen and heard once. */
-export function watchEnds(store: BatchStore, clock: ServerClock, queries: QueryClient): void {
+/**
+ * Let each end of a batch, and each batch getting stuck, be seen and heard once. Of all tabs of a
+ * browser one makes the sounds: that which `leads`.
+ */
+export function watchEnds(store: BatchStore, queries: QueryClient, leads: () => boolean): void {
+  const sound = (pattern: Pattern): void => {
+    if (leads()) play(pattern);
+  };
   // Counted from the server's time, so that a wrong clock in this browser does no harm.
   const openedAt = (): number => clock.now() - performance.now();
   let refetch: ReturnType<typeof setTimeout> | undefined;
@@ -27,10 +33,16 @@ export function watchEnds(store: BatchStore, clock: ServerClock, queries: QueryC
       }, REFETCH_MS);
     }
     if (hasEnded(previous, next, openedAt())) {
-      announceEnd(next);
+      sound(announceEnd(next));
     } else if (next.stuck && !previous?.stuck && previous && isLive(next.state)) {
-      notify({ kind: "warning", title: `${shortId(next.id)} is stuck`, text: next.stuck.cause });
-      play("warning");
+      notify({
+        kind: "warning",
+        title: `${shortId(next.id)} is stuck`,
+        text: next.stuck.cause,
+        batch: next.id,
+        fact: `${next.id} stuck since ${next.stuck.since}`,
+      });
+      sound("warning");
     }
   });
 }
@@ -43,23 +55,24 @@ function hasEnded(previous: BatchView | undefined, next: BatchView, openedAt: nu
   return next.finished_at !== null && Date.parse(next.finished_at) >= openedAt;
 }
 
-function announceEnd(batch: BatchView): void {
+function announceEnd(batch: BatchView): Pattern {
   const made = `${batch.counts.generated.toLocaleString()} of ${plural(batch.target, "sample")}`;
   const failed = batch.counts.failed ? `, ${batch.counts.failed.toLocaleString()} failed` : "";
-  const name = shortId(batch.id);
+  const words = {
+    title: `${shortId(batch.id)} ${batch.state}`,
+    text: `${made}${failed}`,
+    batch: batch.id,
+    fact: `${batch.id} ${batch.state}`,
+  };
   switch (batch.state) {
     case "completed":
-      notify({ kind: "success", title: `${name} completed`, text: `${made}${failed}` });
-      return play("success");
+      notify({ kind: "success", ...words });
+      return "success";
     case "stopped":
-      notify({ kind: "info", title: `${name} stopped`, text: `${made}${failed}` });
-      return play("stopped");
+      notify({ kind: "info", ...words });
+      return "stopped";
     default:
-      notify({
-        kind: "error",
-        title: `${name} failed`,
-        text: batch.error?.message ?? `${made}${failed}`,
-      });
-      return play("failure");
+      notify({ kind: "error", ...words, text: batch.error?.message ?? words.text });
+      return "failure";
   }
 }

@@ -11,9 +11,37 @@ export type ConnectionState = "connecting" | "live" | "waiting" | "reconnecting"
 
 export interface Connection {
   state: ConnectionState;
-  /** When this state began, in milliseconds since 1970 by this machine. */
+  /** When this state began, in milliseconds since 1970 by the server's clock. */
   since: number;
 }
+
+/** What a connection can tell of itself. */
+export interface Vitals {
+  /** The sequence up to which everything has come. */
+  sequence: number;
+  /** Names the log that the sequence is of. */
+  epoch: string | undefined;
+  /** When the last message came, by the server's clock (ms); null before the first one. */
+  heardAt: number | null;
+  /** How often the stream came back after it had broken off. */
+  healed: number;
+  /** Tabs of this browser that live on this connection. */
+  tabs: number;
+  /** The build of the page that the server gives; null while unknown. */
+  build: string | null;
+}
+
+export const NO_VITALS: Vitals = {
+  sequence: 0,
+  epoch: undefined,
+  heardAt: null,
+  healed: 0,
+  tabs: 1,
+  build: null,
+};
+
+/** The parts of a store that the feed fills. */
+export type Filled = Pick<BatchStore, "push" | "snapshot" | "forgetSequences" | "drop">;
 
 /** The parts of an EventSource that the feed uses. */
 export interface Stream {
@@ -28,6 +56,8 @@ export interface FeedSources {
   fetchLive(): Promise<{ batches: BatchView[]; as_of: number }>;
   /** One batch, folded at least up to `minSequence`; null when the server does not know it. */
   fetchBatch(id: string, minSequence: number): Promise<BatchView | null>;
+  /** The name of the page's build that the server gives, null when it does not know. */
+  fetchBuild(): Promise<string | null>;
 }
 
 /** Heartbeats come at least every 30 s; a silence longer than this is a dead connection. */
@@ -38,32 +68,40 @@ export const POLL_MS = 5_000;
 const BACKOFF_MS = [500, 1_000, 2_000, 4_000, 8_000];
 const CLOSED = 2;
 
+interface Timed {
+  server_time: string;
+}
+
 export class Feed {
-  readonly #store: BatchStore;
+  readonly #store: Filled;
   readonly #clock: ServerClock;
   readonly #sources: FeedSources;
   readonly #listeners = new Set<() => void>();
-  #connection: Connection = { state: "connecting", since: Date.now() };
+  #connection: Connection;
+  #vitals = NO_VITALS;
   #stream: Stream | undefined;
-  #epoch: string | undefined;
   #failures = 0;
   #round = 0;
   #isUp = false;
+  #isLost = false;
   #isLogAway = false;
   #lastHeard = Date.now();
   #watchdog: ReturnType<typeof setTimeout> | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #poll: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(store: BatchStore, clock: ServerClock, sources: FeedSources) {
+  constructor(store: Filled, clock: ServerClock, sources: FeedSources) {
     this.#store = store;
     this.#clock = clock;
     this.#sources = sources;
+    this.#connection = { state: "connecting", since: clock.now() };
   }
+
+  vitals = (): Vitals => this.#vitals;
 
   connection = (): Connection => this.#connection;
 
-  /** Call `listener` when the state changes; returns the way to stop that. */
+  /** Call `listener` when the state or the build changes and at heartbeats; returns the way to stop that. */
   onConnection = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -74,18 +112,27 @@ export class Feed {
     this.#close();
     const stream = this.#sources.openStream();
     this.#stream = stream;
+    this.#lastHeard = Date.now(); // From here on it has its time to speak.
     this.#watch();
-    const on = (name: string, take: (data: string, epoch: string | undefined) => void): void => {
+    const on = <T extends Timed>(name: string, take: (message: T) => void): void => {
       stream.addEventListener(name, (event) => {
         if (stream !== this.#stream) return;
         const { data, lastEventId } = event as MessageEvent<string>;
-        this.#heard();
-        take(data, lastEventId.split("-", 2)[1]);
+        const message = JSON.parse(data) as T;
+        this.#clock.observe(Date.parse(message.server_time));
+        this.#heard(lastEventId);
+        take(message);
       });
     };
-    on("all_batches", this.#takeAll);
-    on("batch_update", this.#takeUpdate);
-    on("heartbeat", this.#takeHeartbeat);
+    on<AllBatches>("all_batches", ({ batches, as_of }) => {
+      this.#reconcile(Object.values(batches), as_of);
+    });
+    on<BatchUpdate>("batch_update", ({ batch }) => this.#store.push(batch));
+    on<Heartbeat>("heartbeat", ({ log_away }) => {
+      this.#isLogAway = log_away === true;
+      this.#set(this.#isLogAway ? "waiting" : "live");
+      this.#tell();
+    });
     stream.addEventListener("error", () => stream === this.#stream && this.#lost());
     if (this.#connection.state === "connecting") this.#startPolling();
   };
@@ -107,8 +154,19 @@ export class Feed {
     if (Date.now() - this.#lastHeard > SILENCE_MS) this.connect();
   };
 
-  #heard(): void {
+  #heard(id: string): void {
+    const { healed, epoch: before } = this.#vitals;
+    const [place, epoch = before] = id.split("-", 2);
+    if (before !== undefined && epoch !== before) this.#store.forgetSequences();
     this.#lastHeard = Date.now();
+    this.#vitals = {
+      ...this.#vitals,
+      sequence: Number(place) || 0,
+      epoch,
+      heardAt: this.#clock.now(),
+      healed: this.#isLost ? healed + 1 : healed,
+    };
+    this.#isLost = false;
     this.#failures = 0;
     this.#isUp = true;
     this.#round += 1;
@@ -120,6 +178,7 @@ export class Feed {
 
   #lost(): void {
     if (this.#isUp || this.#connection.state === "connecting") this.#set("reconnecting");
+    this.#isLost ||= this.#isUp;
     this.#isUp = false;
     this.#startPolling();
     if (this.#stream?.readyState !== CLOSED || this.#retry !== undefined) return;
@@ -164,27 +223,6 @@ export class Feed {
     this.#poll = setTimeout(() => void this.#pollOnce(), POLL_MS);
   }
 
-  #takeAll = (data: string, epoch: string | undefined): void => {
-    const { batches, as_of, server_time } = JSON.parse(data) as AllBatches;
-    this.#clock.observe(server_time);
-    if (this.#epoch !== undefined && epoch !== this.#epoch) this.#store.forgetSequences();
-    this.#epoch = epoch;
-    this.#reconcile(Object.values(batches), as_of);
-  };
-
-  #takeHeartbeat = (data: string): void => {
-    const { server_time, log_away } = JSON.parse(data) as Heartbeat;
-    this.#clock.observe(server_time);
-    this.#isLogAway = log_away === true;
-    this.#set(this.#isLogAway ? "waiting" : "live");
-  };
-
-  #takeUpdate = (data: string): void => {
-    const { batch, server_time } = JSON.parse(data) as BatchUpdate;
-    this.#clock.observe(server_time);
-    this.#store.push(batch);
-  };
-
   #reconcile(batches: BatchView[], asOf: number): void {
     for (const gone of this.#store.snapshot(batches, asOf)) void this.#lookUp(gone);
   }
@@ -198,10 +236,23 @@ export class Feed {
     if (found === null) this.#store.drop(gone.id);
   }
 
+  // It may be another server that answers now.
+  async #askBuild(): Promise<void> {
+    const build = await this.#sources.fetchBuild().catch(() => null);
+    if (build === null || build === this.#vitals.build) return;
+    this.#vitals = { ...this.#vitals, build };
+    this.#tell();
+  }
+
   #set(state: ConnectionState): void {
     if (state === this.#connection.state) return;
-    this.#connection = { state, since: Date.now() };
+    if (state === "live" || state === "polling") void this.#askBuild();
+    this.#connection = { state, since: this.#clock.now() };
     this.#clock.freeze(state === "offline");
+    this.#tell();
+  }
+
+  #tell(): void {
     for (const listener of [...this.#listeners]) listener();
   }
 }

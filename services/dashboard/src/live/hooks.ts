@@ -3,9 +3,13 @@
 import { useCallback, useSyncExternalStore } from "react";
 
 import type { BatchView } from "../contract";
-import type { Connection } from "./feed";
-import { feed } from "./session";
+import type { Connection, Vitals } from "./feed";
+import { clock } from "./clock";
+import { lag, line } from "./session";
 import { PRESENT, useWorld } from "./world";
+
+/** Given by the build hook; a page that was built otherwise does not know its build. */
+const OWN_BUILD = import.meta.env.VITE_BUILD as string | undefined;
 
 /** The newest view of one batch, or undefined while the page holds none. */
 export function useBatch(id: string): BatchView | undefined {
@@ -43,8 +47,26 @@ export function useCountsNow(): { running: number; stuck: number } {
   return { running, stuck };
 }
 
+/** The page is of another build than the server that answers now gives. */
+export function useIsOutdated(): boolean {
+  const served = useSyncExternalStore(line.onConnection, () => line.vitals().build);
+  return OWN_BUILD !== undefined && served !== null && served !== OWN_BUILD;
+}
+
+/** How long it now takes from an event's being stored to its change on the page; new each second. */
+export function useLag(): number | null {
+  useSyncExternalStore(clock.onSecond, clock.second);
+  return useConnection().state === "live" ? lag.typical() : null;
+}
+
+/** What the connection tells of itself; new each second. */
+export function useVitals(): Vitals {
+  useSyncExternalStore(clock.onSecond, clock.second);
+  return line.vitals();
+}
+
 export function useConnection(): Connection {
-  return useSyncExternalStore(feed.onConnection, feed.connection);
+  return useSyncExternalStore(line.onConnection, line.connection);
 }
 
 /** The server's time at the moment shown, in milliseconds; in the present new each second. */

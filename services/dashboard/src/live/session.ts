@@ -2,30 +2,21 @@
 
 import { QueryClient } from "@tanstack/react-query";
 
-import { getBatch, listBatches } from "../calls";
-import { LIVE_STATES } from "../contract";
 import { Problem } from "../http";
 import { watchEnds } from "./ends";
-import { ServerClock } from "./clock";
-import { Feed } from "./feed";
+import { clock } from "./clock";
+import { Lag } from "./lag";
+import { Line, openSharedWorker } from "./line";
+import { sources } from "./sources";
 import { atNextFrame, BatchStore } from "./store";
+
+export { clock };
 
 const RETRIES = 3;
 
 export const store = new BatchStore(atNextFrame);
-export const clock = new ServerClock();
-export const feed = new Feed(store, clock, {
-  openStream: () => new EventSource("/v1/stream"),
-  fetchLive: () => listBatches({ states: LIVE_STATES, limit: 1000 }),
-  fetchBatch: (id, minSequence) =>
-    getBatch(id, minSequence).then(
-      (answer) => answer.batch,
-      (error: unknown) => {
-        if (error instanceof Problem && error.status === 404) return null;
-        throw error;
-      },
-    ),
-});
+export const line = new Line(store, clock, sources, openSharedWorker);
+export const lag = new Lag();
 
 export const queries = new QueryClient({
   defaultOptions: {
@@ -43,17 +34,27 @@ export const queries = new QueryClient({
 
 /** Connect, and keep the connection honest when the page sleeps or the network goes. */
 export function startSession(): void {
-  watchEnds(store, clock, queries);
+  watchEnds(store, queries, line.leads);
+  store.onChange((previous, next) => {
+    const at = Date.parse(next.last_progress_at ?? "");
+    const isNew = previous !== undefined && next.last_progress_at !== previous.last_progress_at;
+    // What came about before the connection was live had to wait for it.
+    if (isNew && at >= line.connection().since) lag.note(clock.now() - at);
+  });
   let wasAway = false;
-  feed.onConnection(() => {
-    const isLive = feed.connection().state === "live";
+  line.onConnection(() => {
+    const isLive = line.connection().state === "live";
     // Answers fetched while the server was away are old or missing.
     if (isLive && wasAway) void queries.invalidateQueries();
     wasAway = !isLive;
+    if (!isLive) lag.forget();
   });
-  feed.connect();
-  window.addEventListener("offline", () => void feed.doubt());
-  window.addEventListener("online", feed.connect);
-  window.addEventListener("pageshow", (event) => event.persisted && feed.connect());
-  document.addEventListener("visibilitychange", () => !document.hidden && feed.wake());
+  line.start();
+  window.addEventListener("offline", line.offline);
+  window.addEventListener("online", line.online);
+  window.addEventListener("pagehide", line.leave);
+  window.addEventListener("pageshow", (event) => event.persisted && line.join());
+  document.addEventListener("freeze", line.leave);
+  document.addEventListener("resume", line.join);
+  document.addEventListener("visibilitychange", () => !document.hidden && line.wake());
 }

@@ -4,7 +4,7 @@ import { Suspense, useEffect } from "react";
 
 import { useConnection, useCountsNow } from "../live/hooks";
 import { usePlace, type Place } from "../place";
-import { StaleNote } from "./Connection";
+import { StaleNote, VersionNote } from "./Connection";
 import { History } from "./History";
 import { Hub } from "./Hub";
 import { BatchPage, fetchDialogs, NodesPage, SamplesPage, StatisticsPage } from "./later";
@@ -24,6 +24,7 @@ export function App() {
     <>
       <TopBar />
       <main id="hub" className={isOffline ? "is-stale" : undefined}>
+        <VersionNote />
         <StaleNote />
         <Suspense fallback={<Opening />}>
           <Content place={place} />

@@ -1,8 +1,9 @@
-/** The connection state, and a plain word when the numbers may be old. */
+/** The connection: its state, what it tells of itself, and plain words when numbers may be old. */
 
 import type { ConnectionState } from "../live/feed";
-import { useConnection } from "../live/hooks";
-import { localTime } from "../words";
+import { useConnection, useIsOutdated, useLag, useNow, useVitals } from "../live/hooks";
+import { duration, localTime, plural, UNKNOWN } from "../words";
+import { Popover } from "./Popover";
 
 const WORDS: Record<ConnectionState, { name: string; hint: string }> = {
   connecting: { name: "Connecting", hint: "Waiting for the server's first answer." },
@@ -12,21 +13,66 @@ const WORDS: Record<ConnectionState, { name: string; hint: string }> = {
   polling: { name: "Polling", hint: "The live stream is down; asking every 5 seconds." },
   offline: { name: "Offline", hint: "The server does not answer." },
 };
+const DETAILS = "connection-details";
 
 export function ConnectionPill() {
-  const { state, since } = useConnection();
+  const { state } = useConnection();
   const { name, hint } = WORDS[state];
   return (
-    <span
-      className={`pill pill-${state}`}
-      data-testid="connection"
-      data-state={state}
-      role="status"
-      title={`${hint} Since ${localTime(new Date(since).toISOString())}.`}
-    >
-      <span className="pill-dot" aria-hidden="true" />
-      {name}
-    </span>
+    <>
+      {/* Said of itself, since the words on the button move with each second. */}
+      <span role="status" className="for-readers">
+        Connection: {name}
+      </span>
+      <button
+        type="button"
+        className={`pill pill-${state}`}
+        data-testid="connection"
+        data-state={state}
+        popoverTarget={DETAILS}
+        title={hint}
+      >
+        <span className="pill-dot" aria-hidden="true" />
+        {name}
+        <PillLag />
+      </button>
+      <Popover id={DETAILS} title="Connection">
+        {() => <Details />}
+      </Popover>
+    </>
+  );
+}
+
+function PillLag() {
+  const lag = useLag();
+  return lag === null ? null : <span data-testid="lag">{Math.round(lag)} ms</span>;
+}
+
+function Details() {
+  const { state, since } = useConnection();
+  const { sequence, heardAt, healed, tabs } = useVitals();
+  const lag = useLag();
+  const now = useNow();
+  const facts: [name: string, testid: string, value: string][] = [
+    ["Since", "since", localTime(new Date(since).toISOString())],
+    ["Up to sequence", "sequence", sequence.toLocaleString()],
+    ["Stored to shown", "lag", lag === null ? UNKNOWN : `${Math.round(lag)} ms`],
+    ["Last message", "heard", heardAt === null ? UNKNOWN : `${duration(now - heardAt)} ago`],
+    ["Breaks healed", "healed", healed.toLocaleString()],
+    ["Shared by", "sharing", plural(tabs, "tab")],
+  ];
+  return (
+    <>
+      <p>{WORDS[state].hint}</p>
+      <dl className="popover-facts">
+        {facts.map(([name, testid, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd data-testid={`connection-${testid}`}>{value}</dd>
+          </div>
+        ))}
+      </dl>
+    </>
   );
 }
 
@@ -38,6 +84,19 @@ export function StaleNote() {
     <p className="stale-note" data-testid="stale-note">
       The server does not answer. What you see is as of{" "}
       {localTime(new Date(since).toISOString())}; it goes on by itself once the server is back.
+    </p>
+  );
+}
+
+/** Says so when the server has been replaced by one with another page. */
+export function VersionNote() {
+  if (!useIsOutdated()) return null;
+  return (
+    <p className="version-note" data-testid="version-note" role="status">
+      The server is of another version than this page.
+      <button type="button" data-testid="reload" onClick={() => location.reload()}>
+        Reload
+      </button>
     </p>
   );
 }

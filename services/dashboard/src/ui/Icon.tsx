@@ -1,6 +1,7 @@
 /** The page's own icons, drawn with the colour of the text around them. */
 
 const PATHS = {
+  bell: "M3 11.5h10l-1.5-2V7a3.5 3.5 0 0 0-7 0v2.5z M6.8 13.8h2.4",
   check: "M3.5 8.5l3 3 6-7",
   clock: "M8 4.5V8l2.5 1.5 M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2z",
   close: "M4 4l8 8 M12 4l-8 8",

@@ -6,7 +6,7 @@ import { currentNotices, dismiss, onNotices, type NoticeKind } from "../notices"
 import { Icon, type IconName } from "./Icon";
 import { Foreign } from "./parts";
 
-const ICONS: Record<NoticeKind, IconName> = {
+export const NOTICE_ICONS: Record<NoticeKind, IconName> = {
   success: "check",
   info: "info",
   warning: "warning",
@@ -19,7 +19,7 @@ export function Toasts() {
     <div className="toasts" role="status" aria-live="polite">
       {notices.map(({ id, kind, title, text }) => (
         <div key={id} className={`toast toast-${kind}`} data-testid="toast" data-kind={kind}>
-          <Icon name={ICONS[kind]} />
+          <Icon name={NOTICE_ICONS[kind]} />
           <div>
             <strong>{title}</strong>
             <p>

@@ -1,10 +1,11 @@
-/** Name, navigation with the running badge, connection state, sound switch. */
+/** Name, navigation with the running badge, connection, notices, sound switch. */
 
 import { useSyncExternalStore } from "react";
 
 import { useCountsNow } from "../live/hooks";
 import { usePlace } from "../place";
 import { onSound, soundIsOn, switchSound } from "../sound";
+import { Bell } from "./Bell";
 import { ConnectionPill } from "./Connection";
 import { Icon } from "./Icon";
 import { Link } from "./Link";
@@ -19,7 +20,11 @@ export function TopBar() {
       </span>
       <nav aria-label="Sections">
         <Link to="/" isCurrent={page === "hub"}>
-          Hub <RunningBadge />
+          <span>
+            <span className="for-readers">Generation </span>Hub
+            <span className="for-readers">:</span>
+          </span>
+          <RunningBadge />
         </Link>
         <Link to="/batches" isCurrent={page === "batches"}>
           Batches
@@ -36,6 +41,7 @@ export function TopBar() {
       </nav>
       <span className="topbar-end">
         <ConnectionPill />
+        <Bell />
         <SoundSwitch />
       </span>
     </header>

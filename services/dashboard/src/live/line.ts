@@ -1,0 +1,149 @@
+/**
+ * A tab's line to the server: over the one connection that all tabs of the browser share, or over
+ * one of its own where the browser has no shared workers, refuses them, or lost this one.
+ */
+
+import type { ServerClock } from "./clock";
+import { Feed, NO_VITALS, type Connection, type FeedSources, type Vitals } from "./feed";
+import { BEAT_MS, type Handout, type Word } from "./sharing";
+import type { BatchStore } from "./store";
+
+/** The parts of a shared worker's port that a line uses. */
+export interface FarPort {
+  onmessage: ((event: MessageEvent<Handout>) => void) | null;
+  postMessage(word: Word): void;
+  close(): void;
+}
+
+/** Opens the far port; calls `onLost` when the worker can't be had. */
+export type OpenShared = (onLost: () => void) => FarPort;
+
+/** So long without a word, and then without an answer, the shared connection is given up. */
+export const QUIET_MS = 3 * BEAT_MS;
+export const ANSWER_MS = 3_000;
+
+export class Line {
+  readonly #store: BatchStore;
+  readonly #clock: ServerClock;
+  readonly #sources: FeedSources;
+  readonly #openShared: OpenShared;
+  readonly #listeners = new Set<() => void>();
+  #connection: Connection;
+  #vitals = NO_VITALS;
+  #port: FarPort | undefined;
+  #watchdog: ReturnType<typeof setTimeout> | undefined;
+  #own: Feed | undefined;
+  #isAway = false;
+  #leads = true;
+
+  constructor(store: BatchStore, clock: ServerClock, sources: FeedSources, openShared: OpenShared) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#sources = sources;
+    this.#openShared = openShared;
+    this.#connection = { state: "connecting", since: clock.now() };
+  }
+
+  connection = (): Connection => this.#own?.connection() ?? this.#connection;
+
+  vitals = (): Vitals => this.#own?.vitals() ?? this.#vitals;
+
+  /** Of all tabs of this browser this one makes the sounds. */
+  leads = (): boolean => this.#own !== undefined || this.#leads;
+
+  /** Call `listener` when anything that is told of the connection may have changed. */
+  onConnection = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** Connect: over the shared connection if it can be had. */
+  start(): void {
+    try {
+      this.#port = this.#openShared(this.#useOwn);
+    } catch (error) {
+      console.info("This browser shares no connection between tabs.", error);
+      return this.#useOwn();
+    }
+    this.#port.onmessage = ({ data }) => this.#take(data);
+    this.join();
+  }
+
+  /** The tab comes, or comes back from where nothing reached it. */
+  join = (): void => {
+    if (this.#own) return this.#own.connect();
+    this.#isAway = false;
+    this.#port?.postMessage("join");
+    this.#expect(ANSWER_MS, this.#useOwn);
+  };
+
+  /** Nothing reaches the tab from now on: it is put away or ends. */
+  leave = (): void => {
+    if (this.#own) return;
+    this.#isAway = true;
+    clearTimeout(this.#watchdog);
+    this.#port?.postMessage("leave");
+    this.#connection = { state: "connecting", since: this.#clock.now() };
+    this.#tell();
+  };
+
+  /** The tab was hidden or asleep: make sure that the connection lives. */
+  wake = (): void => {
+    if (this.#own) this.#own.wake();
+    else this.#port?.postMessage("wake");
+  };
+
+  /** The machine says that its network came back; a shared connection hears that itself. */
+  online = (): void => this.#own?.connect();
+
+  offline = (): void => void this.#own?.doubt();
+
+  #take({ connection, vitals, now, leads, isWhole, batches }: Handout): void {
+    if (this.#own || this.#isAway) return;
+    this.#port?.postMessage("taken");
+    this.#expect(QUIET_MS, this.join);
+    this.#clock.observe(now);
+    const { epoch } = this.#vitals;
+    this.#vitals = vitals;
+    this.#leads = leads;
+    if (epoch !== undefined && epoch !== vitals.epoch) this.#store.forgetSequences();
+    if (isWhole) {
+      for (const gone of this.#store.snapshot(batches, vitals.sequence)) this.#store.drop(gone.id);
+    } else {
+      for (const batch of batches) this.#store.push(batch);
+    }
+    this.#connection = connection;
+    this.#clock.freeze(connection.state === "offline");
+    this.#tell();
+  }
+
+  #expect(milliseconds: number, otherwise: () => void): void {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = setTimeout(otherwise, milliseconds);
+  }
+
+  #useOwn = (): void => {
+    if (this.#own) return;
+    clearTimeout(this.#watchdog);
+    this.#port?.close();
+    this.#port = undefined;
+    this.#own = new Feed(this.#store, this.#clock, this.#sources);
+    this.#own.onConnection(this.#tell);
+    this.#own.connect();
+    this.#tell();
+  };
+
+  #tell = (): void => {
+    for (const listener of [...this.#listeners]) listener();
+  };
+}
+
+/** The worker that all tabs of this browser share, in a file of its own as the page's policy asks. */
+export const openSharedWorker: OpenShared = (onLost) => {
+  const worker = new SharedWorker(new URL("./worker.ts", import.meta.url), {
+    type: "module",
+    name: "millstream",
+  });
+  worker.onerror = onLost;
+  return worker.port;
+};

@@ -1,0 +1,163 @@
+/**
+ * One connection for all tabs of a browser. It keeps what a new tab needs to know, and hands to
+ * each tab what has changed since that tab last took something: a slow or sleeping tab gets the
+ * latest of each batch, and nothing piles up for it.
+ */
+
+import type { BatchView } from "../contract";
+import { ServerClock } from "./clock";
+import { Feed, type Connection, type FeedSources, type Vitals } from "./feed";
+import { BatchStore } from "./store";
+
+/** What a tab says: it came or came back, it took what it was handed, it woke up, it leaves. */
+export type Word = "join" | "taken" | "wake" | "leave";
+
+/** What a tab is handed. */
+export interface Handout {
+  connection: Connection;
+  vitals: Vitals;
+  /** The server's time now, in milliseconds since 1970. */
+  now: number;
+  /** This tab was the last one in front: of all tabs it makes the sounds. */
+  leads: boolean;
+  /** These are all that is known: what lives and is not among them has ended or is gone. */
+  isWhole: boolean;
+  batches: BatchView[];
+}
+
+/** The parts of a MessagePort that the sharing uses. */
+export interface Port {
+  onmessage: ((event: MessageEvent<Word>) => void) | null;
+  postMessage(handout: Handout): void;
+  addEventListener(name: "close", listener: () => void): void;
+}
+
+/** A tab hears something at least this often, so that it notices a connection that died. */
+export const BEAT_MS = 10_000;
+
+interface Tab {
+  port: Port;
+  waiting: Map<string, BatchView>;
+  isWhole: boolean;
+  hasNews: boolean;
+  /** It was handed something and has not taken it yet. */
+  isBusy: boolean;
+}
+
+export class Sharing {
+  readonly #clock = new ServerClock();
+  // What one read of the network brought goes out together.
+  readonly #store = new BatchStore((flush) => setTimeout(flush, 0));
+  readonly #tabs = new Map<Port, Tab>();
+  #isTelling = false;
+  readonly feed: Feed;
+
+  constructor(sources: FeedSources) {
+    this.feed = this.#makeFeed(sources);
+    this.#store.onChange((_, next) => {
+      for (const tab of this.#tabs.values()) if (!tab.isWhole) tab.waiting.set(next.id, next);
+      this.#tellAll();
+    });
+    this.feed.onConnection(this.#tellAll);
+    setInterval(this.#tellAll, BEAT_MS);
+  }
+
+  /** Take up a tab's end of a channel; the tab counts from the moment when it says so. */
+  welcome(port: Port): void {
+    port.onmessage = ({ data }) => this.#hear(port, data);
+    // Newer browsers tell of a tab that crashed; the others leave a port that takes nothing.
+    port.addEventListener("close", () => this.#leave(port));
+  }
+
+  #makeFeed(sources: FeedSources): Feed {
+    const store = this.#store;
+    return new Feed(
+      {
+        push: (batch) => store.push(batch),
+        snapshot: (batches, asOf) => store.snapshot(batches, asOf),
+        forgetSequences: () => {
+          store.forgetSequences();
+          this.#tellAllAnew();
+        },
+        drop: (id) => {
+          store.drop(id);
+          this.#tellAllAnew();
+        },
+      },
+      this.#clock,
+      sources,
+    );
+  }
+
+  #hear(port: Port, word: Word): void {
+    switch (word) {
+      case "join":
+        this.#tabs.delete(port);
+        this.#tabs.set(port, { port, waiting: new Map(), isWhole: true, hasNews: true, isBusy: false });
+        return this.#tellAll(); // The others show how many there are.
+      case "taken": {
+        const tab = this.#tabs.get(port);
+        if (tab) {
+          tab.isBusy = false;
+          if (tab.hasNews) this.#hand(tab);
+        }
+        return;
+      }
+      case "wake": {
+        const tab = this.#tabs.get(port);
+        if (tab) {
+          this.#tabs.delete(port);
+          this.#tabs.set(port, tab); // The last one leads.
+          this.#tellAll();
+        }
+        return this.feed.wake();
+      }
+      case "leave":
+        return this.#leave(port);
+    }
+  }
+
+  #leave(port: Port): void {
+    if (this.#tabs.delete(port)) this.#tellAll();
+  }
+
+  #tellAllAnew(): void {
+    for (const tab of this.#tabs.values()) tab.isWhole = true;
+    this.#tellAll();
+  }
+
+  // At the end of what is under way, so that a state and the batches that came with it are one.
+  #tellAll = (): void => {
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    queueMicrotask(() => {
+      this.#isTelling = false;
+      for (const tab of this.#tabs.values()) {
+        tab.hasNews = true;
+        if (!tab.isBusy) this.#hand(tab);
+      }
+    });
+  };
+
+  #hand(tab: Tab): void {
+    const batches = tab.isWhole ? this.#all() : [...tab.waiting.values()];
+    const { isWhole } = tab;
+    Object.assign(tab, { isWhole: false, hasNews: false, isBusy: true });
+    tab.waiting.clear();
+    tab.port.postMessage({
+      connection: this.feed.connection(),
+      vitals: { ...this.feed.vitals(), tabs: this.#tabs.size },
+      now: this.#clock.now(),
+      leads: [...this.#tabs.values()].at(-1) === tab,
+      isWhole,
+      batches,
+    });
+  }
+
+  #all(): BatchView[] {
+    return this.#store
+      .recent()
+      .map((id) => this.#store.get(id))
+      .filter((batch) => batch !== undefined);
+  }
+}

@@ -1,0 +1,31 @@
+/** A small window below its button: the browser opens, closes and places it, by any means. */
+
+import { useState, type ReactNode } from "react";
+
+export function Popover(props: {
+  id: string;
+  title: string;
+  onOpen?(): void;
+  children(): ReactNode;
+}) {
+  const [isOpen, setOpen] = useState(false);
+  const title = `${props.id}-title`;
+  return (
+    <div
+      id={props.id}
+      popover="auto"
+      role="dialog"
+      aria-labelledby={title}
+      className="popover"
+      data-testid={props.id}
+      onBeforeToggle={(event) => {
+        const opens = event.newState === "open";
+        setOpen(opens);
+        if (opens) props.onOpen?.();
+      }}
+    >
+      <h2 id={title}>{props.title}</h2>
+      {isOpen && props.children()}
+    </div>
+  );
+}

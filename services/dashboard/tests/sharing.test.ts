@@ -1,0 +1,229 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+
+import type { BatchView } from "../src/contract";
+import { ServerClock } from "../src/live/clock";
+import type { FeedSources, Stream } from "../src/live/feed";
+import { ANSWER_MS, Line, QUIET_MS, type FarPort } from "../src/live/line";
+import { Sharing, type Handout, type Port, type Word } from "../src/live/sharing";
+import { BatchStore } from "../src/live/store";
+import { batch } from "./builders";
+
+const A = "batch_1790000000_0000000a";
+const B = "batch_1790000000_0000000b";
+
+class PlayedStream extends EventTarget implements Stream {
+  readyState = 1;
+
+  close(): void {
+    this.readyState = 2;
+  }
+
+  say(name: string, data: object, id = "1-one"): void {
+    const text = JSON.stringify({ server_time: new Date().toISOString(), ...data });
+    this.dispatchEvent(new MessageEvent(name, { data: text, lastEventId: id }));
+  }
+}
+
+/** Both ends of a channel in one: what is said at one is heard at the other, in order. */
+class Channel {
+  readonly near: FarPort = {
+    onmessage: null,
+    postMessage: (word: Word) => {
+      if (this.isOpen) queueMicrotask(() => this.far.onmessage?.({ data: word } as MessageEvent<Word>));
+    },
+    close: () => {
+      this.isOpen = false;
+    },
+  };
+  readonly far: Port = {
+    onmessage: null,
+    postMessage: (handout: Handout) => {
+      this.handed += 1;
+      if (this.isOpen) this.held.push(handout);
+      if (!this.isAsleep) this.deliver();
+    },
+    addEventListener: (_, listener) => {
+      this.crash = listener;
+    },
+  };
+  isOpen = true;
+  isAsleep = false;
+  handed = 0;
+  held: Handout[] = [];
+  crash = (): void => undefined;
+
+  deliver(): void {
+    for (const handout of this.held.splice(0))
+      queueMicrotask(() => this.near.onmessage?.({ data: handout } as MessageEvent<Handout>));
+  }
+}
+
+class Tab {
+  readonly channel = new Channel();
+  readonly store = new BatchStore((flush) => queueMicrotask(flush));
+  readonly line = new Line(this.store, new ServerClock(), sources, () => {
+    sharing.welcome(this.channel.far);
+    return this.channel.near;
+  });
+}
+
+let streams: PlayedStream[];
+let sources: FeedSources;
+let sharing: Sharing;
+let known: Map<string, BatchView>;
+
+const stream = (): PlayedStream => streams.at(-1) as PlayedStream;
+const pass = (milliseconds = 1) => vi.advanceTimersByTimeAsync(milliseconds);
+const update = (change: Partial<BatchView>, id: string): void =>
+  stream().say("batch_update", { batch: batch(change) }, id);
+
+async function open(): Promise<Tab> {
+  const tab = new Tab();
+  tab.line.start();
+  await pass();
+  return tab;
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  streams = [];
+  known = new Map();
+  sources = {
+    openStream: () => {
+      streams.push(new PlayedStream());
+      return stream();
+    },
+    fetchLive: () => Promise.reject(new Error("away")),
+    fetchBatch: (id) => Promise.resolve(known.get(id) ?? null),
+    fetchBuild: () => Promise.resolve("one"),
+  };
+  sharing = new Sharing(sources);
+  sharing.feed.connect();
+});
+
+afterEach(() => vi.useRealTimers());
+
+describe("the shared connection", () => {
+  test("is one for all tabs, and each is whole from its first handout on", async () => {
+    const first = await open();
+    stream().say("all_batches", { batches: { [A]: batch({ id: A, sequence: 5 }) }, as_of: 5 }, "5-one");
+    await pass();
+    const second = await open();
+    expect(streams).toHaveLength(1);
+    for (const { store, line } of [first, second]) {
+      expect(store.live()).toEqual([A]);
+      expect(line.connection().state).toBe("live");
+      expect(line.vitals()).toMatchObject({ sequence: 5, tabs: 2, healed: 0 });
+    }
+    update({ id: A, sequence: 6, target: 66 }, "6-one");
+    await pass();
+    for (const { store } of [first, second]) expect(store.get(A)?.target).toBe(66);
+  });
+
+  test("hands a sleeping tab one thing, and the latest of each batch once it wakes", async () => {
+    const tab = await open();
+    stream().say("all_batches", { batches: {}, as_of: 1 });
+    await pass();
+    tab.channel.isAsleep = true;
+    const before = tab.channel.handed;
+    for (let sequence = 2; sequence < 100; sequence += 1) {
+      update({ id: A, sequence }, `${sequence}-one`);
+      await pass();
+    }
+    expect(tab.channel.handed).toBe(before + 1);
+    tab.channel.isAsleep = false;
+    tab.channel.deliver();
+    await pass();
+    expect(tab.store.get(A)?.sequence).toBe(99);
+    expect(tab.line.vitals().sequence).toBe(99);
+  });
+
+  test("forgets a tab that leaves or crashes", async () => {
+    const [first, second, third] = [await open(), await open(), await open()];
+    stream().say("all_batches", { batches: {}, as_of: 1 });
+    second.line.leave();
+    third.channel.crash();
+    await pass();
+    expect(first.line.vitals().tabs).toBe(1);
+    const handed = second.channel.handed;
+    update({ id: A, sequence: 7 }, "7-one");
+    await pass();
+    expect(second.channel.handed).toBe(handed);
+    expect(second.line.connection().state).toBe("connecting");
+    second.line.join();
+    await pass();
+    expect(second.store.get(A)?.sequence).toBe(7);
+    expect(second.line.connection().state).toBe("live");
+  });
+
+  test("lets every tab drop what the server does not know, and follow a new log", async () => {
+    const tab = await open();
+    const old = { [A]: batch({ id: A, sequence: 900 }), [B]: batch({ id: B, sequence: 900 }) };
+    stream().say("all_batches", { batches: old, as_of: 900 }, "900-one");
+    await pass();
+    const next = batch({ id: B, sequence: 4, target: 44 });
+    stream().say("all_batches", { batches: { [B]: next }, as_of: 5 }, "5-two");
+    await pass();
+    expect(tab.store.get(A)).toBeUndefined();
+    expect(tab.store.get(B)?.target).toBe(44);
+  });
+
+  test("lets the tab make the sounds that was the last one in front", async () => {
+    const [first, second] = [await open(), await open()];
+    expect([first.line.leads(), second.line.leads()]).toEqual([false, true]);
+    first.line.wake();
+    await pass();
+    expect([first.line.leads(), second.line.leads()]).toEqual([true, false]);
+    first.line.leave();
+    await pass();
+    expect(second.line.leads()).toBe(true);
+  });
+
+  test("counts a break that was healed once", async () => {
+    const tab = await open();
+    stream().say("all_batches", { batches: {}, as_of: 1 });
+    for (let errors = 0; errors < 3; errors += 1) stream().dispatchEvent(new Event("error"));
+    await pass();
+    expect(tab.line.connection().state).toBe("reconnecting");
+    stream().say("heartbeat", { as_of: 1 });
+    stream().say("heartbeat", { as_of: 1 });
+    await pass();
+    expect(tab.line.connection().state).toBe("live");
+    expect(tab.line.vitals().healed).toBe(1);
+  });
+});
+
+describe("a tab's line", () => {
+  test("is its own where the browser shares none", () => {
+    const store = new BatchStore((flush) => queueMicrotask(flush));
+    const line = new Line(store, new ServerClock(), sources, () => {
+      throw new DOMException("Access is denied.", "SecurityError");
+    });
+    line.start();
+    expect(streams).toHaveLength(2);
+    stream().say("all_batches", { batches: { [A]: batch({ id: A }) }, as_of: 1 });
+    expect(line.connection().state).toBe("live");
+    expect(store.live()).toEqual([A]);
+  });
+
+  test("becomes its own when the shared one does not answer, or dies later", async () => {
+    const tab = new Tab();
+    tab.channel.isAsleep = true;
+    tab.line.start();
+    await pass(ANSWER_MS);
+    expect(streams).toHaveLength(2);
+    const other = await open();
+    other.channel.isAsleep = true;
+    await pass(QUIET_MS + ANSWER_MS);
+    expect(streams.length).toBeGreaterThanOrEqual(3);
+    stream().say("all_batches", { batches: {}, as_of: 1 });
+    expect(other.line.connection().state).toBe("live");
+  });
+
+  test("stays shared through any silence of the server", async () => {
+    const tab = await open();
+    await pass(10 * QUIET_MS);
+    expect(tab.channel.isOpen).toBe(true);
+    expect(tab.line.connection().state).toBe("offline");
+  });
+});

@@ -1,0 +1,133 @@
+"""What the page tells of its connection is true, and an outage costs no change."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from millstream.testing.batches import Batches
+from millstream.testing.gate import Gate
+from millstream.testing.hub_page import NARROW, WIDE, HubPage
+from millstream.testing.stack import Stack
+
+HOUR_MS = 3_600_000
+SHIFT = """
+{
+  const Right = Date;
+  const off = %d;
+  window.Date = class extends Right {
+    constructor(...parts) {
+      if (parts.length > 0) super(...parts);
+      else super(Right.now() + off);
+    }
+    static now() { return Right.now() + off; }
+  };
+}
+"""
+SECONDS = r"(?:\d m )?\d+ s"
+
+
+@pytest.fixture
+def gate(stack: Stack) -> Iterator[Gate]:
+    with Gate(int(stack.url.rpartition(":")[2])) as opened:
+        yield opened
+
+
+def start_steady(batches: Batches, target: int = 500) -> str:
+    return batches.start(target, "scripted/steady", recipe="instruction", concurrency=1)
+
+
+def test_the_pill_tells_more_on_a_click(stack: Stack, hub: HubPage, batches: Batches) -> None:
+    start_steady(batches)
+    expect(hub.part("lag")).to_have_text(re.compile(r"^\d+ ms$"))
+    pill, details = hub.part("connection"), hub.part("connection-details")
+    expect(details).to_be_hidden()
+    pill.click()
+    expect(details).to_be_visible()
+    expect(details).to_contain_text("Every change arrives as it happens")
+    expect(hub.part("connection-lag")).to_have_text(re.compile(r"^\d+ ms$"))
+    expect(hub.part("connection-heard")).to_have_text(re.compile(rf"^{SECONDS} ago$"))
+    expect(hub.part("connection-healed")).to_have_text("0")
+    expect(hub.part("connection-sharing")).to_have_text("1 tab")
+    batches.stop_all()
+    end = httpx.get(f"{stack.url}/readyz", timeout=10).json()["as_of"]
+    expect(hub.part("connection-sequence")).to_have_text(f"{end:,}")
+    for size in (WIDE, NARROW):
+        hub.resize(size)
+        assert (hub.violations(), hub.overflow()) == ([], 0)
+    hub.page.keyboard.press("Escape")
+    expect(details).to_be_hidden()
+    expect(pill).to_be_focused()
+
+
+@pytest.mark.parametrize("off_ms", [HOUR_MS, -HOUR_MS])
+def test_a_clock_that_is_an_hour_off_spoils_neither_lag_nor_durations(
+    unopened: HubPage, batches: Batches, off_ms: int
+) -> None:
+    unopened.page.add_init_script(SHIFT % off_ms)
+    unopened.open()
+    batch_id = start_steady(batches)
+    row = unopened.row(batch_id)
+    expect(unopened.part("duration", row)).to_have_text(re.compile(rf"^{SECONDS}$"))
+    expect(unopened.part("last-sample", row)).to_have_text(
+        re.compile(rf"^last sample {SECONDS} ago$")
+    )
+    expect(unopened.part("lag")).to_have_text(re.compile(r"^\d{1,4} ms$"))
+    batches.stop(batch_id)
+    unopened.part("bell").click()
+    expect(unopened.part("notice").first).to_contain_text(re.compile(rf"just now|{SECONDS} ago"))
+
+
+def test_an_outage_is_told_and_costs_no_change(
+    page: Page, stack: Stack, batches: Batches, gate: Gate
+) -> None:
+    hub = HubPage(page, gate.url)
+    hub.open()
+    short, long = start_steady(batches, 6), start_steady(batches)
+    expect(hub.row(short)).to_be_visible()
+    state = hub.part("connection")
+    gate.let("no streams")
+    expect(state).to_have_attribute("data-state", "polling")
+    gate.let("nothing")
+    expect(state).to_have_attribute("data-state", "offline")
+    batches.wait(short)  # It ends while nobody can tell the page so.
+    gate.let("all")
+    hub.wait_live()
+    assert hub.seen("connection")[-4:] == ["reconnecting", "polling", "offline", "live"]
+    hub.expect_state(short, "completed")
+    expect(hub.part("progress", hub.past(short))).to_have_text("6 / 6")
+    batches.stop(long)
+    hub.expect_state(long, "stopped")
+    for batch_id in (short, long):
+        made = batches.view(batch_id)["counts"]["generated"]
+        expect(hub.part("progress", hub.past(batch_id))).to_contain_text(f"{made} / ")
+    assert sorted(hub.seen("toasts")) == sorted(
+        [f"batch {short[-8:]} completed", f"batch {long[-8:]} stopped"]
+    )
+    hub.part("connection").click()
+    expect(hub.part("connection-healed")).to_have_text("1")
+
+
+def test_a_page_of_another_version_than_the_server_offers_to_reload(
+    unopened: HubPage, stack: Stack
+) -> None:
+    build = httpx.get(f"{stack.url}/healthz", timeout=10).json()["page"]
+
+    def older(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.text().replace(build, "f" * len(build))
+        route.fulfill(body=body, headers={**answer.headers, "cache-control": "no-store"})
+
+    unopened.page.route("**/assets/*.js", older)
+    unopened.open()
+    note = unopened.part("version-note")
+    expect(note).to_contain_text("The server is of another version than this page.")
+    assert unopened.violations() == []
+    unopened.page.unroute("**/assets/*.js", older)
+    unopened.page.evaluate("window.isOld = true")
+    unopened.part("reload").click()
+    unopened.page.wait_for_function("!window.isOld")
+    unopened.wait_live()
+    expect(note).to_have_count(0)
