@@ -8,7 +8,7 @@ default:
     @just --list --unsorted
 
 # Install what the tests need, then run every check and all tests; ends with pytest's closing line.
-test *options: browser format-check lint types imports
+test *options: browser page-tools format-check lint types imports
     uv run pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --cov \
         --cov-report=term:skip-covered "$@"
 
@@ -39,6 +39,10 @@ imports:
 browser:
     bash .ci/browser
 
+# Make sure that what the page's own tests need is installed beside its sources.
+page-tools:
+    uv run python -m millstream.testing.page_sources
+
 # Run a benchmark and write bench/results/NAME.json.
 bench name *options:
     shift; uv run python -m bench.{{ name }} "$@"
@@ -47,9 +51,11 @@ bench name *options:
 page:
     uv sync --reinstall-package millstream
 
-# Write what is generated: docs/asyncapi.json, the settings in docs/operations.md, the client.
+# Write what is generated: schemas, the settings in docs/operations.md, the client, golden folds.
 docs:
     uv run python -m millstream_schemas.asyncapi > docs/asyncapi.json
+    uv run python -m millstream_schemas.page_schema services/dashboard/src/fold/schema.json
+    uv run python -m millstream.testing.folds tests/golden/folds
     uv run python -m millstream.runtime.settings_page docs/operations.md
     uv run python -m millstream_api.client_code core/millstream/client
     uv run ruff check --quiet --select I,F401 --fix core/millstream/client

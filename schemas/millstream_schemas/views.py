@@ -46,7 +46,7 @@ class BatchView(Contract):
     counts: Counts
     concurrency: int
     slice_size: int
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
     priority: Priority = "normal"
     topic: str | None = None
     difficulty: str | None = None

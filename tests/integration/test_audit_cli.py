@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from millstream.cli.moments import parse_moment
+from millstream.domain.digest import view_digest
 from millstream.errors import UsageError
 from millstream.testing.asking import publish
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog, claim
+from millstream_schemas.views import BatchView
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +51,7 @@ async def test_a_batch_is_shown_as_it_was_and_what_changed_since(
     last = await publish(running.event_log, script.tape)
     where = ("--nats", running.settings.nats_url, "--data", str(tmp_path))
     now = await document("show", script.batch_id, *where)
+    assert now["digest"] == view_digest(BatchView.model_validate(now["batch"]))
     assert (now["batch"]["state"], now["as_of"]) == ("stopped", last)
     was = await document("show", script.batch_id, "--at", "2", *where)
     assert (was["batch"]["state"], was["batch"]["counts"]["generated"]) == ("running", 0)

@@ -1,70 +1,27 @@
 """Erasing texts from events: the chain and the fold are what they were, and no text is left."""
 
-import base64
 import json
 from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.domain.batch import BatchState, apply
-from millstream.domain.redaction import erased, holds
-from millstream.eventlog.chain import ChainState, extend, payload_hash
+from millstream.domain.redaction import holds
+from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.redaction import StandIn, stand_in, stand_ins_of
 from millstream.eventlog.stored import Stored, decode
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
-from millstream.testing.histories import ENVELOPE, OTHER, play
+from millstream.testing.histories import OTHER, play
+from millstream.testing.redacted import redacted, redaction
 from millstream.testing.tape import BEGIN
 from millstream_schemas import events, subjects
-from millstream_schemas.redactions import REDACTED_TEXT, RedactedMessage, SampleRedacted
+from millstream_schemas.redactions import REDACTED_TEXT, SampleRedacted
 
 SPEC = example_spec(12, slice_size=4)
-
-
-def redaction(
-    stored: Stored, at: int, slots: Sequence[int], *, attempts: bool = True, **target: Any
-) -> Stored | None:
-    """Return the redaction of ``slots`` in ``stored``, as message ``at``; None without a text."""
-    left = erased(json.loads(stored.payload), slots, attempts=attempts)
-    if left is None:
-        return None
-    batch_id = stored.subject.split(".")[2]
-    message = RedactedMessage(
-        sequence=stored.sequence,
-        subject=stored.subject,
-        time_us=stored.time_us,
-        headers=base64.b64encode(stored.headers).decode(),
-        payload_hash=payload_hash(stored).hex(),
-        event=left.document,
-    ).model_copy(update=target)
-    event = SampleRedacted(
-        **{**ENVELOPE, "batch_id": batch_id, "subject": subjects.redaction(batch_id)},
-        slots=left.slots,
-        target=message,
-        erased=left.fields,
-        silences=tuple(slots) if attempts else (),
-        reason="asked for",
-    )
-    return Stored(at, BEGIN, event.subject, events.dump(event), b"Nats-X: 1")
-
-
-def redacted(log: list[Stored], slots: Sequence[int], *, attempts: bool) -> list[Stored]:
-    """Return a log with redactions at its end, and stand-ins where they point."""
-    whole = list(log)
-    for stored in log:
-        if isinstance(stored, StandIn):
-            continue  # its redaction holds what there is to erase
-        made = redaction(stored, len(whole) + 1, slots, attempts=attempts)
-        if made is not None:
-            whole.append(made)
-    for stored in whole[len(log) :]:
-        for found in stand_ins_of(stored):
-            whole[found.sequence - 1] = found
-    return whole
 
 
 def folded(log: Sequence[Stored]) -> dict[str, BatchState]:

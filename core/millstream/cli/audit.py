@@ -14,6 +14,7 @@ from millstream.cli.display import batch_lines
 from millstream.cli.moments import BatchAt, Deed, batch_at, batch_at_each, parse_moment
 from millstream.cli.reach import reached
 from millstream.cli.services import service_command
+from millstream.domain.digest import view_digest
 from millstream.errors import LogUnavailableError, MillstreamError, QueryFailedError, UsageError
 from millstream.eventlog.answers import Answers
 from millstream.eventlog.archive import export_file
@@ -135,10 +136,17 @@ def run_show(
         view = seen.view.model_dump(mode="json")
         found = read_refusals(event_log, until=seen.as_of, batch_id=batch_id)
         refused = [refusal async for refusal in found]
-        lines = [f"as of          {_place(seen)}", *batch_lines(view), *map(refusal_line, refused)]
+        digest = view_digest(seen.view)
+        lines = [
+            f"as of          {_place(seen)}",
+            f"digest         {digest}",
+            *batch_lines(view),
+            *map(refusal_line, refused),
+        ]
         document = {
             "batch": view,
             "as_of": seen.as_of,
+            "digest": digest,
             "refused": [refusal.model_dump(mode="json") for refusal in refused],
         }
         print_answer(document, "\n".join(lines), as_json=as_json)
