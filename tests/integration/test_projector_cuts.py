@@ -12,6 +12,8 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.sound_steps import legal_steps, plain_fold
 from millstream.testing.tape import Tape
+from millstream_projector import projection as projection_module
+from millstream_projector import step
 from millstream_projector.audit.digests import SOURCES, Buckets, bucket_sums
 from millstream_projector.opening import open_store
 from millstream_projector.projection import Projection
@@ -78,7 +80,11 @@ def digests(store: Store) -> dict[str, Buckets]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_tables_are_the_same_however_the_log_is_cut_and_read(tmp_path: Path, seed: int) -> None:
+def test_the_tables_are_the_same_however_the_log_is_cut_and_read(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "BULK_EVENTS", 40)  # large ones that are many all the same
+    monkeypatch.setattr(projection_module, "PIECE", 7)
     rng = Random(seed)
     log = mixed_log(rng)
     found: list[tuple[dict[str, Buckets], Any]] = []

@@ -34,17 +34,16 @@ Solid = Callable[[SliceState], SliceState]
 
 
 class _Tail:
-    """The last event of one slice in the run, its masks as numbers."""
+    """The last event of one slice in the run; ``open`` is the mask of slots without an outcome."""
 
-    __slots__ = ("abandoned", "failed", "full", "generated", "sequence", "state")
+    __slots__ = ("failed", "generated", "open", "sequence", "state")
 
-    def __init__(self, tail: SliceTail, size: int) -> None:
+    def __init__(self, tail: SliceTail, open_mask: int) -> None:
         self.sequence = tail.sequence
         self.state = tail.state
         self.generated = bits(tail.state.generated)
         self.failed = bits(tail.state.failed)
-        self.abandoned = bits(tail.state.abandoned)
-        self.full = full_mask(size)
+        self.open = open_mask
 
 
 class Run:
@@ -80,42 +79,43 @@ class Run:
         if sequence <= tail.sequence:
             return None
         after, before = event.after, tail.state
-        generated, failed = tail.generated, tail.failed
+        fresh = fresh_failed = 0
         if after.generated != before.generated:
-            generated = bits(after.generated)
+            fresh = bits(after.generated) ^ tail.generated
         if after.failed != before.failed:
-            failed = bits(after.failed)
+            fresh_failed = bits(after.failed) ^ tail.failed
         if (
-            after.abandoned != before.abandoned
-            or tail.generated & ~generated
-            or tail.failed & ~failed
-            or generated + failed + tail.abandoned != generated | failed | tail.abandoned
-            or (generated | failed) & ~tail.full
+            (fresh | fresh_failed) & ~tail.open
+            or fresh & fresh_failed
+            or after.abandoned != before.abandoned
             or not _only_grows(before, after)
         ):
             return None
-        if after.errors != before.errors:
-            self._told = after if after.last_error is not None else self._told
-        is_counted = 0
-        if kind == GENERATED:
-            is_counted = self._is_new_sample(event, generated & ~tail.generated)
+        if after.errors != before.errors and after.last_error is not None:
+            self._told = after
         if kind != CLAIMED:
             self._progress_at = stored_at
         tail.sequence, tail.state = sequence, after
-        tail.generated, tail.failed = generated, failed
+        tail.generated ^= fresh
+        tail.failed ^= fresh_failed
+        tail.open ^= fresh | fresh_failed
         self._sequence = max(self._sequence, sequence)
         self._tails[event.slice] = tail
-        return is_counted
-
-    def _tail(self, index: int) -> _Tail | None:
-        size = self._state.slice_size(index) if self._is_open else 0
-        return _Tail(self._state.slices.get(index, NEW_SLICE), size) if size else None
+        return self._is_new_sample(event, fresh) if kind == GENERATED else 0
 
     def _is_new_sample(self, event: SliceEvent, fresh: int) -> int:
         slot: int = event.slot  # type: ignore[attr-defined]  # SampleGenerated has one
         offset = slot - event.slice * self._slice_size
         # A slot of another slice has no bit in this one's mask.
         return fresh >> offset & 1 if 0 <= offset < self._slice_size else 0
+
+    def _tail(self, index: int) -> _Tail | None:
+        size = self._state.slice_size(index) if self._is_open else 0
+        if not size:
+            return None
+        tail = self._state.slices.get(index, NEW_SLICE)
+        open_mask = _open(tail.state, full_mask(size))
+        return None if open_mask is None else _Tail(tail, open_mask)
 
     @property
     def slices(self) -> list[int]:
@@ -147,6 +147,15 @@ class Run:
         )
 
 
+def _open(state: SliceState, full: int) -> int | None:
+    """Return the mask of slots without an outcome; None where outcomes contradict each other."""
+    generated, failed, abandoned = bits(state.generated), bits(state.failed), bits(state.abandoned)
+    resolved = generated | failed | abandoned
+    if generated + failed + abandoned != resolved or (generated | failed) & ~full:
+        return None
+    return full & ~resolved
+
+
 def _only_grows(old: SliceState, new: SliceState) -> bool:
     """Tell whether nothing but the masks speaks against ``new`` after ``old``."""
     return (
@@ -169,6 +178,8 @@ def _is_kept(old: int | None, new: int | None) -> bool:
 
 def moves_until(stored_at: datetime, event: SliceEvent, kind: str) -> datetime | None:
     """Return what ``stuck.moved_at`` returns, for an event that a run has taken."""
+    if kind == GENERATED:
+        return stored_at
     if kind == CLAIMED:
         return stored_at if event.after.barren_claims <= FRESH_CLAIMS else None
     if kind == ATTEMPT_FAILED:

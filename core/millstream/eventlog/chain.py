@@ -5,11 +5,11 @@ gives the bytes. A changed, removed, inserted or moved event changes every root 
 erased message its redaction keeps all of these, so no root changes.
 """
 
-import hashlib
 import struct
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 
 from millstream.eventlog.redaction import StandIn
 from millstream.eventlog.stored import Stored
@@ -36,15 +36,14 @@ def link(root: bytes, stored: Stored) -> bytes:
     """Return the root after one more event."""
     subject, headers = stored.subject.encode(), stored.headers
     place = _PLACE.pack(stored.sequence, stored.time_us, len(subject), len(headers))
-    payload = payload_hash(stored)
-    return hashlib.sha256(b"".join((root, place, subject, headers, payload))).digest()
+    return sha256(root + place + subject + headers + payload_hash(stored)).digest()
 
 
 def payload_hash(stored: Stored) -> bytes:
     """Return the SHA-256 of a message's payload, also of one that was erased."""
     if isinstance(stored, StandIn):
         return stored.payload_hash
-    return hashlib.sha256(stored.payload).digest()
+    return sha256(stored.payload).digest()
 
 
 def extend(state: ChainState, items: Iterable[Stored]) -> ChainState:

@@ -26,7 +26,7 @@ _ADDED_BY_READING = b"Nats-Stream: "
 """The first of the headers that the server puts behind a message's own when it is read directly
 or republished."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Stored:
     @property
     def time_us(self) -> int:
         """``stored_at`` as microseconds since 1970."""
-        return (self.stored_at - _EPOCH) // _MICROSECOND
+        age = self.stored_at - _EPOCH
+        return age.days * _DAY_US + age.seconds * 1_000_000 + age.microseconds
 
 
 class Decoder:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import orjson
 
@@ -11,12 +11,12 @@ from millstream.domain.batch import BatchState
 from millstream.domain.view import batch_view
 from millstream.eventlog.chain import GENESIS
 from millstream.eventlog.stored import Stored
+from millstream_projector.columns import Rows
 from millstream_projector.heads import Head, Known
+from millstream_projector.tables import Table
 from millstream_schemas import slices
-from millstream_schemas.envelope import BatchEvent
 
 Row = dict[str, Any]
-EventT = TypeVar("EventT", bound=BatchEvent)
 
 ATTEMPT_TYPES = {
     "sample.generated.v1": "uncounted",
@@ -28,43 +28,20 @@ ATTEMPT_TYPES = {
 """The events about one call, and the ``kind`` of those that are no sample of the dataset."""
 
 
-class Taken(Generic[EventT]):
-    """Events that become rows of one table: side by side their messages, themselves, their types.
-
-    Three lists rather than one of tuples: a tuple for each event is what keeps the garbage
-    collector busy.
-    """
-
-    __slots__ = ("events", "kinds", "stored")
-
-    def __init__(self) -> None:
-        self.stored: list[Stored] = []
-        self.events: list[EventT] = []
-        self.kinds: list[str] = []
-
-    def add(self, stored: Stored, event: EventT, kind: str) -> None:
-        """Add an event of type ``kind``."""
-        self.stored.append(stored)
-        self.events.append(event)
-        self.kinds.append(kind)
-
-
 @dataclass(slots=True)
 class Changes:
     """Rows to insert, batches to replace, and the checkpoint that they lead to.
 
-    ``root`` is the hash chain's at the checkpoint, over ``chained`` events. Events stand here as
-    they were read: ``rows`` makes their columns.
+    ``root`` is the hash chain's at the checkpoint, over ``chained`` events. Rows that events
+    became are ``appended`` as they are.
     """
 
     checkpoint: int = 0
     root: bytes = GENESIS
     chained: int = 0
     batches: dict[str, Row] = field(default_factory=dict)
-    samples: Taken[slices.SampleGenerated] = field(default_factory=Taken)
-    attempts: Taken[slices.AttemptEvent] = field(default_factory=Taken)
-    events: Taken[BatchEvent] = field(default_factory=Taken)
     slice_states: list[Row] = field(default_factory=list)
+    appended: list[tuple[Table, Rows]] = field(default_factory=list)
     redactions: list[Stored] = field(default_factory=list)
 
     def settle(self, known: Known, touched: set[int]) -> None:

@@ -4,10 +4,10 @@ A value that a column can't hold is stored as null, a lone surrogate as a questi
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 import nanoarrow
 
@@ -16,80 +16,149 @@ Buffers = tuple[bytes | None, *tuple[Any, ...]]
 """What Arrow holds of a column; the first tells which values are there, None: all of them."""
 
 
-def arrow_rows(kinds: Mapping[str, str], columns: Mapping[str, Values]) -> nanoarrow.Array:
-    """Return ``columns`` as one Arrow array of rows.
+class Rows:
+    """Rows of one table, growing piece by piece; what a piece was made of may be let go."""
 
-    Args:
-        kinds: Each column's DuckDB type, in the table's order.
-        columns: As many values for each of them; times are microseconds since 1970 (UTC).
-    """
-    children, fields = [], {}
-    length = len(next(iter(columns.values())))
-    for name, kind in kinds.items():
-        arrow_kind, make = _MAKERS[kind.removesuffix(" NOT NULL")]
-        buffers = make(columns[name])
-        missing = 0 if buffers[0] is None else -1  # -1: count them
-        fields[name] = arrow_kind
-        children.append(
-            nanoarrow.c_array_from_buffers(arrow_kind, length, buffers, null_count=missing)
+    def __init__(self, kinds: Mapping[str, str]) -> None:
+        """Begin without rows; ``kinds`` is each column's DuckDB type, in the table's order."""
+        makers = {name: _MAKERS[kind.removesuffix(" NOT NULL")] for name, kind in kinds.items()}
+        self._types = {name: arrow_type for name, (arrow_type, _) in makers.items()}
+        self._columns = {name: make() for name, (_, make) in makers.items()}
+        self._length = 0
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return self._length
+
+    def extend(self, columns: Mapping[str, Values]) -> None:
+        """Add as many values to each column; times are microseconds since 1970 (UTC)."""
+        for name, column in self._columns.items():
+            column.extend(columns[name])
+        self._length += len(next(iter(columns.values())))
+
+    def array(self) -> nanoarrow.Array:
+        """Return all rows as one array; nothing may be added afterwards."""
+        children = []
+        for name, column in self._columns.items():
+            buffers = column.buffers()
+            missing = 0 if buffers[0] is None else -1  # -1: count them
+            children.append(
+                nanoarrow.c_array_from_buffers(
+                    self._types[name], self._length, buffers, null_count=missing
+                )
+            )
+        shape = nanoarrow.struct(self._types, nullable=False)
+        return nanoarrow.Array(
+            nanoarrow.c_array_from_buffers(shape, self._length, [None], children=children)
         )
-    shape = nanoarrow.struct(fields, nullable=False)
-    return nanoarrow.Array(nanoarrow.c_array_from_buffers(shape, length, [None], children=children))
 
 
-def _texts(values: Values) -> Buffers:
-    present = None
-    try:
-        joined = "".join(values)
-    except TypeError:  # some are missing
-        present = _presence(values)
-        values = [value or "" for value in values]
-        joined = "".join(values)
-    if joined.isascii():
-        buffer, lengths = joined.encode(), map(len, values)
-    else:
-        encoded = [value.encode("utf-8", "replace") for value in values]
-        buffer, lengths = b"".join(encoded), map(len, encoded)
-    return present, array("i", accumulate(lengths, initial=0)), buffer
+class _Column(Protocol):
+    def extend(self, values: Values) -> None: ...
+
+    def buffers(self) -> Buffers: ...
 
 
-def _integers(code: str, bits: int, values: Values) -> Buffers:
-    try:
-        return None, array(code, values)
-    except (TypeError, OverflowError):  # some are missing, or too large
-        most = (1 << bits - 1) - 1
-        held = [
-            number if number is not None and -most <= number <= most else None for number in values
-        ]
-        return _presence(held), array(code, [number or 0 for number in held])
+class _Presence:
+    """Which values of a column are there: one digit each."""
+
+    def __init__(self) -> None:
+        self._digits = bytearray()
+        self._is_whole = True
+
+    def add(self, values: Values) -> None:
+        """Note values of which some may be missing."""
+        self._is_whole = False
+        self._digits += bytes([49 - (value is None) for value in values])
+
+    def add_all(self, count: int) -> None:
+        """Note that none of ``count`` values is missing."""
+        self._digits += b"1" * count
+
+    def bitmap(self) -> bytes | None:
+        """Return one bit per value, the first one lowest; None when no value is missing."""
+        return None if self._is_whole else _bitmap(self._digits)
 
 
-def _floats(values: Values) -> Buffers:
-    try:
-        return None, array("d", values)
-    except TypeError:  # some are missing
-        return _presence(values), array("d", [number or 0.0 for number in values])
+class _Texts:
+    def __init__(self) -> None:
+        self._presence = _Presence()
+        self._ends = array("i", [0])
+        self._text = bytearray()
+
+    def extend(self, values: Values) -> None:
+        try:
+            joined = "".join(values)
+        except TypeError:  # some are missing
+            self._presence.add(values)
+            values = [value or "" for value in values]
+            joined = "".join(values)
+        else:
+            self._presence.add_all(len(values))
+        if joined.isascii():
+            lengths = map(len, values)
+            encoded = joined.encode()
+        else:
+            parts = [value.encode("utf-8", "replace") for value in values]
+            lengths = map(len, parts)
+            encoded = b"".join(parts)
+        self._ends.extend(accumulate(lengths, initial=self._ends.pop()))
+        self._text += encoded
+
+    def buffers(self) -> Buffers:
+        return self._presence.bitmap(), self._ends, self._text
 
 
-def _booleans(values: Values) -> Buffers:
-    return _presence(values), _bitmap(values)
+class _Numbers:
+    def __init__(self, code: str, most: int | None = None) -> None:
+        """Hold values as ``array`` does under ``code``, integers of up to ``most``."""
+        self._presence = _Presence()
+        self._numbers = array(code)
+        self._most = most
+
+    def extend(self, values: Values) -> None:
+        try:
+            numbers = array(self._numbers.typecode, values)
+        except (TypeError, OverflowError):  # some are missing, or too large
+            held = [value if self._holds(value) else None for value in values]
+            self._presence.add(held)
+            self._numbers.extend([number or 0 for number in held])
+        else:
+            self._presence.add_all(len(values))
+            self._numbers.extend(numbers)
+
+    def _holds(self, value: Any) -> bool:
+        return value is not None and (self._most is None or -self._most <= value <= self._most)
+
+    def buffers(self) -> Buffers:
+        return self._presence.bitmap(), self._numbers
 
 
-def _presence(values: Values) -> bytes:
-    return _bitmap(value is not None for value in values)
+class _Booleans:
+    def __init__(self) -> None:
+        self._presence = _Presence()
+        self._digits = bytearray()
+
+    def extend(self, values: Values) -> None:
+        self._presence.add(values)
+        self._digits += bytes([48 + bool(value) for value in values])
+
+    def buffers(self) -> Buffers:
+        return self._presence.bitmap(), _bitmap(self._digits)
 
 
-def _bitmap(marks: Iterable[Any]) -> bytes:
-    """Return one bit per mark, the first one lowest."""
-    digits = "".join(["1" if mark else "0" for mark in marks])
+def _bitmap(digits: bytearray) -> bytes:
+    """Return one bit per digit (``0`` or ``1``), the first one lowest."""
     return int(digits[::-1], 2).to_bytes((len(digits) + 7) // 8, "little")
 
 
-_MAKERS: dict[str, tuple[Any, Callable[[Values], Buffers]]] = {
-    "VARCHAR": (nanoarrow.string(), _texts),
-    "BIGINT": (nanoarrow.int64(), partial(_integers, "q", 64)),
-    "INTEGER": (nanoarrow.int32(), partial(_integers, "i", 32)),
-    "TIMESTAMP": (nanoarrow.timestamp("us"), partial(_integers, "q", 64)),
-    "DOUBLE": (nanoarrow.float64(), _floats),
-    "BOOLEAN": (nanoarrow.bool_(), _booleans),
+_integers = partial(_Numbers, "q", (1 << 63) - 1)
+
+_MAKERS: dict[str, tuple[Any, Callable[[], _Column]]] = {
+    "VARCHAR": (nanoarrow.string(), _Texts),
+    "BIGINT": (nanoarrow.int64(), _integers),
+    "INTEGER": (nanoarrow.int32(), partial(_Numbers, "i", (1 << 31) - 1)),
+    "TIMESTAMP": (nanoarrow.timestamp("us"), _integers),
+    "DOUBLE": (nanoarrow.float64(), partial(_Numbers, "d")),
+    "BOOLEAN": (nanoarrow.bool_(), _Booleans),
 }

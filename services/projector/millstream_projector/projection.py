@@ -29,6 +29,9 @@ COMMIT_INTERVAL_S = 0.05
 EVENTS_MOST = 10_000
 FAR_BEHIND = 50_000
 """From here on the log is folded as in a rebuild: large transactions, no pauses between."""
+PIECE = 512
+"""Events that are folded, chained and made rows of before the next ones are looked at: as many as
+the processor's caches hold."""
 LATENCIES = 50
 
 
@@ -76,6 +79,7 @@ class Projection:
         self._waiting: tuple[Changes, Snapshot] | None = None
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._commit: Future[None] | None = None
+        self._storing: dict[str, Known] = {}
 
     def advance(self, stored: Sequence[Stored], *, is_bulk: bool = False) -> int:
         """Fold what lies beyond the checkpoint; return the checkpoint.
@@ -90,8 +94,8 @@ class Projection:
         """
         folded = self._step.sequence if self._step else self._folded.checkpoint
         news = [item for item in stored if item.sequence > folded]
-        if news:
-            self._take(news)
+        for start in range(0, len(news), PIECE):
+            self._take(news[start : start + PIECE])
         if not is_bulk:
             self._end_step()
             self._committed()
@@ -104,8 +108,7 @@ class Projection:
             self._step = Step(self._load, self._folded.live, self._folded.chain)
         step = self._step
         try:
-            for item in news:
-                step.take(item, self.read, self.decode)
+            step.take(news, self.read, self.decode)
         finally:
             # What could not be loaded is taken by the next call.
             taken = [item for item in news if item.sequence <= step.sequence]
@@ -115,8 +118,8 @@ class Projection:
                 step.chain = ChainState(step.sequence)
 
     def _load(self, batch_id: str) -> Known | None:
-        self._committed()  # the batch may be among what is being stored
-        return self._store.load(batch_id)
+        # What is being stored may be in the tables already or not yet.
+        return self._storing.get(batch_id) or self._store.load(batch_id)
 
     def _end_step(self) -> None:
         """Begin to store what was folded, once all before it is stored."""
@@ -126,7 +129,7 @@ class Projection:
         step, self._step = self._step, None
         changes = step.settle()
         self._folded = self._next(step)
-        self._waiting = changes, self._folded
+        self._waiting, self._storing = (changes, self._folded), step.batches
         self._commit = self._committer.submit(self._write, changes, self._folded)
 
     def _write(self, changes: Changes, after: Snapshot) -> None:
@@ -154,7 +157,7 @@ class Projection:
 
     def _next(self, step: Step) -> Snapshot:
         live = self._folded.live
-        for batch_id, found in step.batches():
+        for batch_id, found in step.batches.items():
             if found.state.is_live:
                 live = live.insert(batch_id, found)
             elif batch_id in live:  # an ended batch leaves the memory

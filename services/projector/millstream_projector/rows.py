@@ -1,19 +1,49 @@
-"""The columns of the append-only tables, made of events as they were read."""
+"""Events on their way into the append-only tables: taken as they were read, packed into columns."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from millstream.eventlog.stored import Stored
-from millstream_projector.changes import ATTEMPT_TYPES, Row, Taken, as_json
+from millstream_projector.changes import ATTEMPT_TYPES, Row, as_json
+from millstream_projector.columns import Rows
 from millstream_projector.tables import Table
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.slices import AttemptEvent, SampleGenerated
 
 Columns = dict[str, Sequence[Any]]
+EventT = TypeVar("EventT", bound=BatchEvent)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_US = 86_400_000_000
+
+class Taken(Generic[EventT]):
+    """Events on their way to become rows of one table.
+
+    Three lists side by side (their messages, themselves, their types) rather than one of tuples:
+    a tuple for each event is what keeps the garbage collector busy. ``pack`` lets go of them:
+    to hold tens of thousands of events costs more than to read them.
+    """
+
+    __slots__ = ("_columns", "events", "kinds", "rows", "stored", "table")
+
+    def __init__(self, table: Table, columns: "Callable[[Taken[EventT]], Columns]") -> None:
+        """Begin without rows of ``table``; ``columns`` makes them."""
+        self.stored: list[Stored] = []
+        self.events: list[EventT] = []
+        self.kinds: list[str] = []
+        self.table = table
+        self.rows = Rows(table.columns)
+        self._columns = columns
+
+    def add(self, stored: Stored, event: EventT, kind: str) -> None:
+        """Add an event of type ``kind``."""
+        self.stored.append(stored)
+        self.events.append(event)
+        self.kinds.append(kind)
+
+    def pack(self) -> None:
+        """Make rows of what was added."""
+        if self.stored:
+            self.rows.extend(self._columns(self))
+            self.stored, self.events, self.kinds = [], [], []
 
 
 def plain_columns(table: Table, rows: Sequence[Row]) -> Columns:
@@ -25,7 +55,7 @@ def event_columns(found: Taken[BatchEvent]) -> Columns:
     """Return the columns of control events, notes and the like."""
     return {
         "seq": [item.sequence for item in found.stored],
-        "stored_at": _microseconds(found.stored),
+        "stored_at": [item.time_us for item in found.stored],
         "batch_id": [event.batch_id for event in found.events],
         "subject": [item.subject for item in found.stored],
         "type": found.kinds,
@@ -59,7 +89,7 @@ def _call_columns(stored: Sequence[Stored], events: Sequence[AttemptEvent]) -> C
     used = [event.usage for event in events]
     return {
         "seq": [item.sequence for item in stored],
-        "stored_at": _microseconds(stored),
+        "stored_at": [item.time_us for item in stored],
         "batch_id": [event.batch_id for event in events],
         "slice_index": [event.slice for event in events],
         "slot": [event.slot for event in events],
@@ -79,8 +109,3 @@ def _call_columns(stored: Sequence[Stored], events: Sequence[AttemptEvent]) -> C
         "request_id": [event.request_id for event in events],
         "prompt_hash": [event.prompt_hash for event in events],
     }
-
-
-def _microseconds(stored: Sequence[Stored]) -> list[int]:
-    ages = [item.stored_at - _EPOCH for item in stored]
-    return [age.days * _DAY_US + age.seconds * 1_000_000 + age.microseconds for age in ages]

@@ -1,6 +1,6 @@
 """One transaction's worth of events on its way into the tables."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +12,10 @@ from millstream.domain.stuck import moved_at
 from millstream.eventlog.chain import ChainState
 from millstream.eventlog.lean import LeanReader, solid
 from millstream.eventlog.stored import Decoder, Stored
+from millstream_projector import tables
 from millstream_projector.changes import ATTEMPT_TYPES, Changes, is_new_sample
 from millstream_projector.heads import Known, lengthen
+from millstream_projector.rows import Taken, attempt_columns, event_columns, sample_columns
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.redactions import SampleRedacted
 from millstream_schemas.slices import SampleGenerated, SliceEvent
@@ -28,13 +30,14 @@ Load = Callable[[str], Known | None]
 class _Fold:
     """One batch while events of it are taken."""
 
-    __slots__ = ("lengths", "moved_at", "run", "state", "touched")
+    __slots__ = ("latencies", "lengths", "moved_at", "run", "state", "touched")
 
     def __init__(self, known: Known) -> None:
         self.state = known.state
         self.run: Run | None = None
         self.moved_at = known.moved_at
         self.lengths = {name: list(pair) for name, pair in known.lengths.items()}
+        self.latencies: list[float] | None = None
         self.touched: set[int] = set()
 
     def move(self, moved: datetime | None) -> None:
@@ -51,7 +54,7 @@ class _Fold:
 
 
 class Step:
-    """Folds events one by one; ``settle`` gives what they change."""
+    """Folds events in order; ``settle`` gives what they change."""
 
     def __init__(self, load: Load, live: "HashTrieMap[str, Known]", chain: ChainState) -> None:
         """Begin behind ``live`` batches; ``load`` finds those that have ended."""
@@ -60,7 +63,12 @@ class Step:
         self.chain = chain
         self.sequence = chain.sequence
         self.latencies: dict[str, list[float]] = {}
+        self.batches: dict[str, Known] = {}
         self._changes = Changes()
+        self._samples = Taken(tables.SAMPLES, sample_columns)
+        self._attempts = Taken(tables.ATTEMPTS, attempt_columns)
+        self._others = Taken(tables.EVENTS, event_columns)
+        self._taken: tuple[Taken[Any], ...] = (self._samples, self._attempts, self._others)
         self._folds: dict[str, _Fold] = {}
         self._events = 0
         self._bytes = 0
@@ -70,28 +78,34 @@ class Step:
         """Whether it is enough for a transaction of its own."""
         return self._events >= BULK_EVENTS or self._bytes >= BULK_BYTES
 
-    def take(self, stored: Stored, read: LeanReader, decode: Decoder) -> None:
-        """Fold one event; one that can't be read changes nothing and is counted."""
-        self._fold(stored, read, decode)
-        self.sequence = stored.sequence
-        self._events += 1
-        self._bytes += len(stored.payload)
+    def take(self, chunk: Iterable[Stored], read: LeanReader, decode: Decoder) -> None:
+        """Fold events; one that can't be read changes nothing and is counted."""
+        for stored in chunk:
+            found = read(stored.payload)
+            if found is None or not self._run(stored, *found, decode):
+                self._apply(stored, decode)
+            self.sequence = stored.sequence
+            self._events += 1
+            self._bytes += len(stored.payload)
+        self._pack()
 
-    def _fold(self, stored: Stored, read: LeanReader, decode: Decoder) -> None:
-        found = read(stored.payload)
-        if found is not None:
-            kind, event = found
-            fold = self._folds.get(event.batch_id) or self._begin(event.batch_id)
-            run = fold.run
-            if run is None:
-                run = fold.run = Run(fold.state)
-            counted = run.take(stored.sequence, stored.stored_at, event, kind)
-            if counted is not None:
-                decode.look(stored.sequence, event)
-                fold.move(moves_until(stored.stored_at, event, kind))
-                self._add(fold, stored, event, kind, is_counted=counted == 1)
-                return
-        self._apply(stored, decode)
+    def _pack(self) -> None:
+        for taken in self._taken:
+            taken.pack()
+
+    def _run(self, stored: Stored, kind: str, event: SliceEvent, decode: Decoder) -> bool:
+        """Fold an event in its batch's run; false when ``apply`` must fold it."""
+        fold = self._folds.get(event.batch_id) or self._begin(event.batch_id)
+        run = fold.run
+        if run is None:
+            run = fold.run = Run(fold.state)
+        counted = run.take(stored.sequence, stored.stored_at, event, kind)
+        if counted is None:
+            return False
+        decode.look(stored.sequence, event)
+        fold.move(moves_until(stored.stored_at, event, kind))
+        self._add(fold, stored, event, kind, is_counted=counted == 1)
+        return True
 
     def _apply(self, stored: Stored, decode: Decoder) -> None:
         recorded = decode(stored)
@@ -113,15 +127,17 @@ class Step:
     def _add(self, fold: _Fold, stored: Stored, event: Any, kind: str, *, is_counted: bool) -> None:
         """Add the row of one event, which may be one of the contract or a lean one."""
         if is_counted:
-            self._changes.samples.add(stored, event, kind)
+            self._samples.add(stored, event, kind)
             lengthen(fold.lengths, event.content)
         elif kind in ATTEMPT_TYPES:
-            self._changes.attempts.add(stored, event, kind)
+            self._attempts.add(stored, event, kind)
         else:
-            self._changes.events.add(stored, event, kind)
-        if kind == GENERATED and event.usage.latency_ms and fold.state.started is not None:
-            latencies = self.latencies.setdefault(fold.state.spec.model, [])
-            latencies.append(event.usage.latency_ms)
+            self._others.add(stored, event, kind)
+        if kind == GENERATED and event.usage.latency_ms:
+            if fold.latencies is None and fold.state.started is not None:
+                fold.latencies = self.latencies.setdefault(fold.state.spec.model, [])
+            if fold.latencies is not None:
+                fold.latencies.append(event.usage.latency_ms)
 
     def _begin(self, batch_id: str) -> _Fold:
         # An event may come after its batch has ended, when only the tables know the batch.
@@ -129,17 +145,15 @@ class Step:
         fold = self._folds[batch_id] = _Fold(known)
         return fold
 
-    def batches(self) -> Iterator[tuple[str, Known]]:
-        """Give each batch that was touched, as it is now."""
-        for batch_id, fold in self._folds.items():
-            lengths = {name: (pair[0], pair[1]) for name, pair in fold.lengths.items()}
-            yield batch_id, Known(fold.settle(), fold.moved_at, lengths)
-
     def settle(self) -> Changes:
-        """Return all that the events change; call it once."""
+        """Return all that the events change, and keep each batch as it is now; call it once."""
+        self._pack()
         changes = self._changes
+        changes.appended = [(taken.table, taken.rows) for taken in self._taken]
         changes.checkpoint = self.chain.sequence
         changes.root, changes.chained = self.chain.root, self.chain.events
-        for batch_id, known in self.batches():
-            changes.settle(known, self._folds[batch_id].touched)
+        for batch_id, fold in self._folds.items():
+            lengths = {name: (pair[0], pair[1]) for name, pair in fold.lengths.items()}
+            known = self.batches[batch_id] = Known(fold.settle(), fold.moved_at, lengths)
+            changes.settle(known, fold.touched)
         return changes

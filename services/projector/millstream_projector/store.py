@@ -14,18 +14,12 @@ import structlog
 from millstream.eventlog.chain import ChainState
 from millstream_projector import tables
 from millstream_projector.changes import Changes, as_json
-from millstream_projector.columns import arrow_rows
+from millstream_projector.columns import Rows
 from millstream_projector.erasing import erase
 from millstream_projector.heads import Known
 from millstream_projector.restoring import load_batch, load_live
 from millstream_projector.room import StoreError, has_room, refused
-from millstream_projector.rows import (
-    Columns,
-    attempt_columns,
-    event_columns,
-    plain_columns,
-    sample_columns,
-)
+from millstream_projector.rows import plain_columns
 
 log = structlog.get_logger()
 
@@ -43,11 +37,16 @@ def wal_file(path: Path) -> Path:
 
 
 class Store:
-    """The read model. All methods but ``reader`` belong to one thread, the writer's."""
+    """The read model. Methods belong to one thread, the writer's, but for two of them.
+
+    ``reader`` is anybody's; with ``load`` one other thread may load while this one writes.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, checkpoint: int) -> None:
         """Take over what ``open_store`` has opened at ``path``."""
         self._connection = connection
+        self._loader = connection.cursor()
+        self._loader.execute("USE views")
         self.path = path
         self.checkpoint = checkpoint
         self._has_erased = False
@@ -83,21 +82,20 @@ class Store:
             )
             rows = [as_json(row) for row in changes.batches.values()]
             self._connection.execute(tables.BATCHES.insert, [rows])
-        if changes.samples.stored:
-            self._append(tables.SAMPLES, sample_columns(changes.samples))
-        if changes.attempts.stored:
-            self._append(tables.ATTEMPTS, attempt_columns(changes.attempts))
-        if changes.events.stored:
-            self._append(tables.EVENTS, event_columns(changes.events))
+        for table, appended in changes.appended:
+            self._append(table, appended)
         if changes.slice_states:
-            states = plain_columns(tables.SLICE_STATES, changes.slice_states)
+            states = Rows(tables.SLICE_STATES.columns)
+            states.extend(plain_columns(tables.SLICE_STATES, changes.slice_states))
             self._append(tables.SLICE_STATES, states)
         if changes.redactions:
             erase(self._connection, changes.redactions)
             self._has_erased = True
 
-    def _append(self, table: tables.Table, columns: Columns) -> None:
-        self._connection.register(tables.INCOMING, arrow_rows(table.columns, columns))
+    def _append(self, table: tables.Table, rows: Rows) -> None:
+        if not rows:
+            return
+        self._connection.register(tables.INCOMING, rows.array())
         try:
             self._connection.execute(table.append)
         finally:
@@ -117,7 +115,7 @@ class Store:
             StoreError: the file can't be read.
         """
         with self._reading():
-            return load_batch(self._connection, batch_id)
+            return load_batch(self._loader, batch_id)
 
     def load_live(self) -> list[Known]:
         """Return the folds of all batches that have not ended; raises as ``load``."""
