@@ -19,7 +19,7 @@ from millstream.models_file import read_models
 from millstream.prices import context_window_of, price_of
 from millstream.runtime.settings import Settings
 from millstream.wording import one_of, suggestion
-from millstream_schemas.routes import ModelAlias, Route
+from millstream_schemas.routes import ModelAlias, Price, Route
 
 AUTO = "auto"
 SIMULATED_DEFAULT = "simulated/fast"
@@ -99,6 +99,10 @@ class ModelBook:
     def has_provider_key(self, alias: ModelAlias, provider: str) -> bool:
         """Tell whether ``alias`` can be reached through ``provider`` in this environment."""
         return any(route.provider == provider and self._has_key(route) for route in alias.routes)
+
+    def price(self, alias: ModelAlias) -> Price | None:
+        """Return what the first route of ``alias`` costs; None where nobody knows it."""
+        return _priced(alias).routes[0].price
 
     def find(self, name: str) -> ModelAlias:
         """Return the alias called ``name``, or the one that ``provider/model`` stands for.

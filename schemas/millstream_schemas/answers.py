@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from millstream_schemas.envelope import Contract
+from millstream_schemas.routes import Price
 from millstream_schemas.views import BatchView, State
 
 
@@ -74,6 +75,7 @@ class ModelChoice(Contract):
     provider: str
     available: bool
     reason: str | None = None
+    price: Price | None = Field(None, description="Of its first route; null: nobody knows it.")
 
 
 class ModelList(Contract):

@@ -236,8 +236,7 @@ Sort = Literal[
     "-samples",
     "samples",
 ]
-"""What batches are sorted by; a minus puts the largest first. What has no such value yet (no end,
-no known cost) comes last both ways."""
+"""A minus puts the largest first. What has no such value yet (no end, no known cost) comes last."""
 
 
 class HistoryQuery(Query):
@@ -255,8 +254,7 @@ class HistoryQuery(Query):
     limit: Annotated[int, Field(ge=1, le=10_000)] = 50
 
 
-SampleSort = Literal["stored", "-stored"]
-"""The order in which samples were stored; a minus puts the latest first."""
+SampleSort = Literal["stored", "-stored"]  # as they were stored, or the latest first
 
 
 class SamplesQuery(Query):
@@ -274,10 +272,14 @@ class SamplesQuery(Query):
     limit: Annotated[int, Field(ge=1, le=1000)] = 50
 
 
+EventKind = Literal["control", "note"]  # few, however many samples a batch has
+
+
 class EventsQuery(Query):
-    """Ask for stored events of one batch after a sequence."""
+    """Ask for stored events of one batch after a sequence, of all kinds or of one."""
 
     batch_id: str
+    kind: EventKind | None = None
     after: int = 0
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 

@@ -7,14 +7,10 @@ import pytest
 from playwright.sync_api import expect
 
 from millstream.testing.batches import Batches
+from millstream.testing.browser import REFUSE_STORAGE
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
 from millstream.testing.stack import Stack
 
-REFUSE_STORAGE = """
-Object.defineProperty(window, "localStorage", {
-  get() { throw new DOMException("The operation is insecure.", "SecurityError"); },
-});
-"""
 Looks = tuple[tuple[int, int], Literal["light", "dark"]]
 LOOKS: tuple[Looks, ...] = ((WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark"))
 

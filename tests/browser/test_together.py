@@ -67,6 +67,36 @@ def test_chosen_batches_are_paused_and_stopped_after_a_look_at_what_would_come(
     assert hub.complaints() == []
 
 
+def test_all_that_match_are_given_a_priority_after_their_count_is_shown(
+    hub: HubPage, batches: Batches
+) -> None:
+    batches.wait(batches.start(2, STEADY, recipe="instruction", concurrency=1))
+    running = [start_steady(batches) for _ in range(2)]
+    other = batches.start(300, "simulated/slow", concurrency=1)
+    for batch_id in (*running, other):
+        batches.wait(batch_id, "running")
+    hub.open("batches")
+    hub.part("history-model").select_option(STEADY)
+    expect(hub.past(other)).to_have_count(0)
+    hub.part("choose-all").click()
+    expect(hub.part("together")).to_contain_text(re.compile(r"All \d+ batches that match"))
+    hub.part("together-priority").select_option("high")
+    expect(hub.part("confirm")).to_contain_text("Priority high: 2 batches?")
+    hub.part("confirm-action").click()
+    expect(hub.part("toast")).to_contain_text("2 batches given high priority")
+    priorities = [batches.view(one)["priority"] for one in (*running, other)]
+    assert priorities == ["high", "high", "normal"]
+    hub.part("filter-running").click()  # Another filter: what was chosen is let go.
+    expect(hub.part("together")).to_have_count(0)
+    hub.part("choose-all").click()
+    hub.part("together-stop").click()
+    expect(hub.part("confirm-action")).to_have_text("Stop 2")
+    hub.part("confirm-action").click()
+    for batch_id in running:
+        batches.wait(batch_id, "stopped")
+    assert batches.view(other)["state"] == "running"
+
+
 def test_the_history_is_worked_by_single_keys(hub: HubPage, batches: Batches) -> None:
     first, second = start_steady(batches), start_steady(batches)
     for batch_id in (first, second):

@@ -222,6 +222,10 @@ async def test_events_of_a_batch_come_as_they_were_stored(running: RunningLog) -
             after = int(page.next_cursor)
         assert [event.event for event in walked] == [json.loads(item.payload) for item in stored]
         assert [event.sequence for event in walked] == [item.sequence for item in stored]
+        for kind in ("control", "note"):
+            page = await ask(log, "events", batch_id=batch_id, kind=kind)
+            own = [item.sequence for item in stored if item.subject.endswith(f".{kind}")]
+            assert [event.sequence for event in page.events] == own
         for wrong in ("batch_1767225600_ffffffff", "*", "a.b"):
             body = json.dumps({"batch_id": wrong}).encode()
             assert (await refused(log, "events", body)).code == "not_found"

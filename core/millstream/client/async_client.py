@@ -413,6 +413,7 @@ class AsyncClient(AsyncRequests):
         batch_id: str,
         *,
         after: int = 0,
+        kind: Literal["control", "note"] | None = None,
         limit: int = 100,
         min_sequence: int = 0,
         at_seq: int | None = None,
@@ -426,6 +427,7 @@ class AsyncClient(AsyncRequests):
                 f"/v1/batches/{segment(batch_id)}/events",
                 query={
                     "after": after,
+                    "kind": kind,
                     "limit": limit,
                     "min_sequence": min_sequence,
                     "at_seq": at_seq,

@@ -3,6 +3,12 @@
 import shutil
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+REFUSE_STORAGE = """
+Object.defineProperty(window, "localStorage", {
+  get() { throw new DOMException("The operation is insecure.", "SecurityError"); },
+});
+"""
+"""A script that makes the page's browser one that keeps nothing."""
 
 
 def find_chromium() -> str | None:

@@ -136,7 +136,7 @@ export function getSlot(
 
 export function getEvents(
   batch: Pick<BatchView, "id" | "state" | "sequence" | "version">,
-  page: { after: number; limit: number },
+  page: { after: number; limit: number; kind?: "control" | "note" },
   at: At,
   signal?: AbortSignal,
 ): Promise<EventPage> {
@@ -202,15 +202,30 @@ export function setPriority(id: string, priority: string): Promise<CommandAnswer
   return request(batchPath(id), { method: "PATCH", body: { priority } });
 }
 
-/** Do the same to exactly these batches; the answer tells each one's outcome. */
+/** Which batches a command is for: exactly these, or all that a filter leaves. */
+export type Those = { ids: readonly string[] } | { filter: HistoryFilter };
+
+/** Do the same to many batches; the answer tells each one's outcome. */
 export function commandBatches(
   action: string,
-  ids: readonly string[],
-  isRehearsal = false,
+  those: Those,
+  options: { priority?: string | undefined; isRehearsal?: boolean } = {},
 ): Promise<BulkAnswer> {
-  const mode = action === "stop" ? { mode: "cancel" } : {};
-  const body = { action, ids, ...mode, reason: reasonOf(action), dry_run: isRehearsal };
+  const { priority, isRehearsal = false } = options;
+  const body = {
+    action,
+    ...("ids" in those ? those : { filter: bulkFilter(those.filter) }),
+    ...(action === "stop" ? { mode: "cancel" } : {}),
+    ...(priority === undefined ? {} : { priority }),
+    reason: reasonOf(action),
+    dry_run: isRehearsal,
+  };
   return request("/v1/batches:bulk", { method: "POST", body });
+}
+
+function bulkFilter({ states, text, model, recipe }: HistoryFilter): Record<string, unknown> {
+  const given = { text, model, recipe };
+  return { states, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value)) };
 }
 
 function reasonOf(action: string): string {

@@ -14,6 +14,12 @@ export interface RecipeList {
   default: string;
 }
 
+/** In 1e-9 US dollars for a thousand tokens. */
+export interface Price {
+  input_nano_usd_per_1k: number;
+  output_nano_usd_per_1k: number;
+}
+
 export interface ModelChoice {
   id: string;
   name: string;
@@ -21,6 +27,7 @@ export interface ModelChoice {
   provider: string;
   available: boolean;
   reason: string | null;
+  price: Price | null;
 }
 
 export interface ModelList {
@@ -39,4 +46,5 @@ export interface StartBody {
   sample_type?: string;
   instruction?: string;
   concurrency?: number | string;
+  budgets?: Record<string, number | string>;
 }

@@ -2,6 +2,7 @@
 
 import type { StartBody } from "./choices";
 import type { FieldError } from "./contract";
+import { keptList, type Named } from "./named";
 import { recall, remember } from "./preferences";
 
 /** The choice "another model": its name is typed. */
@@ -19,7 +20,17 @@ export interface StartValues {
   sampleType: string;
   instruction: string;
   concurrency: string;
+  maxCost: string;
+  maxTokens: string;
+  maxMinutes: string;
 }
+
+/** Bounds by the server's field, the form's value and their label. */
+export const BUDGETS = [
+  { field: "max_cost_usd", value: "maxCost", label: "Cost in US dollars" },
+  { field: "max_tokens", value: "maxTokens", label: "Tokens" },
+  { field: "max_duration_s", value: "maxMinutes", label: "Minutes" },
+] as const;
 
 const DEFAULTS: StartValues = {
   smart: true,
@@ -32,19 +43,42 @@ const DEFAULTS: StartValues = {
   sampleType: "",
   instruction: "",
   concurrency: "",
+  maxCost: "",
+  maxTokens: "",
+  maxMinutes: "",
 };
 
+export const BUILT_IN: readonly Named<StartValues>[] = [
+  { name: "A first look", value: DEFAULTS },
+  { name: "A working set", value: { ...DEFAULTS, target: "500", maxCost: "1" } },
+  { name: "A whole dataset", value: { ...DEFAULTS, target: "5000", maxCost: "10" } },
+];
+
+/** A form, perhaps of an older page that knew fewer fields. */
 function isStartValues(value: unknown): value is StartValues {
   if (typeof value !== "object" || value === null) return false;
   const kept = value as Record<string, unknown>;
-  return Object.entries(DEFAULTS).every(([name, byDefault]) => typeof kept[name] === typeof byDefault);
+  return Object.entries(DEFAULTS).every(
+    ([name, byDefault]) => !(name in kept) || typeof kept[name] === typeof byDefault,
+  );
 }
 
-export const lastChoice = (): StartValues => recall("start", DEFAULTS, isStartValues);
+export const presets = keptList("presets", isStartValues);
+
+export const lastChoice = (): StartValues => ({
+  ...DEFAULTS,
+  ...recall("start", DEFAULTS, isStartValues),
+});
 export const keepChoice = (values: StartValues): void => remember("start", values);
 
-// What is no whole number goes as it was typed, so that the server's error can name it.
-function whole(text: string): number | string {
+/** The model that the form names; empty where the server chooses. */
+export function modelOf({ smart, model, otherModel }: StartValues): string {
+  if (smart) return "";
+  return model === OTHER_MODEL ? otherModel : model;
+}
+
+/** A whole number; what is none goes as it was typed, so that the server's error can name it. */
+export function whole(text: string): number | string {
   return /^[+-]?\d+$/.test(text.trim()) ? Number(text) : text;
 }
 
@@ -53,7 +87,7 @@ export function toBody(values: StartValues): StartBody {
   const chosen = values.smart
     ? {}
     : {
-        model: values.model === OTHER_MODEL ? values.otherModel : values.model,
+        model: modelOf(values),
         topic: values.topic,
         difficulty: values.difficulty,
         sample_type: values.sampleType,
@@ -64,7 +98,23 @@ export function toBody(values: StartValues): StartBody {
     smart_mode: values.smart,
     ...Object.fromEntries(Object.entries(texts).filter(([, text]) => text.trim() !== "")),
     ...(values.concurrency.trim() ? { concurrency: whole(values.concurrency) } : {}),
+    ...budgetsOf(values),
   };
+}
+
+function budgetsOf({ maxCost, maxTokens, maxMinutes }: StartValues): Pick<StartBody, "budgets"> {
+  const minutes = amount(maxMinutes);
+  const all = {
+    max_cost_usd: amount(maxCost),
+    max_tokens: whole(maxTokens),
+    max_duration_s: typeof minutes === "number" ? minutes * 60 : minutes,
+  };
+  const set = Object.entries(all).filter(([, value]) => String(value).trim() !== "");
+  return set.length > 0 ? { budgets: Object.fromEntries(set) } : {};
+}
+
+function amount(text: string): number | string {
+  return /^[+-]?(\d+\.?\d*|\.\d+)$/.test(text.trim()) ? Number(text) : text;
 }
 
 /** The target after one of the "+n" buttons. */
@@ -73,7 +123,13 @@ export function plus(target: string, more: number): string {
   return String((typeof count === "number" ? Math.max(count, 0) : 0) + more);
 }
 
-const ALWAYS_SHOWN = ["target", "recipe", "instruction", "concurrency"];
+const ALWAYS_SHOWN = [
+  "target",
+  "recipe",
+  "instruction",
+  "concurrency",
+  ...BUDGETS.map(({ field }) => field as string),
+];
 const CHOSEN = ["model", "topic", "difficulty", "sample_type"];
 
 /** Sort errors to the fields on show; the rest stand above the form. */

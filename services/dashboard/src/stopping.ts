@@ -51,7 +51,7 @@ export async function stop(id: string): Promise<void> {
 export async function stopExactly(ids: readonly string[]): Promise<void> {
   set(ids, { asked: true });
   try {
-    const { results } = await commandBatches("stop", ids);
+    const { results } = await commandBatches("stop", { ids });
     const refused = results.filter((result) => result.status >= 400);
     set(ids, undefined);
     for (const { id, detail, status } of refused) {

@@ -1,21 +1,44 @@
 /** The same command for several batches: first what would come of it, then exactly that. */
 
-import { commandBatches, getBatch } from "./calls";
-import type { BulkItem } from "./contract";
+import { commandBatches, getBatch, type Those } from "./calls";
+import { LIVE_STATES, type BulkItem, type State } from "./contract";
 import { store } from "./live/session";
 import { notify } from "./notices";
 import { stopExactly } from "./stopping";
 import { plural, wordsOf } from "./words";
 
-export const TOGETHER = [
-  { action: "stop", name: "Stop", done: "stopped" },
-  { action: "pause", name: "Pause", done: "paused" },
-  { action: "resume", name: "Resume", done: "resumed" },
-  { action: "retry_failed", name: "Retry failed", done: "retried" },
-  { action: "continue", name: "Make what is left", done: "continued" },
-] as const;
+export interface Together {
+  action: string;
+  name: string;
+  done: string;
+  /** The states in which it can change something. */
+  states: readonly State[];
+  priority?: string;
+}
 
-export type Together = (typeof TOGETHER)[number];
+const ENDED: readonly State[] = ["completed", "stopped", "failed"];
+
+export const TOGETHER: readonly Together[] = [
+  { action: "stop", name: "Stop", done: "stopped", states: LIVE_STATES },
+  { action: "pause", name: "Pause", done: "paused", states: ["queued", "running"] },
+  { action: "resume", name: "Resume", done: "resumed", states: ["paused"] },
+  { action: "retry_failed", name: "Retry failed", done: "retried", states: ENDED },
+  { action: "continue", name: "Make what is left", done: "continued", states: ENDED },
+];
+
+export const STOP = TOGETHER[0] as Together;
+
+export const PRIORITIES = ["high", "normal", "low"] as const;
+
+export function toPriority(priority: string): Together {
+  return {
+    action: "priority",
+    name: `Priority ${priority}`,
+    done: `given ${priority} priority`,
+    states: ["queued", "running", "paused"],
+    priority,
+  };
+}
 
 /** What would come of a command: who takes it, and who refuses it with which words. */
 export interface Rehearsal {
@@ -27,10 +50,13 @@ export interface Rehearsal {
 /** Return what would come of it, or null after a toast that says why that is not known. */
 export async function rehearse(
   command: Together,
-  ids: readonly string[],
+  those: Those,
 ): Promise<Rehearsal | null> {
   try {
-    const { results } = await commandBatches(command.action, ids, true);
+    const { results } = await commandBatches(command.action, inReach(command, those), {
+      priority: command.priority,
+      isRehearsal: true,
+    });
     return {
       command,
       takes: results.filter(({ status }) => status < 400).map(({ id }) => id),
@@ -42,11 +68,18 @@ export async function rehearse(
   }
 }
 
+/** Of all that match only those in whose state the command can change something. */
+function inReach(command: Together, those: Those): Those {
+  if ("ids" in those || those.filter.states?.length) return those;
+  return { filter: { ...those.filter, states: command.states } };
+}
+
 /** Do it to exactly those that took it in the rehearsal; who refuses now is named. */
 export async function perform({ command, takes }: Rehearsal): Promise<void> {
   if (command.action === "stop") return stopExactly(takes);
   try {
-    const { results } = await commandBatches(command.action, takes);
+    const { priority } = command;
+    const { results } = await commandBatches(command.action, { ids: takes }, { priority });
     const refused = results.filter(({ status }) => status >= 400);
     const done = takes.length - refused.length;
     notify({

@@ -15,6 +15,9 @@ const VALUES: StartValues = {
   sampleType: "",
   instruction: "",
   concurrency: "",
+  maxCost: "",
+  maxTokens: "",
+  maxMinutes: "",
 };
 
 describe("words", () => {

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from millstream.errors import LogError
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.redaction import batch_history
+from millstream.eventlog.stored import Stored
 from millstream_projector.audit.auditing import Auditor
 from millstream_projector.changes import as_json
 from millstream_projector.past.as_of import Past
@@ -177,7 +178,7 @@ class Answerer:
     async def _events(self, request: views.EventsQuery, as_of: int, most_bytes: int) -> bytes:
         """Answer from the log itself: samples' payloads are not stored a second time."""
         found, has_more = await self._stored_events(request, as_of, most_bytes)
-        if not found and not request.after:
+        if not found and not request.after and request.kind != "note":
             raise no_such_batch(request.batch_id)
         cursor = str(found[-1]["sequence"]) if has_more else None
         return as_json({"events": found, "next_cursor": cursor, "as_of": as_of}).encode()
@@ -188,8 +189,7 @@ class Answerer:
         """Return the events of a page, and whether more follow."""
         found: list[dict[str, Any]] = []
         size = 0
-        batch_id = _token(request.batch_id)
-        pages = batch_history(self._event_log, batch_id, after=request.after, until=until)
+        pages = self._history(request, until)
         async with aclosing(pages):
             async for page in pages:
                 for stored in page:
@@ -205,6 +205,15 @@ class Answerer:
                         }
                     )
         return found, False
+
+    def _history(
+        self, request: views.EventsQuery, until: int
+    ) -> AsyncGenerator[list[Stored], None]:
+        batch_id, after = _token(request.batch_id), request.after
+        if request.kind is None:
+            return batch_history(self._event_log, batch_id, after=after, until=until)
+        subject = {"control": subjects.control, "note": subjects.note}[request.kind](batch_id)
+        return self._event_log.history(subject, after=after, until=until)
 
     async def _refuse(self, message: Msg, refusal: RefusedError) -> None:
         body = views.QueryError.model_validate({"code": refusal.code, "message": str(refusal)})

@@ -121,11 +121,14 @@ async def list_events(
     parts: Parts,
     moment: Moment,
     after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    kind: Annotated[
+        views.EventKind | None, Query(description="Only the commands and ends, or only the notes.")
+    ] = None,
     limit: Limit = 100,
 ) -> Response:
     """Return a batch's events after a sequence, in stream order."""
     check_batch_id(batch_id)
-    query = asked(views.EventsQuery, moment, batch_id=batch_id, after=after, limit=limit)
+    query = asked(views.EventsQuery, moment, batch_id=batch_id, after=after, kind=kind, limit=limit)
     return model_answer(await parts.reads.queries.events(query))
 
 

@@ -59,6 +59,7 @@ async def list_models(parts: Parts) -> Response:
                 provider=alias.routes[0].provider,
                 available=state.available,
                 reason=state.reason,
+                price=parts.models.price(alias),
             )
         )
     return model_answer(ModelList(models=tuple(found), default=parts.models.default()))

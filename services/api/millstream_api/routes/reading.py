@@ -76,6 +76,6 @@ Moment = Annotated[views.Query, Depends(get_moment)]
 SampleFilter = Annotated[dict[str, Any], Depends(get_sample_filter)]
 
 
-def asked(kind: type[QueryT], moment: views.Query, **fields: Any) -> QueryT:
+def asked(kind: type[QueryT], moment: views.Query, /, **fields: Any) -> QueryT:
     """Return the query of ``kind`` about ``fields`` at ``moment``."""
     return kind(**dict(moment), **fields)

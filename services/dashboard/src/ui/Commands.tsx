@@ -3,12 +3,11 @@
 import { ask, askPriority, useAsked } from "../commanding";
 import type { CommandName } from "../calls";
 import { isLive, type BatchView } from "../contract";
+import { PRIORITIES } from "../together";
 import { spaced } from "../words";
 import { Icon } from "./Icon";
 import { Foreign } from "./parts";
 import { StopButton, StopError } from "./StopButton";
-
-const PRIORITIES = ["high", "normal", "low"];
 
 interface Choice {
   command: CommandName;

@@ -3,126 +3,77 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 
-import { listBatches, SEARCH_MOST } from "../calls";
-import { STATES, type BatchPage, type BatchView, type State } from "../contract";
+import { listBatches, type HistoryQuestion } from "../calls";
+import type { BatchPage, BatchView, State } from "../contract";
+import { COLUMNS, isNarrow, isPlain, useFilter, useHistoryView } from "../historyView";
 import { useConnection, useRecentIds } from "../live/hooks";
 import { store } from "../live/session";
 import { newestFirst } from "../live/store";
 import { useWorld } from "../live/world";
-import { useParameter } from "../place";
-import { toggle, useChosen } from "../selection";
-import { useSettled } from "../settled";
-import { TOGETHER } from "../together";
-import { wordsOf } from "../words";
+import { letAllGo, toggle, useChosen } from "../selection";
+import { STOP } from "../together";
+import { plural, wordsOf } from "../words";
+import { HistoryControls, SavedViews, StateFilter } from "./HistoryControls";
 import { HistoryRow } from "./HistoryRow";
 import { KeyHelp, Later } from "./later";
-import { Empty, Pager, StateChip, Trouble } from "./parts";
+import { Empty, Pager, Trouble } from "./parts";
 import { TogetherBar, useRehearsal } from "./Together";
 import { useKeys, type Keyed } from "./useKeys";
 
 const PAGE = 25;
-const SORTS = [
-  ["-started", "newest first"],
-  ["started", "oldest first"],
-  ["-finished", "latest end first"],
-  ["-progress", "furthest first"],
-  ["-cost", "dearest first"],
-  ["-samples", "most samples first"],
-] as const;
-const COLUMNS = ["State", "Batch", "Model", "Progress", "Failed", "Tokens", "Cost", "Duration"];
 
 export function History({ isPage = false }: { isPage?: boolean }) {
   const Title = isPage ? "h1" : "h2";
-  const [asked, setState] = useParameter("state");
-  const state = STATES.find((one) => one === asked) ?? null;
-  const [text, setText] = useParameter("q");
-  const [sort, setSort] = useParameter("sort", SORTS[0][0]);
-  const [cursors, setCursors] = useState<readonly string[]>([]);
-  const search = useSettled(text.trim());
-  const connection = useConnection().state;
+  const view = useHistoryView();
+  const filter = useFilter(view);
   const { at } = useWorld();
-  const [turnedAt, setTurnedAt] = useState(at);
-  if (turnedAt !== at) {
-    setTurnedAt(at);
-    setCursors([]); // They lead through the pages of another moment.
-  }
+  const asked = JSON.stringify([filter, view.sort, at]);
+  const [walk, setWalk] = useState({ asked, cursors: NONE });
+  // Cursors lead through the pages of this filter, order and moment alone.
+  const cursors = walk.asked === asked ? walk.cursors : NONE;
   const cursor = cursors.at(-1) ?? null;
-  const page = useQuery({
-    queryKey: ["history", state, search, sort, cursor, at],
-    queryFn: ({ signal }) =>
-      listBatches(
-        {
-          states: state ? [state] : [],
-          text: search,
-          sort,
-          cursor,
-          limit: PAGE,
-          minSequence: store.movedAt(),
-          at,
-        },
-        signal,
-      ),
-    placeholderData: keepPreviousData,
-    // The stream tells when to ask again; without it the clock does.
-    refetchInterval: connection === "polling" && at === null ? 5_000 : false,
-  });
+  const [allOf, setAllOf] = useState("");
+  const page = useHistoryPage({ ...filter, sort: view.sort, cursor, at });
   useRecentIds();
-  const rows = page.data ? withNew(page.data, state, at === null && cursor === null && search === "" && sort === SORTS[0][0]) : [];
-  const first = (): void => setCursors([]);
+  const isNow = at === null;
+  const isNewest = isNow && cursor === null && !filter.text && isPlain(view);
+  const rows = page.data ? withNew(page.data, view.state, isNewest && !view.model && !view.recipe) : [];
   const { ask, dialog } = useRehearsal();
   const chosen = useChosen();
   const [isHelping, setHelping] = useState(false);
-  const isNow = at === null;
   const keyed = useMemo<Keyed>(() => {
     const stop = (id: string | null): void => {
       const ids = chosen.size > 0 ? [...chosen] : id ? [id] : [];
-      if (isNow && ids.length > 0) void ask(TOGETHER[0], ids);
+      if (isNow && ids.length > 0) void ask(STOP, { ids });
     };
     return { choose: (id) => isNow && toggle(id), stop, help: () => setHelping(true) };
   }, [chosen, isNow, ask]);
   useKeys(keyed);
+  const total = page.data?.total ?? 0;
+  const isAll = isNow && allOf === asked;
   return (
     <section className="card history" id="history" aria-labelledby="history-title">
       <header className="card-head">
-        <Title id="history-title">{isPage ? "Batches" : at === null ? "History" : "History then"}</Title>
-        <label className="sort">
-          Sort{" "}
-          <select
-            data-testid="history-sort"
-            value={sort}
-            onChange={(event) => {
-              setSort(event.target.value);
-              first();
+        <Title id="history-title">{isPage ? "Batches" : isNow ? "History" : "History then"}</Title>
+        <SavedViews />
+      </header>
+      <HistoryControls view={view} facets={page.data?.facets ?? {}} />
+      <div className="filter-line">
+        <StateFilter counts={page.data?.states ?? {}} chosen={view.state} />
+        {isNow && total > 1 && !isAll && (
+          <button
+            type="button"
+            className="quiet"
+            data-testid="choose-all"
+            onClick={() => {
+              letAllGo();
+              setAllOf(asked);
             }}
           >
-            {SORTS.map(([value, name]) => (
-              <option key={value} value={value}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
-        <input
-          type="search"
-          data-testid="history-search"
-          aria-label="Search batches by id, model or text"
-          placeholder="Search"
-          maxLength={SEARCH_MOST}
-          value={text}
-          onChange={(event) => {
-            setText(event.target.value);
-            first();
-          }}
-        />
-      </header>
-      <StateFilter
-        counts={page.data?.states ?? {}}
-        chosen={state}
-        choose={(next) => {
-          setState(next ?? "");
-          first();
-        }}
-      />
+            Choose all {plural(total, "batch", "batches")} that match
+          </button>
+        )}
+      </div>
       {page.error && (
         <Trouble
           what="The history could not be read"
@@ -131,16 +82,25 @@ export function History({ isPage = false }: { isPage?: boolean }) {
         />
       )}
       {isNow && (
-        <TogetherBar ask={(command) => void ask(command, [...chosen])} />
+        <TogetherBar
+          all={isAll && chosen.size === 0 ? total : null}
+          ask={(command) =>
+            void ask(command, isAll && chosen.size === 0 ? { filter } : { ids: [...chosen] })
+          }
+          letGo={() => {
+            letAllGo();
+            setAllOf("");
+          }}
+        />
       )}
-      {rows.length > 0 && <Rows rows={rows} />}
+      {rows.length > 0 && <Rows rows={rows} columns={view.columns} />}
       {page.data && rows.length === 0 && (
         <Empty testid="history-empty">
-          {state || search
+          {isNarrow(filter)
             ? "No batch matches. Choose “All” or clear the search to see every batch."
-            : at !== null
-              ? "There was no batch yet at that moment."
-              : "No batches yet. Press “Add new batch” above to generate the first samples."}
+            : isNow
+              ? "No batches yet. Press “Add new batch” above to generate the first samples."
+              : "There was no batch yet at that moment."}
         </Empty>
       )}
       {page.isPending && <Empty>Reading the history…</Empty>}
@@ -148,8 +108,11 @@ export function History({ isPage = false }: { isPage?: boolean }) {
         page={cursors.length}
         label="Pages of the history"
         hasNext={page.data?.next_cursor != null}
-        onPrevious={() => setCursors(cursors.slice(0, -1))}
-        onNext={() => page.data?.next_cursor && setCursors([...cursors, page.data.next_cursor])}
+        onPrevious={() => setWalk({ asked, cursors: cursors.slice(0, -1) })}
+        onNext={() =>
+          page.data?.next_cursor &&
+          setWalk({ asked, cursors: [...cursors, page.data.next_cursor] })
+        }
       />
       <p className="muted key-note">
         <button
@@ -169,15 +132,40 @@ export function History({ isPage = false }: { isPage?: boolean }) {
   );
 }
 
-function Rows({ rows }: { rows: readonly BatchView[] }) {
+const NONE: readonly string[] = [];
+
+function useHistoryPage(question: HistoryQuestion) {
+  const connection = useConnection().state;
+  const isNow = question.at == null;
+  return useQuery({
+    queryKey: ["history", question],
+    queryFn: ({ signal }) =>
+      listBatches({ ...question, limit: PAGE, minSequence: store.movedAt() }, signal),
+    placeholderData: keepPreviousData,
+    // The stream tells when to ask again; without it the clock does.
+    refetchInterval: connection === "polling" && isNow ? 5_000 : false,
+  });
+}
+
+function Rows({ rows, columns }: { rows: readonly BatchView[]; columns: string }) {
+  const shown = columns.split(",");
+  const titles = COLUMNS.filter(([name]) => shown.includes(name));
+  // The progress stands between what a batch is and what it took.
+  const before = titles.filter(([name]) => OF_THE_REQUEST.has(name));
+  const after = titles.filter(([name]) => !OF_THE_REQUEST.has(name));
   return (
     // The roles are said again since a narrow page lays the table out as cards.
     <table role="table" className="history-table">
       <thead role="rowgroup">
         <tr role="row">
-          {COLUMNS.map((name) => (
-            <th key={name} role="columnheader" scope="col">
-              {name}
+          {["State", "Batch", ...before.map(([, title]) => title), "Progress"].map((title) => (
+            <th key={title} role="columnheader" scope="col">
+              {title}
+            </th>
+          ))}
+          {after.map(([name, title]) => (
+            <th key={name} role="columnheader" scope="col" className="number">
+              {title}
             </th>
           ))}
           <th role="columnheader" scope="col">
@@ -187,12 +175,14 @@ function Rows({ rows }: { rows: readonly BatchView[] }) {
       </thead>
       <tbody role="rowgroup">
         {rows.map((batch) => (
-          <HistoryRow key={batch.id} answered={batch} />
+          <HistoryRow key={batch.id} answered={batch} columns={columns} />
         ))}
       </tbody>
     </table>
   );
 }
+
+const OF_THE_REQUEST: ReadonlySet<string> = new Set(["model", "recipe", "priority"]);
 
 /** The page's rows, and on the first page those that began after it was made. */
 function withNew(page: BatchPage, state: State | null, isFirst: boolean): BatchView[] {
@@ -207,36 +197,4 @@ function withNew(page: BatchPage, state: State | null, isFirst: boolean): BatchV
     .filter((batch) => newest === undefined || newestFirst(batch, newest) < 0)
     .filter((batch) => state === null || batch.state === state);
   return [...began, ...page.batches];
-}
-
-function StateFilter(props: {
-  counts: Partial<Record<State, number>>;
-  chosen: State | null;
-  choose(state: State | null): void;
-}) {
-  const total = Object.values(props.counts).reduce((sum, count) => sum + count, 0);
-  const shown = STATES.filter((state) => props.counts[state] || state === props.chosen);
-  return (
-    <div className="filters" role="group" aria-label="Filter by state">
-      <button
-        type="button"
-        data-testid="filter-all"
-        aria-pressed={props.chosen === null}
-        onClick={() => props.choose(null)}
-      >
-        All {total.toLocaleString()}
-      </button>
-      {shown.map((state) => (
-        <button
-          key={state}
-          type="button"
-          data-testid={`filter-${state}`}
-          aria-pressed={props.chosen === state}
-          onClick={() => props.choose(state)}
-        >
-          <StateChip state={state} count={props.counts[state] ?? 0} />
-        </button>
-      ))}
-    </div>
-  );
 }

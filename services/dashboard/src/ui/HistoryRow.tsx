@@ -3,20 +3,27 @@
 import { memo, type MouseEvent } from "react";
 
 import { isLive, type BatchView } from "../contract";
+import type { Column } from "../historyView";
 import { useNewest, useNow } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { showBatch } from "../place";
 import { toggle, useIsChosen } from "../selection";
 import { batchDuration, localTime, money, tokens } from "../words";
 import { BatchLink } from "./Link";
-import { ModelName, ProgressBar, StateChip } from "./parts";
+import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
 import { StopButton } from "./StopButton";
 
-export const HistoryRow = memo(function HistoryRow({ answered }: { answered: BatchView }) {
+export const HistoryRow = memo(function HistoryRow(props: {
+  answered: BatchView;
+  /** The columns shown, joined: the same text until they change. */
+  columns: string;
+}) {
+  const { answered, columns } = props;
   const batch = useNewest(answered);
   const { id, counts, target } = batch;
   const { at } = useWorld();
   const isChosen = useIsChosen(id);
+  const shows = (column: Column): boolean => columns.split(",").includes(column);
   const open = (event: MouseEvent<HTMLElement>): void => {
     const isControl = event.target instanceof Element && event.target.closest("button, a, label");
     const isSelecting = getSelection()?.type === "Range";
@@ -51,27 +58,47 @@ export const HistoryRow = memo(function HistoryRow({ answered }: { answered: Bat
           {localTime(batch.started_at)}
         </time>
       </td>
-      <td role="cell" data-label="Model">
-        <ModelName batch={batch} />
-      </td>
+      {shows("model") && (
+        <td role="cell" data-label="Model">
+          <ModelName batch={batch} />
+        </td>
+      )}
+      {shows("recipe") && (
+        <td role="cell">
+          <Foreign>{batch.recipe}</Foreign>
+        </td>
+      )}
+      {shows("priority") && (
+        <td role="cell" data-label="priority">
+          {batch.priority}
+        </td>
+      )}
       <td role="cell" className="progress-cell">
         <span data-testid="progress">
           <b>{counts.generated.toLocaleString()}</b> / {target.toLocaleString()}
         </span>
         <ProgressBar batch={batch} />
       </td>
-      <td role="cell" className={counts.failed ? "number is-bad" : "number"} data-label="failed">
-        {counts.failed.toLocaleString()}
-      </td>
-      <td role="cell" className="number" data-label="tokens" data-testid="tokens">
-        {tokens(counts).toLocaleString()}
-      </td>
-      <td role="cell" className="number" data-label="cost" data-testid="cost">
-        {money(counts.cost_nano_usd)}
-      </td>
-      <td role="cell" className="number" data-testid="duration">
-        {isLive(batch.state) ? <LiveDuration batch={batch} /> : batchDuration(batch, 0)}
-      </td>
+      {shows("failed") && (
+        <td role="cell" className={counts.failed ? "number is-bad" : "number"} data-label="failed">
+          {counts.failed.toLocaleString()}
+        </td>
+      )}
+      {shows("tokens") && (
+        <td role="cell" className="number" data-label="tokens" data-testid="tokens">
+          {tokens(counts).toLocaleString()}
+        </td>
+      )}
+      {shows("cost") && (
+        <td role="cell" className="number" data-label="cost" data-testid="cost">
+          {money(counts.cost_nano_usd)}
+        </td>
+      )}
+      {shows("duration") && (
+        <td role="cell" className="number" data-testid="duration">
+          {isLive(batch.state) ? <LiveDuration batch={batch} /> : batchDuration(batch, 0)}
+        </td>
+      )}
       <td role="cell" className="actions">
         {isLive(batch.state) && <StopButton batch={batch} />}
       </td>

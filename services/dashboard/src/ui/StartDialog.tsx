@@ -4,11 +4,15 @@ import { Dialog } from "@base-ui/react/dialog";
 import { useQuery } from "@tanstack/react-query";
 
 import { getModels, getRecipes } from "../calls";
-import { plus, sortErrors } from "../start";
+import type { RecipeList } from "../choices";
+import { plus, sortErrors, type StartValues } from "../start";
 import { wordsOf } from "../words";
+import { BudgetFields } from "./BudgetFields";
+import { EstimateNote } from "./EstimateNote";
 import { Field } from "./Field";
 import { Icon } from "./Icon";
 import { Foreign, Trouble } from "./parts";
+import { Presets } from "./Presets";
 import { SampleChoices } from "./SampleChoices";
 import type { Start } from "./useStart";
 
@@ -70,6 +74,7 @@ function StartForm({ start }: { start: Start }) {
           retry={() => void Promise.all([recipes.refetch(), models.refetch()])}
         />
       )}
+      <Presets values={values} take={change} />
       <label className="switch">
         <input
           type="checkbox"
@@ -83,49 +88,13 @@ function StartForm({ start }: { start: Start }) {
           <small>Model, topics, difficulties and sample types are chosen for you.</small>
         </span>
       </label>
-      <Field name="recipe" label="Recipe" hint={recipe?.description} error={byField["recipe"]}>
-        {(attributes) => (
-          <select
-            {...attributes}
-            value={recipeName}
-            // Another recipe has other topics, difficulties and types.
-            onChange={(event) =>
-              change({ recipe: event.target.value, topic: "", difficulty: "", sampleType: "" })
-            }
-          >
-            {!recipe && <option value={recipeName}>{recipeName || "The server's default"}</option>}
-            {recipes.data?.recipes.map(({ name, title }) => (
-              <option key={name} value={name}>
-                {title} ({name})
-              </option>
-            ))}
-          </select>
-        )}
-      </Field>
-      <Field name="target" label="Samples to make" error={byField["target"]}>
-        {(attributes) => (
-          <span className="with-steps">
-            <input
-              {...attributes}
-              inputMode="numeric"
-              autoComplete="off"
-              value={values.target}
-              onChange={(event) => change({ target: event.target.value })}
-            />
-            {STEPS.map((step) => (
-              <button
-                key={step}
-                type="button"
-                data-testid={`start-add-${step}`}
-                aria-label={`Add ${step} samples`}
-                onClick={() => change({ target: plus(values.target, step) })}
-              >
-                +{step}
-              </button>
-            ))}
-          </span>
-        )}
-      </Field>
+      <RecipeField
+        name={recipeName}
+        recipes={recipes.data}
+        change={change}
+        error={byField["recipe"]}
+      />
+      <Target values={values} change={change} error={byField["target"]} />
       {!values.smart && (
         <SampleChoices
           values={values}
@@ -165,6 +134,8 @@ function StartForm({ start }: { start: Start }) {
           />
         )}
       </Field>
+      <BudgetFields values={values} change={change} errors={byField} />
+      <EstimateNote values={values} recipe={recipeName} models={models.data} />
       <div className="dialog-actions">
         <Dialog.Close>Cancel</Dialog.Close>
         <button type="submit" className="primary" data-testid="start-submit">
@@ -172,5 +143,65 @@ function StartForm({ start }: { start: Start }) {
         </button>
       </div>
     </form>
+  );
+}
+
+interface Part {
+  change(change: Partial<StartValues>): void;
+  error: string | undefined;
+}
+
+function RecipeField(props: Part & { name: string; recipes: RecipeList | undefined }) {
+  const { name: chosen, recipes, change } = props;
+  const recipe = recipes?.recipes.find(({ name }) => name === chosen);
+  return (
+    <Field name="recipe" label="Recipe" hint={recipe?.description} error={props.error}>
+      {(attributes) => (
+        <select
+          {...attributes}
+          value={chosen}
+          // Another recipe has other topics, difficulties and types.
+          onChange={(event) =>
+            change({ recipe: event.target.value, topic: "", difficulty: "", sampleType: "" })
+          }
+        >
+          {!recipe && <option value={chosen}>{chosen || "The server's default"}</option>}
+          {recipes?.recipes.map(({ name, title }) => (
+            <option key={name} value={name}>
+              {title} ({name})
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+function Target({ values, change, error }: Part & { values: StartValues }) {
+  return (
+    <Field name="target" label="Samples to make" error={error}>
+      {(attributes) => (
+        <span className="with-steps">
+          <input
+            {...attributes}
+            inputMode="numeric"
+            autoComplete="off"
+            value={values.target}
+            onChange={(event) => change({ target: event.target.value })}
+          />
+          {STEPS.map((step) => (
+            <button
+              key={step}
+              type="button"
+              data-testid={`start-add-${step}`}
+              aria-label={`Add ${step} samples`}
+              onClick={() => change({ target: plus(values.target, step) })}
+            >
+              +{step}
+            </button>
+          ))}
+        </span>
+      )}
+    </Field>
   );
 }

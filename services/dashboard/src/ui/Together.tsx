@@ -2,20 +2,39 @@
 
 import { useCallback, useState } from "react";
 
+import type { Those } from "../calls";
 import { letAllGo, useChosen } from "../selection";
-import { perform, rehearse, TOGETHER, type Rehearsal, type Together } from "../together";
+import {
+  perform,
+  PRIORITIES,
+  rehearse,
+  TOGETHER,
+  toPriority,
+  type Rehearsal,
+  type Together,
+} from "../together";
 import { plural } from "../words";
 import { Confirm, Later } from "./later";
 import { Foreign } from "./parts";
 
 const REFUSALS_SHOWN = 5;
 
-export function TogetherBar({ ask }: { ask(command: Together): void }) {
+/** `all`: how many batches match, if all of them are meant. */
+export function TogetherBar(props: {
+  all: number | null;
+  ask(command: Together): void;
+  letGo(): void;
+}) {
   const chosen = useChosen();
-  if (chosen.size === 0) return null;
+  const { all, ask } = props;
+  if (chosen.size === 0 && all === null) return null;
+  const words =
+    all === null
+      ? `${plural(chosen.size, "batch", "batches")} chosen`
+      : `All ${plural(all, "batch", "batches")} that match`;
   return (
     <div className="together" role="group" aria-label="The chosen batches" data-testid="together">
-      <span role="status">{plural(chosen.size, "batch", "batches")} chosen</span>
+      <span role="status">{words}</span>
       {TOGETHER.map((command) => (
         <button
           key={command.action}
@@ -27,7 +46,20 @@ export function TogetherBar({ ask }: { ask(command: Together): void }) {
           {command.name}
         </button>
       ))}
-      <button type="button" className="quiet" data-testid="together-clear" onClick={letAllGo}>
+      <select
+        data-testid="together-priority"
+        aria-label="Give them a priority"
+        value=""
+        onChange={(event) => ask(toPriority(event.target.value))}
+      >
+        <option value="" disabled>
+          Priority…
+        </option>
+        {PRIORITIES.map((one) => (
+          <option key={one}>{one}</option>
+        ))}
+      </select>
+      <button type="button" className="quiet" data-testid="together-clear" onClick={props.letGo}>
         Choose none
       </button>
     </div>
@@ -38,8 +70,8 @@ export function TogetherBar({ ask }: { ask(command: Together): void }) {
 export function useRehearsal() {
   const [found, setFound] = useState<Rehearsal | null>(null);
   const [isOpen, setOpen] = useState(false);
-  const ask = useCallback(async (command: Together, ids: readonly string[]): Promise<void> => {
-    const rehearsal = await rehearse(command, ids);
+  const ask = useCallback(async (command: Together, those: Those): Promise<void> => {
+    const rehearsal = await rehearse(command, those);
     if (!rehearsal) return;
     setFound(rehearsal);
     setOpen(true);

@@ -1,0 +1,86 @@
+/** What the batch in the form may take, from what batches like it took; "—" where nobody knows. */
+
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+
+import { listBatches } from "../calls";
+import type { ModelList } from "../choices";
+import { estimate, type Estimate, type Range } from "../estimate";
+import { modelOf, whole, type StartValues } from "../start";
+import { useSettled } from "../settled";
+import { duration, money, plural, UNKNOWN } from "../words";
+
+/** So many of the latest batches it is told from, at most. */
+const BASIS = 20;
+
+export function EstimateNote(props: {
+  values: StartValues;
+  recipe: string;
+  models: ModelList | undefined;
+}) {
+  const { values, recipe, models } = props;
+  const model = useSettled(modelOf(values) || models?.default || "");
+  const ask = (question: { model?: string; recipe: string }) => ({
+    queryKey: ["estimate", question],
+    queryFn: ({ signal }: { signal: AbortSignal }) =>
+      listBatches({ ...question, limit: BASIS }, signal),
+    enabled: recipe !== "",
+    placeholderData: keepPreviousData,
+  });
+  const same = useQuery(ask({ model, recipe }));
+  const any = useQuery(ask({ recipe }));
+  const target = whole(values.target);
+  const batches = [...(same.data?.batches ?? []), ...(any.data?.batches ?? [])];
+  const price = models?.models.find(({ id }) => id === model)?.price ?? null;
+  const found = estimate(unique(batches), model, price, typeof target === "number" ? target : 0);
+  const tokens = (value: number): string => Math.round(value).toLocaleString("en-US");
+  const facts: [string, string, string][] = [
+    ["tokens", "Tokens", words(found.tokens, tokens)],
+    ["cost", "Cost", words(found.nanoUsd, (value) => money(Math.round(value)))],
+    ["time", "Time", words(found.milliseconds, time)],
+  ];
+  const isOver = mayReach(values, found);
+  return (
+    <section className="estimate" aria-label="Estimate" data-testid="start-estimate">
+      <dl>
+        {facts.map(([name, title, text]) => (
+          <div key={name}>
+            <dt>{title}</dt>
+            <dd data-testid={`estimate-${name}`}>{text}</dd>
+          </div>
+        ))}
+      </dl>
+      <small>
+        {found.basis === 0
+          ? "No estimate yet: no batch of this recipe has made a sample, or the number is none."
+          : `As ${plural(found.basis, "batch", "batches")} of this recipe went${
+              found.isSameModel ? " with this model" : ", with other models"
+            }; the time depends on what else runs.`}
+      </small>
+      {isOver && <p data-testid="estimate-over">The budget may stop it before all are made.</p>}
+    </section>
+  );
+}
+
+const time = (value: number): string => (value < 1000 ? "under 1 s" : duration(value));
+
+/** Whether one of the form's bounds lies below what the batch may take. */
+function mayReach(values: StartValues, { tokens, nanoUsd, milliseconds }: Estimate): boolean {
+  const bounds: [text: string, unit: number, range: Range | null][] = [
+    [values.maxCost, 1e9, nanoUsd],
+    [values.maxTokens, 1, tokens],
+    [values.maxMinutes, 60_000, milliseconds],
+  ];
+  return bounds.some(
+    ([text, unit, range]) => text.trim() !== "" && range !== null && Number(text) * unit < range.high,
+  );
+}
+
+function unique<T extends { id: string }>(found: readonly T[]): T[] {
+  return [...new Map(found.map((one) => [one.id, one])).values()];
+}
+
+function words(range: Range | null, of: (value: number) => string): string {
+  if (range === null) return UNKNOWN;
+  const [low, high] = [of(range.low), of(range.high)];
+  return low === high ? `about ${low}` : `${low} to ${high}`;
+}

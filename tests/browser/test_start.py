@@ -1,0 +1,93 @@
+"""The start dialog tells what a batch may take, bounds it, and keeps what was chosen."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from millstream.testing.batches import Batches
+from millstream.testing.hub_page import HubPage
+
+STEADY = "scripted/steady"
+"""Half a dollar for a million tokens in, two for a million out."""
+
+
+def open_for(hub: HubPage, recipe: str, model: str) -> None:
+    hub.part("start-open").click()
+    hub.part("start-recipe").select_option(recipe)
+    hub.part("start-smart").uncheck()
+    hub.part("start-model").select_option(model)
+
+
+def test_the_estimate_is_what_batches_alike_took(hub: HubPage, batches: Batches) -> None:
+    made = batches.start(4, STEADY, recipe="instruction", concurrency=4)
+    counts = batches.wait(made)["counts"]
+    open_for(hub, "instruction", STEADY)
+    hub.part("start-target").fill("400")
+    estimate = hub.part("start-estimate")
+    expect(estimate).to_contain_text(re.compile(r"As \d+ batch(es)? of this recipe went with this"))
+    words = hub.part("estimate-tokens").inner_text().replace(",", "")
+    bounds = [int(number) for number in re.findall(r"\d+", words)]
+    own = 100 * (counts["tokens_in"] + counts["tokens_out"])
+    assert bounds[0] <= own <= bounds[-1]
+    expect(hub.part("estimate-cost")).to_have_text(re.compile(r"^(about )?\$0\.\d+"))
+    expect(hub.part("estimate-time")).to_have_text(re.compile(r"\d+ (s|m|h)"))
+    hub.part("start-target").fill("no number")
+    for name in ("tokens", "cost", "time"):
+        expect(hub.part(f"estimate-{name}")).to_have_text("—")
+
+
+def test_a_budget_stops_the_batch_and_says_so(hub: HubPage, batches: Batches) -> None:
+    batches.wait(batches.start(2, STEADY, recipe="instruction"))
+    open_for(hub, "instruction", STEADY)
+    hub.part("start-budgets").click()
+    hub.part("start-max-tokens").fill("6000")
+    hub.part("start-concurrency").fill("1")
+    hub.part("start-target").fill("500")
+    expect(hub.part("estimate-over")).to_be_visible()
+    hub.part("start-submit").click()
+    row = hub.part("batch-row")
+    expect(row).to_have_count(1)
+    batch_id = str(row.get_attribute("data-batch"))
+    hub.expect_state(batch_id, "stopped")
+    assert "budget" in batches.view(batch_id)["stop_reason"]
+    hub.open(f"batches/{batch_id}")
+    expect(hub.part("details")).to_contain_text(re.compile("budget", re.IGNORECASE))
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "words"),
+    [
+        ("max-cost-usd", "-1", "budgets.max_cost_usd=-1 is not valid"),
+        ("max-tokens", "many", "budgets.max_tokens='many' is not valid"),
+        ("max-duration-s", "0", "budgets.max_duration_s=0 is not valid"),
+    ],
+)
+def test_a_wrong_budget_is_refused_at_its_field(
+    hub: HubPage, field: str, wrong: str, words: str
+) -> None:
+    hub.outages = True  # The browser reports each 4xx answer.
+    hub.part("start-open").click()
+    hub.part("start-budgets").click()
+    hub.part(f"start-{field}").fill(wrong)
+    hub.part("start-submit").click()
+    expect(hub.part(f"start-{field}-error")).to_contain_text(words)
+    expect(hub.part(f"start-{field}")).to_have_value(wrong)
+
+
+def test_a_form_is_kept_as_a_preset(hub: HubPage) -> None:
+    hub.part("start-open").click()
+    hub.part("start-preset").select_option("A working set")
+    expect(hub.part("start-target")).to_have_value("500")
+    expect(hub.part("start-max-cost-usd")).to_have_value("1")
+    hub.part("start-target").fill("33")
+    expect(hub.part("start-preset")).to_have_value("")
+    hub.part("preset-open").click()
+    hub.part("preset-name").fill("Thirty-three")
+    hub.page.keyboard.press("Enter")  # Keeps the preset, and sends no form.
+    expect(hub.part("start-preset")).to_have_value("Thirty-three")
+    hub.open()
+    hub.part("start-open").click()
+    hub.part("start-preset").select_option("Thirty-three")
+    expect(hub.part("start-target")).to_have_value("33")
+    assert hub.violations() == []

@@ -1,0 +1,80 @@
+"""Views of the history are kept by name, and shared by their address."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from millstream.testing.batches import Batches
+from millstream.testing.browser import REFUSE_STORAGE
+from millstream.testing.hub_page import HubPage
+from millstream.testing.stack import Stack
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two(stack: Stack) -> tuple[str, str]:
+    """Ids of batches of two recipes."""
+    batches = Batches(stack.url)
+    ids = (
+        batches.start(1, "simulated/instant"),
+        batches.start(1, "simulated/instant", recipe="instruction"),
+    )
+    for batch_id in ids:
+        batches.wait(batch_id)
+    return ids
+
+
+def keep_a_view(hub: HubPage, name: str) -> None:
+    hub.part("history-recipe").select_option("instruction")
+    hub.part("history-sort").select_option("-cost")
+    hub.part("columns").click()
+    hub.part("column-tokens").uncheck()
+    hub.part("column-recipe").check()
+    hub.part("view-open").click()
+    hub.part("view-name").fill(name)
+    hub.page.keyboard.press("Enter")
+
+
+def expect_the_view(hub: HubPage, two: tuple[str, str]) -> None:
+    other, own = two
+    expect(hub.past(own)).to_be_visible()
+    expect(hub.past(other)).to_have_count(0)
+    expect(hub.part("history-sort")).to_have_value("-cost")
+    expect(hub.part("tokens", hub.past(own))).to_have_count(0)
+    expect(hub.past(own)).to_contain_text("instruction")
+    expect(hub.page).to_have_url(
+        re.compile(r"recipe=instruction&sort=-cost&columns=model%2Crecipe%2Cfailed%2Ccost")
+    )
+
+
+def test_a_view_is_kept_by_its_name_and_shown_again(hub: HubPage, two: tuple[str, str]) -> None:
+    hub.open("batches")
+    keep_a_view(hub, "<b>Dear</b>")
+    view = hub.part("saved-view")
+    expect(view).to_have_text("<b>Dear</b>")
+    expect(view).to_have_attribute("aria-pressed", "true")
+    expect_the_view(hub, two)
+    address = hub.page.url
+    hub.open("batches")
+    expect(view).to_have_attribute("aria-pressed", "false")
+    expect(hub.past(two[0])).to_be_visible()
+    view.click()
+    expect_the_view(hub, two)
+    assert hub.page.url == address
+    assert hub.violations() == []
+    hub.part("view-plain").click()
+    expect(hub.past(two[0])).to_be_visible()
+    hub.part("saved-view-drop").click()
+    expect(view).to_have_count(0)
+
+
+def test_a_view_lasts_as_long_as_the_page_where_storage_is_refused(
+    unopened: HubPage, two: tuple[str, str]
+) -> None:
+    unopened.page.add_init_script(REFUSE_STORAGE)
+    unopened.open("batches")
+    keep_a_view(unopened, "Mine")
+    unopened.part("view-plain").click()
+    expect(unopened.past(two[0])).to_be_visible()
+    unopened.part("saved-view").click()
+    expect_the_view(unopened, two)
