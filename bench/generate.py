@@ -53,9 +53,11 @@ class Lane:
     in_flight: int
     model: str = "fast"
     generators: int = 1
+    family: str = "openai"
+    """Whose calls litellm makes, if it makes them."""
 
 
-LITELLM = Lane("litellm", "litellm", "raw_litellm", 600, 64)
+LITELLM = Lane("litellm", "litellm", "raw_litellm", 600, 64, family="hosted_vllm")
 DIRECT = Lane("direct", "auto", "raw_aiohttp", 12_000, 256)
 SLOW = Lane("slow", "auto", "", 256 * 12, 256, "slow")
 SLOW_ON_TWO = Lane("slow_on_two", "auto", "", 512 * 12, 512, "slow", 2)
@@ -118,7 +120,7 @@ def raw(lane: Lane, simulated_url: str) -> dict[str, float]:
     script = str(Path(__file__).with_name(f"{lane.yardstick}.py"))
     done = subprocess.run(
         [sys.executable, script, simulated_url, str(lane.samples), str(lane.in_flight)],
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
         timeout=BATCH_BOUND_S,
@@ -127,18 +129,19 @@ def raw(lane: Lane, simulated_url: str) -> dict[str, float]:
     return found
 
 
-async def start(event_log: EventLog, samples: int, in_flight: int, name: str = "fast") -> str:
+async def start(event_log: EventLog, lane: Lane) -> str:
     """Start a batch as the API does; returns its id."""
     batch_id = new_batch_id()
-    model = f"simulated/{name}"
+    model = f"simulated/{lane.model}"
+    wire_model = f"{lane.family}/{lane.model}"
     spec = control.BatchSpec(
         recipe=RecipeBook.load(recipe_directories(None)).pin("legal-qa"),
         model=model,
-        routes=(Route(model=model, provider="simulated", litellm_model=f"openai/{name}"),),
-        target=samples,
-        slice_size=min(control.SLICE_SLOTS_MAX, max(1, -(-samples // 32))),
+        routes=(Route(model=model, provider="simulated", litellm_model=wire_model),),
+        target=lane.samples,
+        slice_size=min(control.SLICE_SLOTS_MAX, max(1, -(-lane.samples // 32))),
         seed=new_seed(),
-        concurrency=in_flight,
+        concurrency=lane.in_flight,
     )
     event = control.BatchStarted(
         id=new_id(),
@@ -181,7 +184,7 @@ def rss_mb(bench: Bench) -> float:
 async def ours(lane: Lane, bench: Bench) -> dict[str, float]:
     """Run one batch and time it by the log: from the first slice event to the last."""
     before = bench.cpu_s
-    batch_id = await start(bench.event_log, lane.samples, lane.in_flight, lane.model)
+    batch_id = await start(bench.event_log, lane)
     most = await await_end(bench, batch_id)
     cpu = bench.cpu_s - before
     stamps = []
@@ -207,7 +210,7 @@ async def growth_mb_per_100k(bench: Bench) -> float:
     """Run one long batch and return by how much memory grows once it is warm."""
     first = await last_sequence(bench)
     samples = WARM_SAMPLES + GROWTH_SAMPLES
-    batch_id = await start(bench.event_log, samples, DIRECT.in_flight)
+    batch_id = await start(bench.event_log, replace(DIRECT, samples=samples))
     async with asyncio.timeout(BATCH_BOUND_S):
         while (stored := await last_sequence(bench) - first) < WARM_SAMPLES:
             await asyncio.sleep(ASK_S)

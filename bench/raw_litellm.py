@@ -1,4 +1,4 @@
-"""The yardstick: the same streamed litellm calls in a bare loop, in a process of its own.
+"""The yardstick: the same streamed calls as anybody makes them with litellm, in a process alone.
 
 Usage: raw_litellm.py SIMULATED_URL SAMPLES IN_FLIGHT; prints one JSON document.
 """
@@ -10,21 +10,18 @@ import time
 
 from millstream.domain.plan import Plan, attempt_seed
 from millstream.recipes import RecipeBook, recipe_directories
-from millstream.runtime.clock import new_id
-from millstream.runtime.settings import load_settings
 from millstream_generator import prompts
-from millstream_generator.completion import Progress, Prompt
-from millstream_generator.litellm_lane import LitellmLane
-from millstream_generator.targets import Targets
+from millstream_generator.litellm_setup import litellm
 from millstream_schemas.control import BatchSpec
 from millstream_schemas.routes import Route
+
+MODEL = "hosted_vllm/fast"
+"""litellm's own HTTP handler makes the calls, as for most providers that it alone can call."""
 
 
 async def run(url: str, samples: int, in_flight: int) -> dict[str, float]:
     """Make ``samples`` calls, ``in_flight`` at a time, and read every chunk of each."""
-    lane = LitellmLane(Targets(load_settings(simulated_url=url)))
-    await lane.warm_up()
-    route = Route(model="simulated/fast", provider="simulated", litellm_model="openai/fast")
+    route = Route(model="simulated/fast", provider="simulated", litellm_model=MODEL)
     spec = BatchSpec(
         recipe=RecipeBook.load(recipe_directories(None)).pin("legal-qa"),
         model=route.model,
@@ -36,23 +33,30 @@ async def run(url: str, samples: int, in_flight: int) -> dict[str, float]:
     )
     plan = Plan(spec)
     slots = iter(range(samples))
-    batch_id = new_id()
+
+    async def call(slot: int) -> None:
+        cell = plan.cell(slot)
+        answer = await litellm.acompletion(
+            model=MODEL,
+            api_base=f"{url}/v1",
+            api_key="none",
+            messages=prompts.render(spec.recipe, cell, None, slot, 1, ""),
+            response_format=prompts.response_format(spec.recipe, cell),
+            max_tokens=prompts.max_tokens(spec.recipe),
+            seed=attempt_seed(spec, slot, 1),
+            temperature=0.7,
+            stream=True,
+            stream_options={"include_usage": True},
+            max_retries=0,
+        )
+        async for _ in answer:
+            pass
 
     async def loop() -> None:
         for slot in slots:
-            cell = plan.cell(slot)
-            prompt = Prompt(
-                batch_id=batch_id,
-                messages=prompts.render(spec.recipe, cell, None, slot, 1, ""),
-                response_format=prompts.response_format(spec.recipe, cell),
-                max_tokens=prompts.max_tokens(spec.recipe),
-                seed=attempt_seed(spec, slot, 1),
-                temperature=0.7,
-                top_p=None,
-                extra={},
-            )
-            await lane.complete(route, prompt, Progress())
+            await call(slot)
 
+    await call(0)  # warm: litellm loads half of itself in its first call
     began, cpu = time.monotonic(), time.process_time()
     async with asyncio.TaskGroup() as tasks:
         for _ in range(in_flight):

@@ -19,7 +19,6 @@ import litellm
 litellm.suppress_debug_info = True
 litellm.drop_params = True
 litellm.telemetry = False
-litellm.turn_off_message_logging = True
 litellm.disable_streaming_logging = True
 # Else it asks huggingface.co for a tokenizer in the midst of a call, and blocks the loop meanwhile.
 litellm.disable_hf_tokenizer_download = True
