@@ -9,7 +9,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.waiting import until
 from millstream_api.relay.client import Client
-from millstream_api.relay.endpoint import Relay, read_query
+from millstream_api.relay.endpoint import PIPE, Relay, read_query
 from millstream_api.relay.frames import NamedFrames
 from millstream_api.relay.hub import Hub
 
@@ -24,8 +24,42 @@ def script(number: int = 1) -> Script:
     return made
 
 
+class Peer:
+    """The other end of a stream: takes what the server sends, and what is written to the pipe."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.paused_since: float | None = None
+        self.is_cut = False
+        self.client: Client | None = None
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def follow(self, client: Client | None) -> None:
+        self.client = client
+
+    def write(self, body: bytes) -> None:
+        self.sent.append({"body": body, "more_body": True})
+
+    def abort(self) -> None:
+        self.is_cut = True
+
+    def leave(self) -> None:
+        assert self.client is not None
+        self.client.leave()
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.sent) and self.sent[-1].get("more_body") is False
+
+
 def client() -> Client:
-    return Client(NamedFrames(EPOCH), None, None, lambda: None)
+    return Client(NamedFrames(EPOCH), None, None, Peer())
 
 
 async def test_a_wake_during_a_write_is_not_lost() -> None:
@@ -93,40 +127,16 @@ async def test_waiting_for_a_sequence_or_an_end_is_bounded() -> None:
 
 async def test_a_stuck_write_is_cut_off_and_others_are_not() -> None:
     hub = Hub(stuck_s=0.01)
-    cut: list[str] = []
-    stuck = Client(NamedFrames(EPOCH), None, None, lambda: cut.append("stuck"))
-    quick = Client(NamedFrames(EPOCH), None, None, lambda: cut.append("quick"))
-    stuck.sending_since = asyncio.get_running_loop().time() - 1
+    peers = [Peer(), Peer()]
+    stuck, quick = (Client(NamedFrames(EPOCH), None, None, peer) for peer in peers)
+    peers[0].paused_since = asyncio.get_running_loop().time() - 1
     for one in (stuck, quick):
         hub.join(one)
     async with asyncio.TaskGroup() as tasks:
         cutting = tasks.create_task(hub.cut_stuck())
-        await until(lambda: bool(cut))
+        await until(lambda: peers[0].is_cut)
         cutting.cancel()
-    assert set(cut) == {"stuck"}
-
-
-class Peer:
-    """The other end of an ASGI request."""
-
-    def __init__(self) -> None:
-        self.sent: list[Any] = []
-        self.gone = asyncio.Event()
-
-    async def send(self, message: Any) -> None:
-        self.sent.append(message)
-
-    async def receive(self) -> Any:
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(message.get("body", b"") for message in self.sent)
-
-    @property
-    def is_complete(self) -> bool:
-        return bool(self.sent) and self.sent[-1].get("more_body") is False
+    assert not peers[1].is_cut
 
 
 def scope(path: str = "/v1/stream", query: bytes = b"", **headers: str) -> dict[str, Any]:
@@ -135,7 +145,8 @@ def scope(path: str = "/v1/stream", query: bytes = b"", **headers: str) -> dict[
 
 
 async def serve(relay: Relay, peer: Peer, asked: dict[str, Any]) -> None:
-    await relay(asked, read_query(asked), peer.receive, peer.send)
+    asked["extensions"] = {PIPE: peer}
+    await relay(asked, read_query(asked), peer.send)
 
 
 async def test_a_stream_begun_before_the_cold_fold_waits_for_it() -> None:
@@ -149,7 +160,7 @@ async def test_a_stream_begun_before_the_cold_fold_waits_for_it() -> None:
         hub.ready.set()
         hub.advance(7)
         await until(lambda: f"id: 7-{EPOCH}\nevent: all_batches".encode() in peer.body)
-        peer.gone.set()
+        peer.leave()
         await until(lambda: not hub.clients)
         flushing.cancel()
 
@@ -202,9 +213,58 @@ async def test_a_replica_that_is_behind_waits_for_what_the_client_has_seen() -> 
         hub.put(made.state, 9)
         await until(lambda: b"id: 9-" in peer.body)
         assert b"all_batches" not in peer.body
-        peer.gone.set()
+        peer.leave()
         await until(lambda: not hub.clients)
         flushing.cancel()
+
+
+async def test_a_peer_that_takes_nothing_gets_the_latest_state_alone_afterwards() -> None:
+    hub, peer, made = Hub(), Peer(), script()
+    hub.restore([made.state], 1, EPOCH)
+    hub.ready.set()
+    async with asyncio.TaskGroup() as tasks:
+        flushing = tasks.create_task(hub.flush_changes())
+        tasks.create_task(serve(Relay(hub), peer, scope()))
+        await until(lambda: b"all_batches" in peer.body)
+        peer.paused_since = 0.0
+        for sequence, change in enumerate((made.pause, made.resume, made.pause), start=2):
+            change()
+            hub.put(made.state, sequence)
+        assert peer.client is not None
+        peer.client.wake()
+        assert b"batch_update" not in peer.body
+        peer.paused_since = None
+        peer.client.wake()
+        assert peer.body.count(b"batch_update") == 1
+        assert b"id: 4-" in peer.body
+        peer.leave()
+        await until(lambda: not hub.clients)
+        flushing.cancel()
+
+
+async def test_what_goes_wrong_in_one_stream_is_its_own() -> None:
+    hub, peers = Hub(), [Peer(), Peer()]
+    hub.restore([script().state], 1, EPOCH)
+    hub.ready.set()
+
+    def fail(_: bytes) -> None:
+        raise RuntimeError("broken")
+
+    async def serve_broken() -> None:
+        with pytest.raises(RuntimeError, match="broken"):
+            await serve(Relay(hub), peers[0], scope())
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve_broken())
+        tasks.create_task(serve(Relay(hub), peers[1], scope()))
+        await until(lambda: all(b"all_batches" in peer.body for peer in peers))
+        peers[0].write = fail  # type: ignore[method-assign]  # the fault
+        hub.put(script().state, 2)
+        for one in list(hub.clients):
+            one.wake()
+        await until(lambda: len(hub.clients) == 1)
+        assert b"id: 2-" in peers[1].body
+        peers[1].leave()
 
 
 async def test_the_header_beats_the_query() -> None:

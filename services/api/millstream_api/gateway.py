@@ -84,7 +84,6 @@ class Gateway:
             await self._relay(
                 scope,
                 wanted,
-                receive,
                 sender.stream,
                 is_admitted=lambda: self._guard.admits(scope),
             )

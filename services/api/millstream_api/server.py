@@ -13,7 +13,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from millstream.errors import SettingsError
-from millstream_api.relay.endpoint import ABORT
+from millstream_api.relay.client import Client
+from millstream_api.relay.endpoint import PIPE
 from millstream_api.relay.hub import Hub
 
 SEND_BUFFER_BYTES = 65_536
@@ -34,10 +35,13 @@ class StreamProtocol(HttpToolsProtocol):
     """HTTP/1.1 with small buffers: what waits in a buffer can't be replaced by a later state.
 
     With the defaults a slow client lags by megabytes of old frames; with these by two seconds.
+    It is a stream's `Pipe` too: after the head the frames go straight to the transport.
     """
 
+    paused_since: float | None = None
     _is_head = True
     _head_bytes = 0
+    _follower: Client | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Shrink the buffers of a new connection."""
@@ -65,11 +69,44 @@ class StreamProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_begin(self) -> None:
-        """Let the application drop a connection whose peer takes nothing."""
+        """Give the application the connection itself."""
         self._is_head, self._head_bytes = True, 0
         super().on_message_begin()
         scope = cast("dict[str, Any]", self.scope)  # the type knows the standard extensions only
-        scope["extensions"] = {ABORT: self.transport.abort}
+        scope["extensions"] = {PIPE: self}
+
+    def pause_writing(self) -> None:
+        """Note since when the peer takes nothing."""
+        self.paused_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Let the stream send what came up meanwhile."""
+        self.paused_since = None
+        super().resume_writing()
+        if self._follower is not None:
+            self._follower.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the stream that its peer is gone."""
+        super().connection_lost(exc)
+        if self._follower is not None:
+            self._follower.leave()
+
+    def follow(self, client: Client | None) -> None:
+        """See `Pipe`."""
+        self._follower = client
+        if client is not None and self.transport.is_closing():
+            client.leave()
+
+    def write(self, body: bytes) -> None:
+        """Write a chunk of the answer's body, as uvicorn would after its checks."""
+        if not self.transport.is_closing():
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+
+    def abort(self) -> None:
+        """See `Pipe`."""
+        self.transport.abort()
 
 
 class Server(uvicorn.Server):

@@ -1,14 +1,13 @@
 """The stream endpoints as plain ASGI: dispatched before the framework, whose middlewares cost."""
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from millstream_api.relay.asking import FLAVOURS, STREAM_PATHS, Wanted, read_query
-from millstream_api.relay.client import Client
+from millstream_api.relay.client import Client, Pipe
 from millstream_api.relay.events import EventStream
-from millstream_api.relay.frames import retry_line
+from millstream_api.relay.frames import Flavour, retry_line
 from millstream_api.relay.hub import Hub
 from millstream_api.relay.positions import Position
 from millstream_api.relay.replay import Replay
@@ -24,8 +23,8 @@ AHEAD_WAIT_S = 2.0
 """How long a replica that is behind a client's id waits before it starts that client afresh."""
 RETRY_MS = (1000, 3000)
 RETRY_BUSY_MS = 30_000
-ABORT = "millstream.abort"
-"""ASGI extension of our server: a function that drops the connection."""
+PIPE = "millstream.pipe"
+"""ASGI extension of our server: the connection itself, as a `Pipe`."""
 
 HEADERS = (
     (b"content-type", b"text/event-stream"),
@@ -42,6 +41,8 @@ class Relay:
         """Serve from ``hub``; without a ``replay`` no event that is older than its ring."""
         self.hub = hub
         self._replay = replay
+        self._pusher = self._push
+        self._flavours: dict[tuple[str, str], Flavour] = {}
 
     def serves(self, scope: Scope) -> bool:
         """Tell whether the request is for a stream."""
@@ -51,7 +52,6 @@ class Relay:
         self,
         scope: Scope,
         wanted: Wanted,
-        receive: Receive,
         send: Send,
         *,
         is_admitted: Callable[[], bool] = lambda: True,
@@ -64,31 +64,37 @@ class Relay:
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        flavour = FLAVOURS[wanted.flavour](self.hub.epoch)
+        flavour = self._flavour(wanted.flavour)
         if self.hub.is_full or self.hub.is_closing:
             # An error status would end an EventSource for good, so it is said in the stream.
             retry = RETRY_BUSY_MS if self.hub.is_full else retry_ms()
             await _send_last(send, retry_line(retry) + flavour.busy())
             return
-        abort = scope.get("extensions", {}).get(ABORT, _no_abort)
-        client = Client(flavour, None, wanted.batch_ids, abort, is_admitted)
+        pipe: Pipe = scope["extensions"][PIPE]
+        client = Client(flavour, None, wanted.batch_ids, pipe, is_admitted)
         self.hub.join(client)
+        pipe.follow(client)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(_watch(receive, client))
-                await send(_part(retry_line(retry_ms())))
-                if wanted.flavour == "events":
-                    await self._serve_events(client, wanted, send)
-                else:
-                    await self._serve(client, wanted, send)
-                watch.cancel()
+            pipe.write(retry_line(retry_ms()))
+            if wanted.flavour == "events":
+                await self._serve_events(client, wanted, send)
+            else:
+                await self._serve(client, wanted, send)
         finally:
+            pipe.follow(None)
             self.hub.leave(client)
+
+    def _flavour(self, name: str) -> Flavour:
+        """Return the one flavour of that name that all clients share."""
+        key = name, self.hub.epoch
+        if key not in self._flavours:
+            self._flavours[key] = FLAVOURS[name](self.hub.epoch)
+        return self._flavours[key]
 
     async def _serve_events(self, client: Client, wanted: Wanted, send: Send) -> None:
         async def send_frames(body: bytes) -> None:
             self.hub.note_send(len(body))
-            await send(_part(body))
+            await send({"type": "http.response.body", "body": body, "more_body": True})
 
         if await self._started(client, wanted.position):
             wish = Wish(wanted.batch_ids, wanted.types)
@@ -98,23 +104,24 @@ class Relay:
             await _send_last(send, retry_line(retry_ms()))
 
     async def _serve(self, client: Client, wanted: Wanted, send: Send) -> None:
-        loop = asyncio.get_running_loop()
+        rest = b""
         if await self._started(client, wanted.position):
-            client.flavour = FLAVOURS[wanted.flavour](self.hub.epoch)
+            client.flavour = self._flavour(wanted.flavour)
             client.cursor = self._cursor(wanted.position)
             # Who comes back and has missed nothing is told so at once.
             client.beat = client.cursor == self.hub.sequence
-        while not client.is_gone:
-            chunk = self.hub.take(client) if self.hub.ready.is_set() else b""
-            if client.is_ending:
-                await _send_last(send, chunk + retry_line(retry_ms()))
-                return
-            if chunk:
-                client.sending_since = loop.time()
-                self.hub.note_send(len(chunk))
-                await send(_part(chunk))
-                client.sending_since = None
-            await client.woken()
+            client.push = self._pusher
+            client.push(client)
+            await client.over()
+            rest = self.hub.take(client)
+        if not client.is_gone:
+            await _send_last(send, rest + retry_line(retry_ms()))
+
+    def _push(self, client: Client) -> None:
+        """Write what the client has not seen, unless its peer has yet to take what was written."""
+        if client.pipe.paused_since is None and (chunk := self.hub.take(client)):
+            self.hub.note_send(len(chunk))
+            client.pipe.write(chunk)
 
     async def _started(self, client: Client, asked: Position | None) -> bool:
         """Wait for the cold fold and for the place where the client stands; False: it is over."""
@@ -138,19 +145,5 @@ def retry_ms() -> int:
     return random.randint(*RETRY_MS)  # noqa: S311  # jitter
 
 
-async def _watch(receive: Receive, client: Client) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    client.leave()
-
-
-def _part(body: bytes) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": body, "more_body": True}
-
-
 async def _send_last(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _no_abort() -> None:
-    """Stand in on a server that can't drop a connection: the write then waits for the peer."""

@@ -4,7 +4,6 @@ A client is an integer cursor here too. It is sent what follows as fast as it ta
 one holds one page of frames, however far it is behind.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -54,7 +53,6 @@ class EventStream:
         elif resumes:
             body = self._frames.gap(None, cursor, UNKNOWN_POSITION)
         is_behind = True
-        loop = asyncio.get_running_loop()
         while not (client.is_gone or client.is_ending):
             found, cursor = await self._next(cursor)
             body += found
@@ -66,9 +64,7 @@ class EventStream:
                 client.beat = False
                 body += self._frames.heartbeat(cursor, log_away=self._hub.log_is_away)
             if body:
-                client.sending_since = loop.time()
                 await send(body)
-                client.sending_since = None
                 body = b""
             if cursor >= ring.last:
                 await client.woken()

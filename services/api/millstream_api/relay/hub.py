@@ -226,7 +226,7 @@ class Hub:
         while True:
             await asyncio.sleep(min(STUCK_CHECK_S, self._stuck_s))
             for client in list(self.clients):
-                since = client.sending_since
+                since = client.pipe.paused_since
                 if since is not None and loop.time() - since > self._stuck_s:
                     log.warning("stream.cut_off", stuck_s=round(loop.time() - since, 1))
                     client.abort()
