@@ -1,8 +1,8 @@
 """How long a verification and a look at the past take, and whether tampering is ever missed.
 
 The log is filled with sound batches, a projector folds it as a process of its own, and the
-verifier runs as `millstream audit verify` runs it. The verification of a million events is
-reckoned from as many as `--events` says; the table tells how many those were. `bench.travel`
+verifier runs as `millstream audit verify` runs it. With other `--events` than a million the
+verification of a million is reckoned from those; the table tells how many they were. `bench.travel`
 measures the past, in one batch of `--travel-events` and on a board of 10,000 batches.
 """
 
@@ -20,6 +20,7 @@ from random import Random
 
 from bench import travel
 from bench.measure import Metric, report
+from bench.sound_log import Filler, copies
 from millstream.eventlog.chain import ChainState, RecentRoots
 from millstream.eventlog.checkpoints import CheckpointLog
 from millstream.eventlog.log import EventLog
@@ -46,11 +47,11 @@ TEXT = {"question": "What does the contract say? " * 8, "answer": "It says what 
 
 
 async def fill(event_log: EventLog, wanted: int) -> int:
-    """Append whole batches of about 1.5 KB an event until the log has ``wanted``; its end."""
-    number = last = 0
-    while last < wanted:
-        number += 1
-        last = await fill_batch(event_log, f"batch_1767225600_{number:08x}")
+    """Append whole batches of about 1.1 KB an event, ``wanted`` events or more; return the end."""
+    filler = Filler(event_log)
+    last = 0
+    for batch in copies(wanted):
+        last = await filler.append_batch(batch)
     return last
 
 
@@ -229,7 +230,7 @@ async def beginning(event_log: EventLog, until: int) -> list[Stored]:
 def main() -> int:
     """Measure; exit code 1 when a figure misses its mark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--travel-events", type=int, default=1_000_000)
     options = parser.parse_args()
     metrics = asyncio.run(measure(options.events))

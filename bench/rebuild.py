@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.measure import Metric, report
-from bench.sound_log import WRITERS, Filler, by_subject, copies
+from bench.sound_log import Filler, copies
 from bench.sqlite_model import SqliteModel
 from millstream.eventlog.stored import Stored
 from millstream.testing.nats import running_log
@@ -62,13 +62,7 @@ async def from_stream(path: Path, events: int) -> tuple[float, float, int]:
     async with running_log(path) as running:
         filler = Filler(running.event_log)
         for batch in copies(events):
-            first, *slices, final = by_subject(batch)
-            await filler.append(*first)
-            for start in range(0, len(slices), WRITERS):
-                async with asyncio.TaskGroup() as tasks:
-                    for subject, payloads in slices[start : start + WRITERS]:
-                        tasks.create_task(filler.append(subject, payloads))
-            last = await filler.append(*final)
+            last = await filler.append_batch(batch)
         begun = time.monotonic()
         process = subprocess.Popen(  # wait4 tells its memory
             [

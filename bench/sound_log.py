@@ -1,5 +1,6 @@
 """A sound log of any length, quickly made: one batch's history, copied with other texts."""
 
+import asyncio
 import random
 from collections.abc import Iterator
 
@@ -78,6 +79,16 @@ class Filler:
         chain = Chain(subject, payloads, self._last.get(subject, 0))
         self._last[subject] = sequence = await self._publisher.publish(chain)
         return sequence
+
+    async def append_batch(self, batch: list[Stored]) -> int:
+        """Append a batch, ``WRITERS`` slices side by side; return the end's sequence."""
+        first, *slices, final = by_subject(batch)
+        await self.append(*first)
+        for start in range(0, len(slices), WRITERS):
+            async with asyncio.TaskGroup() as tasks:
+                for subject, payloads in slices[start : start + WRITERS]:
+                    tasks.create_task(self.append(subject, payloads))
+        return await self.append(*final)
 
 
 def by_subject(batch: list[Stored]) -> list[tuple[str, list[bytes]]]:

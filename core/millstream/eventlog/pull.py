@@ -9,7 +9,6 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -18,7 +17,7 @@ from nats.aio.msg import Msg
 
 from millstream.errors import LogUnavailableError
 from millstream.eventlog.answers import Answers, delivery
-from millstream.eventlog.stored import Stored, stored_message
+from millstream.eventlog.stored import Stored, moment, stored_message
 from millstream_schemas import subjects
 
 log = structlog.get_logger()
@@ -32,7 +31,6 @@ CHUNK_MOST = 10_000
 SILENT_MOST_S = 3.0
 """Three heartbeats missed: the server, or the consumer, is gone."""
 RENEW_S = 0.2
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _BrokenError(Exception):
@@ -144,7 +142,7 @@ class _Reader:
         if int(delivered) != self._delivered + 1:
             raise _BrokenError(f"delivery {delivered} came after {self._delivered}")
         self._delivered += 1
-        stored_at = _EPOCH + timedelta(microseconds=int(stamp) // 1000)
+        stored_at = moment(int(stamp) // 1000)
         raw = getattr(message.headers, "raw", b"")
         return stored_message(int(sequence), stored_at, message.subject, message.data, raw)
 

@@ -50,6 +50,11 @@ class Stored:
         return age.days * _DAY_US + age.seconds * 1_000_000 + age.microseconds
 
 
+def moment(time_us: int) -> datetime:
+    """Return the time (UTC) that is so many microseconds after 1970."""
+    return _EPOCH + timedelta(microseconds=time_us)
+
+
 class Decoder:
     """Turns stored messages into events; counts what it can't read, so that nothing hides."""
 
@@ -130,8 +135,7 @@ def _origin(raw: bytes, stored_at: datetime) -> tuple[datetime, bytes]:
         if line.startswith(_IMPORTED_LINE):
             time_us, _, headers = line[len(_IMPORTED_LINE) :].partition(b" ")
             try:
-                moment = _EPOCH + timedelta(microseconds=int(time_us))
-                return moment, base64.b64decode(headers, validate=True)
+                return moment(int(time_us)), base64.b64decode(headers, validate=True)
             except (ValueError, OverflowError, binascii.Error):
                 break
     return stored_at, raw

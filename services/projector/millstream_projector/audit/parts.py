@@ -9,12 +9,11 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
 
-from millstream.eventlog.stored import Stored
+from millstream.eventlog.stored import Stored, moment
 from millstream_projector.audit.checking import CheckingDecoder, Findings, check_tables
 from millstream_projector.audit.digests import (
     SOURCES,
@@ -35,7 +34,8 @@ SMALL_LOG = 20_000
 CHUNKS_WAITING = 2
 """Chunks on their way to a part: reading must not run ahead of folding."""
 
-Message = tuple[int, datetime, str, bytes]
+Message = tuple[int, int, str, bytes]
+"""What an event's fold needs of it: sequence, microseconds since 1970, subject, payload."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,11 @@ class PartFold:
 
     def take(self, messages: Sequence[Message]) -> None:
         """Fold more events."""
-        self._projection.advance([Stored(*message) for message in messages], is_bulk=True)
+        events = [
+            Stored(number, moment(time_us), subject, payload)
+            for number, time_us, subject, payload in messages
+        ]
+        self._projection.advance(events, is_bulk=True)
 
     def finish(self) -> PartResult:
         """Return the sums of every table, and what the rules say."""
@@ -140,7 +144,7 @@ class Parts:
         messages: list[list[Message]] = [[] for _ in self._pools]
         for stored in chunk:
             token = stored.subject.split(".", 3)[2]
-            message = (stored.sequence, stored.stored_at, stored.subject, stored.payload)
+            message = (stored.sequence, stored.time_us, stored.subject, stored.payload)
             messages[zlib.crc32(token.encode()) % len(self._pools)].append(message)
         for number, its in enumerate(messages):
             if its:

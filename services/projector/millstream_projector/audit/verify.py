@@ -5,11 +5,12 @@ for over NATS. Without a projector the file itself is opened, when it is here.
 """
 
 import argparse
-import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+import uvloop
 
 from millstream.errors import MillstreamError, QueryFailedError, UsageError
 from millstream.eventlog.checkpoints import FILE, read_checkpoints
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         configure_logs(settings.model_copy(update={"log_level": "error"}), "verify")
-        report = asyncio.run(_verify(settings, options))
+        report = uvloop.run(_verify(settings, options))
     except MillstreamError as error:
         sys.stderr.write(f"millstream audit verify: {error}\n")
         return 2 if isinstance(error, UsageError) else 1

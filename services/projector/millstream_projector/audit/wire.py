@@ -1,14 +1,14 @@
 """What a rebuild's reader tells its fold, as plain values: classes cost five times as much."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from millstream.eventlog.redaction import StandIn
-from millstream.eventlog.stored import Stored
+from millstream.eventlog.stored import Stored, moment
 
-Message = tuple[int, datetime, str, bytes, bytes, tuple[()] | tuple[bytes, int]]
-"""An event as its reader had it; the last part is of the stand-in of an erased one."""
+Message = tuple[int, int, str, bytes, bytes, tuple[()] | tuple[bytes, int]]
+"""An event as its reader had it: sequence, microseconds since 1970, subject, payload, headers; the
+last part is of the stand-in of an erased one."""
 
 
 class Begin(NamedTuple):
@@ -24,7 +24,7 @@ def packed(chunk: Sequence[Stored]) -> list[Message]:
     return [
         (
             stored.sequence,
-            stored.stored_at,
+            stored.time_us,
             stored.subject,
             stored.payload,
             stored.headers,
@@ -37,8 +37,8 @@ def packed(chunk: Sequence[Stored]) -> list[Message]:
 def unpacked(messages: Sequence[Message]) -> list[Stored]:
     """Return what was packed."""
     return [
-        StandIn(number, at, subject, payload, headers, *redacted)
+        StandIn(number, moment(time_us), subject, payload, headers, *redacted)
         if redacted
-        else Stored(number, at, subject, payload, headers)
-        for number, at, subject, payload, headers, redacted in messages
+        else Stored(number, moment(time_us), subject, payload, headers)
+        for number, time_us, subject, payload, headers, redacted in messages
     ]
