@@ -141,6 +141,19 @@ class Alive(Health):
     page: str | None = None
 
 
+class About(Contract):
+    """What answers: its version, and the event stream that it reads.
+
+    ``epoch`` is equal for as long as the stream is the same one: it comes with every stream's ids.
+    """
+
+    version: str
+    stream: str
+    epoch: str
+    as_of: int
+    page: str | None = Field(None, description="The build of the page that it gives.")
+
+
 class FieldProblem(Contract):
     """One thing that was wrong with a request; ``value`` is shortened text."""
 

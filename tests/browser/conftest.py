@@ -109,7 +109,8 @@ def models_file(tmp_path_factory: pytest.TempPathFactory, hostile_text: str) -> 
 @pytest.fixture(scope="session")
 def stack(browser_type_launch_args: dict[str, Any], models_file: Path) -> Iterator[Stack]:
     """The system that most tests share: each begins and ends without a live batch."""
-    with Stack.start(env={"MILLSTREAM_MODELS_FILE": str(models_file)}) as running:
+    settings = {"MILLSTREAM_MODELS_FILE": str(models_file), "MILLSTREAM_WEBHOOK_PRIVATE": "true"}
+    with Stack.start(env=settings) as running:
         yield running
 
 

@@ -8,7 +8,14 @@ from typing import Literal
 from millstream.client.requests import ApiRequest, segment
 from millstream.client.sync_requests import SyncRequests
 from millstream_schemas.analysis import Figures, SlotAttempts, Timeline
-from millstream_schemas.answers import BulkAnswer, CommandAnswer, ModelList, NodeList, RecipeList
+from millstream_schemas.answers import (
+    About,
+    BulkAnswer,
+    CommandAnswer,
+    ModelList,
+    NodeList,
+    RecipeList,
+)
 from millstream_schemas.audit import CheckpointPage, Digests
 from millstream_schemas.commands import (
     BulkCommand,
@@ -453,6 +460,10 @@ class Client(SyncRequests):
                 query={"min_sequence": min_sequence, "at_seq": at_seq, "at_time": at_time},
             ),
         )
+
+    def get_about(self) -> About:
+        """Return which version answers, of which event stream, and how far it has read that."""
+        return self._ask(About, ApiRequest("GET", "/v1/about"))
 
     def list_recipes(self) -> RecipeList:
         """Return the recipes with what can be chosen in each."""

@@ -121,3 +121,12 @@ export interface NodeList {
   alarms: string[];
   as_of: number;
 }
+
+/** What answers, and which stream of events it reads. */
+export interface About {
+  version: string;
+  stream: string;
+  epoch: string;
+  as_of: number;
+  page: string | null;
+}

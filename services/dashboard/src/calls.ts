@@ -1,6 +1,6 @@
 /** Every request of the page, one function each. All throw `Problem`. */
 
-import type { Figures, NodeList, SlotAttempts, Timeline } from "./analysis";
+import type { About, Figures, NodeList, SlotAttempts, Timeline } from "./analysis";
 import type { ModelList, RecipeList, StartBody } from "./choices";
 import {
   isLive,
@@ -11,6 +11,7 @@ import {
   type CommandAnswer,
   type EventPage,
   type Quality,
+  type RefusalPage,
   type SamplePage,
   type SampleView,
   type State,
@@ -148,6 +149,16 @@ export function getQuality(batch: BatchView, at: At, signal?: AbortSignal): Prom
   return request(withQuery(`${batchPath(batch.id)}/quality`, completeFor(batch, at)), { signal });
 }
 
+/** Commands about a batch that were refused, oldest first. */
+export function getRefusals(batchId: string, signal?: AbortSignal): Promise<RefusalPage> {
+  return request(withQuery("/v1/audit/refusals", { batch_id: batchId, limit: 500 }), { signal });
+}
+
+/** Where the samples of a batch, or of a dataset, can be had as one file. */
+export function exportAddress(of: "batches" | "datasets", id: string, format: string): string {
+  return withQuery(`/v1/${of}/${encodeURIComponent(id)}/export`, { format });
+}
+
 /** Where a batch's events can be had as one file. */
 export function logAddress(id: string): string {
   return withQuery("/v1/audit/export", { batch_id: id });
@@ -162,10 +173,16 @@ export function getStatistics(
 }
 
 export function getTimeline(
-  question: { start: string | null; model: string; bucket: string },
+  question: { start: string | null; model: string; bucket: string; batch_id?: string },
   signal?: AbortSignal,
+  at: At = null,
 ): Promise<Timeline> {
-  return request(withQuery("/v1/statistics/timeline", question), { signal });
+  const parameters = { ...question, ...moment(null, at) };
+  return request(withQuery("/v1/statistics/timeline", parameters), { signal });
+}
+
+export function getAbout(signal?: AbortSignal): Promise<About> {
+  return request("/v1/about", { signal });
 }
 
 export function getNodes(signal?: AbortSignal): Promise<NodeList> {

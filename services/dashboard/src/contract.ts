@@ -200,6 +200,26 @@ export interface EventPage {
   as_of: number;
 }
 
+/** A command that was understood and refused: nothing was changed. */
+export interface StoredRefusal {
+  sequence: number;
+  event: {
+    time: string;
+    actor: { kind: string; id: string; address: string | null };
+    command: string;
+    command_id: string | null;
+    status: number;
+    detail: string;
+    reason: string;
+    repeated: number;
+  };
+}
+
+export interface RefusalPage {
+  refusals: StoredRefusal[];
+  next_cursor: number | null;
+}
+
 export interface Tally {
   name: string;
   count: number;

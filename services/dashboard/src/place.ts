@@ -9,6 +9,7 @@ export type PageName =
   | "samples"
   | "statistics"
   | "nodes"
+  | "settings"
   | "nowhere";
 
 export interface Place {
@@ -28,6 +29,7 @@ const PAGES: Record<string, PageName> = {
   "/samples": "samples",
   "/statistics": "statistics",
   "/nodes": "nodes",
+  "/settings": "settings",
 };
 
 const listeners = new Set<() => void>();

@@ -22,6 +22,7 @@ READS = [
     "/v1/statistics",
     "/v1/stuck",
     "/v1/nodes",
+    "/v1/about",
     "/v1/recipes",
     "/v1/models",
     "/v1/openapi.json",

@@ -1,6 +1,7 @@
-"""The views over real HTTP: history, figures, slots, timelines, nodes; bad filters; replicas."""
+"""The views over real HTTP: history, figures, slots, timelines, nodes; bad filters."""
 
 import asyncio
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from millstream.testing.examples import example_spec
 from millstream.testing.nats import running_log
 from millstream.testing.tape import Tape
 from millstream_projector.__main__ import main as project
-from millstream_schemas import analysis, views
+from millstream_schemas import analysis, subjects, views
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +95,15 @@ async def test_nodes_tell_their_service_last_beat_and_lag(api: Any) -> None:
     assert set(found["services"]) == {"api", "projector"}
     assert found["alarms"] == []
     assert all(node["beat_at"] for node in found["nodes"])
+
+
+async def test_the_server_tells_its_version_its_stream_and_what_models_cost(api: Any) -> None:
+    about = await read(api, "/v1/about")
+    assert about["version"] == version("millstream")
+    assert (about["stream"], bool(about["epoch"])) == (subjects.EVENTS, True)
+    prices = {one["id"]: one["price"] for one in (await read(api, "/v1/models"))["models"]}
+    assert prices["simulated/fast"]["output_nano_usd_per_1k"] == 0
+    assert prices["gpt-oss-120b"]["output_nano_usd_per_1k"] > 0
 
 
 BAD: list[tuple[str, dict[str, str], str]] = [

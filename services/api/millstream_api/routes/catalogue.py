@@ -1,6 +1,8 @@
-"""/v1: recipes, models, nodes, the dataset in numbers, stuck batches."""
+"""/v1: what answers, recipes, models, nodes, the dataset in numbers, stuck batches."""
 
+import asyncio
 from collections import Counter
+from importlib.metadata import version
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -9,9 +11,11 @@ from starlette.responses import Response
 from millstream_api.answers import model_answer
 from millstream_api.command_context import check_batch_id
 from millstream_api.context import Parts
+from millstream_api.page import page_build
 from millstream_api.routes.reading import Chosen, Moment, Time, asked
-from millstream_schemas import analysis, views
+from millstream_schemas import analysis, subjects, views
 from millstream_schemas.answers import (
+    About,
     ModelChoice,
     ModelList,
     NodeList,
@@ -26,6 +30,20 @@ router = APIRouter(prefix="/v1", tags=["catalogue"])
 
 _FOLDING = frozenset({"projector", "api"})
 """The services that follow the log to its end."""
+
+
+@router.get("/about", response_model=About)
+async def get_about(parts: Parts) -> Response:
+    """Return which version answers, of which event stream, and how far it has read that."""
+    return model_answer(
+        About(
+            version=version("millstream"),
+            stream=subjects.EVENTS,
+            epoch=parts.hub.epoch,
+            as_of=parts.hub.sequence,
+            page=await asyncio.to_thread(page_build),
+        )
+    )
 
 
 @router.get("/recipes", response_model=RecipeList)

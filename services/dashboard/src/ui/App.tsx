@@ -7,7 +7,7 @@ import { usePlace, type Place } from "../place";
 import { StaleNote, VersionNote } from "./Connection";
 import { History } from "./History";
 import { Hub } from "./Hub";
-import { BatchPage, fetchDialogs, NodesPage, SamplesPage, StatisticsPage } from "./later";
+import { BatchPage, fetchDialogs, NodesPage, SamplesPage, SettingsPage, StatisticsPage } from "./later";
 import { Link } from "./Link";
 import { Toasts } from "./Toasts";
 import { TopBar } from "./TopBar";
@@ -57,6 +57,8 @@ function Content({ place }: { place: Place }) {
       return <StatisticsPage />;
     case "nodes":
       return <NodesPage />;
+    case "settings":
+      return <SettingsPage />;
     case "nowhere":
       return (
         <section className="card">

@@ -4,7 +4,7 @@ import type { ReactNode } from "react";
 
 import type { BatchView } from "../contract";
 import { useNow } from "../live/hooks";
-import { logAddress } from "../calls";
+import { Exports } from "./Exports";
 import { BatchLink } from "./Link";
 import {
   batchDuration,
@@ -27,12 +27,7 @@ export function BatchFacts({ batch }: { batch: BatchView }) {
       <Errors batch={batch} />
       <Facts title="Progress" facts={progressFacts(batch)} />
       <Facts title="As asked for" facts={requestFacts(batch)} />
-      <p>
-        <a href={logAddress(batch.id)} download>
-          Every event of this batch as one file
-        </a>
-        , which `millstream audit import` takes.
-      </p>
+      <Exports batch={batch} />
     </>
   );
 }

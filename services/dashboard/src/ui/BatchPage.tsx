@@ -11,6 +11,8 @@ import { useBatch } from "../live/hooks";
 import { pastWorld, PRESENT, WorldContext } from "../live/world";
 import { useAt, useParameter } from "../place";
 import { duration, localTime, money, plural, tokens, UNKNOWN, waitsFor, wordsOf } from "../words";
+import { BatchAudit } from "./BatchAudit";
+import { BatchCost } from "./BatchCost";
 import { BatchErrors } from "./BatchErrors";
 import { BatchEvents } from "./BatchEvents";
 import { BatchFacts } from "./BatchFacts";
@@ -23,7 +25,7 @@ import { SampleBrowser } from "./SampleBrowser";
 import { TimeTravel } from "./TimeTravel";
 
 const REFRESH_MS = 2_000;
-const TABS = ["details", "samples", "errors", "events", "quality"] as const;
+const TABS = ["details", "samples", "cost", "errors", "events", "audit", "quality"] as const;
 
 export function BatchPage({ id }: { id: string }) {
   const at = useAt();
@@ -142,8 +144,10 @@ function BatchTabs({ batch, figures }: { batch: BatchView; figures: Figures | un
   const names: Record<(typeof TABS)[number], string> = {
     details: "Details",
     samples: `Samples (${batch.counts.generated.toLocaleString()})`,
+    cost: "Cost",
     errors: "Errors",
     events: "Events",
+    audit: "Audit",
     quality: "Quality",
   };
   const known = TABS.find((one) => one === tab) ?? "details";
@@ -163,11 +167,17 @@ function BatchTabs({ batch, figures }: { batch: BatchView; figures: Figures | un
       <Tabs.Panel value="samples" className="tab-panel">
         <SampleBrowser batch={batch} />
       </Tabs.Panel>
+      <Tabs.Panel value="cost" className="tab-panel">
+        <BatchCost batch={batch} figures={figures} />
+      </Tabs.Panel>
       <Tabs.Panel value="errors" className="tab-panel">
         <BatchErrors batch={batch} figures={figures} />
       </Tabs.Panel>
       <Tabs.Panel value="events" className="tab-panel">
         <BatchEvents batch={batch} />
+      </Tabs.Panel>
+      <Tabs.Panel value="audit" className="tab-panel">
+        <BatchAudit batch={batch} />
       </Tabs.Panel>
       <Tabs.Panel value="quality" className="tab-panel">
         <BatchQuality batch={batch} />

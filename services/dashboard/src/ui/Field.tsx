@@ -17,12 +17,14 @@ export interface FieldAttributes {
 export function Field(props: {
   name: string;
   label: string;
+  /** Whose form it is; that of a start unless said. */
+  of?: string;
   hint?: string | null | undefined;
   error?: string | undefined;
   children(attributes: FieldAttributes): ReactNode;
 }) {
   const id = useId();
-  const testid = `start-${props.name.replaceAll("_", "-")}`;
+  const testid = `${props.of ?? "start"}-${props.name.replaceAll("_", "-")}`;
   const attributes = {
     id,
     name: props.name,

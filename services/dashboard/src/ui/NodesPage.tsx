@@ -2,6 +2,7 @@
 
 import { useQuery } from "@tanstack/react-query";
 
+import type { NodeList } from "../analysis";
 import { getNodes } from "../calls";
 import { useNow } from "../live/hooks";
 import { duration, plural, UNKNOWN, wordsOf } from "../words";
@@ -34,6 +35,7 @@ export function NodesPage() {
         />
       )}
       {answer.isPending && <Empty>Reading the nodes…</Empty>}
+      {list && <Fleet list={list} />}
       {missing.map((service) => (
         <p key={service} className="row-error" role="alert">
           No {service} lives. Start one: millstream {service}
@@ -73,5 +75,33 @@ export function NodesPage() {
         ))}
       </ul>
     </section>
+  );
+}
+
+/** All of them in one line. */
+function Fleet({ list }: { list: NodeList }) {
+  const calls = list.nodes.reduce((sum, { in_flight }) => sum + in_flight, 0);
+  const full = list.nodes.filter(({ is_full }) => is_full).length;
+  const behind = Math.max(0, ...list.nodes.map(({ lag }) => lag ?? 0));
+  const pools = new Set(list.nodes.map(({ pool }) => pool)).size;
+  const facts: [name: string, testid: string, value: string][] = [
+    ...Object.entries(list.services).map(
+      ([service, count]): [string, string, string] => [service, service, count.toLocaleString()],
+    ),
+    ["Calls in flight", "in-flight", calls.toLocaleString()],
+    ["Generators that take no more", "full", full.toLocaleString()],
+    ["Pools", "pools", pools.toLocaleString()],
+    ["Farthest behind the log", "behind", plural(behind, "event")],
+    ["Alarms", "alarms", list.alarms.length.toLocaleString()],
+  ];
+  return (
+    <dl className="fact-list fleet" data-testid="fleet">
+      {facts.map(([name, testid, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd data-testid={`fleet-${testid}`}>{value}</dd>
+        </div>
+      ))}
+    </dl>
   );
 }

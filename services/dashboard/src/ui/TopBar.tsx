@@ -38,6 +38,9 @@ export function TopBar() {
         <Link to="/nodes" isCurrent={page === "nodes"}>
           Nodes
         </Link>
+        <Link to="/settings" isCurrent={page === "settings"}>
+          Settings
+        </Link>
       </nav>
       <span className="topbar-end">
         <ConnectionPill />

@@ -15,6 +15,9 @@ export const StatisticsPage = lazy(() =>
 export const SamplesPage = lazy(() =>
   import("./SamplesPage").then((file) => ({ default: file.SamplesPage })),
 );
+export const SettingsPage = lazy(() =>
+  import("./SettingsPage").then((file) => ({ default: file.SettingsPage })),
+);
 export const NodesPage = lazy(() =>
   import("./NodesPage").then((file) => ({ default: file.NodesPage })),
 );

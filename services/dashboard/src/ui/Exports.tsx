@@ -1,0 +1,48 @@
+/** A batch's samples and events as files. */
+
+import { exportAddress, logAddress } from "../calls";
+import type { BatchView } from "../contract";
+
+const FORMATS = [
+  ["parquet", "Parquet"],
+  ["jsonl", "JSON lines"],
+  ["hf", "Hugging Face folder (tar)"],
+] as const;
+
+export function Exports({ batch }: { batch: BatchView }) {
+  const hasFamily = batch.child_id !== null || batch.parent_id !== null;
+  return (
+    <section>
+      <h3>As files</h3>
+      <Row name="The samples of this batch" of="batches" id={batch.id} />
+      {hasFamily && (
+        <Row name="With those of its parents and children" of="datasets" id={batch.dataset_id} />
+      )}
+      <p>
+        <a href={logAddress(batch.id)} download data-testid="export-events">
+          Every event of this batch as one file
+        </a>
+        , which <code>millstream audit import</code> takes.
+      </p>
+    </section>
+  );
+}
+
+function Row(props: { name: string; of: "batches" | "datasets"; id: string }) {
+  return (
+    <p className="exports">
+      <span>{props.name}:</span>
+      {FORMATS.map(([format, title]) => (
+        <a
+          key={format}
+          className="button"
+          href={exportAddress(props.of, props.id, format)}
+          download
+          data-testid={`export-${props.of}-${format}`}
+        >
+          {title}
+        </a>
+      ))}
+    </p>
+  );
+}
