@@ -57,6 +57,7 @@ docs:
     uv run python -m millstream_schemas.page_schema services/dashboard/src/fold/schema.json
     uv run python -m millstream.testing.folds tests/golden/folds
     uv run python -m millstream.runtime.settings_page docs/operations.md
+    uv run python -m millstream.testing.role_table docs/roles.md
     uv run python -m millstream_api.client_code core/millstream/client
     uv run ruff check --quiet --select I,F401 --fix core/millstream/client
     uv run ruff format --quiet core/millstream/client

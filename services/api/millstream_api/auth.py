@@ -29,6 +29,18 @@ ADMIN_PREFIX = "/v1/webhooks"
 Scope = Mapping[str, Any]
 
 
+class RoleTooLowError(ProblemError):
+    """Somebody known asks for what the role does not allow."""
+
+    def __init__(self, actor: Actor, token: Token, role: Role) -> None:
+        super().__init__(
+            403,
+            "role_too_low",
+            f"the token {token.name} is a {token.role}'s; this takes the role {role}",
+        )
+        self.actor = actor
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
     """Judges requests by their headers alone."""
@@ -56,6 +68,7 @@ class Guard:
         """Return who asks.
 
         Raises:
+            RoleTooLowError: the token's role does not allow it (403).
             ProblemError: no or a wrong token (401), a write from another origin, or a name that is
                 not this machine's (403).
         """
@@ -81,11 +94,7 @@ class Guard:
             )
         role = _role_for(scope)
         if not found.may(role):
-            raise ProblemError(
-                403,
-                "role_too_low",
-                f"the token {found.name} is a {found.role}'s; this takes the role {role}",
-            )
+            raise RoleTooLowError(Actor(kind="key", id=found.name, address=address), found, role)
         return Actor(kind="key", id=found.name, address=address)
 
     def admits(self, scope: Scope) -> bool:

@@ -12,14 +12,18 @@ import structlog
 from starlette.responses import Response
 
 from millstream.errors import MillstreamError
+from millstream.runtime.clock import new_id
 from millstream.runtime.metrics import CONTENT_TYPE, rendered
-from millstream_api.auth import SAFE_METHODS, Guard
+from millstream_api.auth import SAFE_METHODS, Guard, RoleTooLowError
+from millstream_api.command_names import command_of
 from millstream_api.freshness import Freshness, wanted_tags
 from millstream_api.limits import WriteRate, check_head
 from millstream_api.measures import Measures
 from millstream_api.page import Page
 from millstream_api.problems import ProblemError, answer_problem, to_problem
+from millstream_api.refusals import Refusals
 from millstream_api.relay.endpoint import Receive, Relay, Scope, Send, read_query
+from millstream_schemas.envelope import Actor
 
 log = structlog.get_logger()
 
@@ -45,7 +49,14 @@ class Gateway:
     """Takes every request of this process."""
 
     def __init__(
-        self, *, api: App, relay: Relay, page: Page, guard: Guard, measures: Measures | None = None
+        self,
+        *,
+        api: App,
+        relay: Relay,
+        page: Page,
+        guard: Guard,
+        measures: Measures | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self._api = api
         self._relay = relay
@@ -53,6 +64,7 @@ class Gateway:
         self._guard = guard
         self._writes = WriteRate()
         self._measures = measures if measures is not None else Measures(relay.hub)
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; errors become answers, unexpected ones are logged too."""
@@ -76,7 +88,7 @@ class Gateway:
             headers = {"Location": "/", "Set-Cookie": cookie, "Cache-Control": "no-store"}
             await Response(status_code=303, headers=headers)(dict(scope), receive, sender.send)
             return
-        actor = self._guard.check(scope)
+        actor = self._actor(scope)
         if scope["method"] not in SAFE_METHODS:
             self._writes.check(actor.address or actor.id)
         if self._relay.serves(scope):
@@ -108,6 +120,21 @@ class Gateway:
         tags = [value for name, value in scope["headers"] if name == b"if-none-match"]
         file = await self._page.respond(path, tags[0].decode("latin-1") if tags else None)
         await file(dict(scope), receive, sender.send)
+
+    def _actor(self, scope: Scope) -> Actor:
+        """Return who asks; a command that the role does not allow is told to the log.
+
+        Raises:
+            ProblemError: as ``Guard.check``.
+        """
+        try:
+            return self._guard.check(scope)
+        except RoleTooLowError as refusal:
+            named = command_of(scope["method"], scope["path"])
+            if named is not None and self._refusals is not None:
+                command, batch_id = named
+                self._refusals.tell(refusal, command, refusal.actor, new_id(), batch_id=batch_id)
+            raise
 
 
 class _Sender:

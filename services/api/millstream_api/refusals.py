@@ -19,7 +19,7 @@ from millstream.eventlog.log import EventLog
 from millstream.eventlog.refusals import append_refusal
 from millstream.runtime.clock import boot_seconds, new_id, utc_now
 from millstream_api.background import Background
-from millstream_api.problems import to_problem
+from millstream_api.problems import ProblemError, to_problem
 from millstream_schemas import subjects
 from millstream_schemas.envelope import Actor
 from millstream_schemas.refusals import CommandName, CommandRefused
@@ -90,29 +90,49 @@ class Refusals:
         try:
             yield
         except MillstreamError as error:
-            problem = to_problem(PATH, error)
-            left_out = None
-            if problem.status in TOLD:
-                left_out = self._left_out(actor, (actor, command, batch_id, problem.code))
-            if left_out is not None:
-                event = CommandRefused(
-                    id=new_id(),
-                    source=f"millstream/api/{self._node}",
-                    subject=subjects.SYSTEM_COMMANDS,
-                    time=utc_now(),
-                    actor=actor,
-                    command_id=command_id,
-                    command=command,
-                    batch_id=batch_id[:100] if batch_id is not None else None,
-                    status=problem.status,
-                    problem=problem.code,
-                    detail=problem.detail[:500],
-                    reason=reason[:500],
-                    repeated=left_out[0],
-                    unlisted=left_out[1],
-                )
-                self._background.start(f"refusal {event.id}", self._append(event))
+            self.tell(
+                to_problem(PATH, error),
+                command,
+                actor,
+                command_id,
+                batch_id=batch_id,
+                reason=reason,
+            )
             raise
+
+    def tell(
+        self,
+        problem: ProblemError,
+        command: CommandName,
+        actor: Actor,
+        command_id: str,
+        *,
+        batch_id: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """Append one refusal in the background, if it is one to be told."""
+        left_out = None
+        if problem.status in TOLD:
+            left_out = self._left_out(actor, (actor, command, batch_id, problem.code))
+        if left_out is None:
+            return
+        event = CommandRefused(
+            id=new_id(),
+            source=f"millstream/api/{self._node}",
+            subject=subjects.SYSTEM_COMMANDS,
+            time=utc_now(),
+            actor=actor,
+            command_id=command_id,
+            command=command,
+            batch_id=batch_id[:100] if batch_id is not None else None,
+            status=problem.status,
+            problem=problem.code,
+            detail=problem.detail[:500],
+            reason=reason[:500],
+            repeated=left_out[0],
+            unlisted=left_out[1],
+        )
+        self._background.start(f"refusal {event.id}", self._append(event))
 
     async def _append(self, event: CommandRefused) -> None:
         self._last = await append_refusal(self._log, event, expected=self._last)

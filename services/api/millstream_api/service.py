@@ -72,6 +72,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
             event_log = EventLog(connection)
             hub = Hub()
             background = Background(tasks)
+            refusals = Refusals(event_log, background, node=settings.node)
             store = WebhookStore(Bucket(event_log.answers, subjects.WEBHOOKS_BUCKET))
             deliverer = _deliverer(settings, event_log, hub, store=store, sender=sender)
             context = _context(
@@ -81,6 +82,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
                 models=models,
                 recipes=recipes,
                 background=background,
+                refusals=refusals,
                 webhooks=Webhooks(store, sender, hub),
             )
             replay = Replay(event_log)
@@ -90,6 +92,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
                 page=Page(),
                 guard=guard,
                 measures=Measures(hub, replay, deliverer.outcomes),
+                refusals=refusals,
             )
             forever = [
                 tasks.create_task(feed_hub(event_log, hub)),
@@ -123,6 +126,7 @@ def _context(
     models: ModelBook,
     recipes: RecipeBook,
     background: Background,
+    refusals: Refusals,
     webhooks: Webhooks,
 ) -> Context:
     reads = Reads(hub, Queries(event_log.answers))
@@ -134,7 +138,7 @@ def _context(
         recipes=recipes,
         settings=settings,
         background=background,
-        refusals=Refusals(event_log, background, node=settings.node),
+        refusals=refusals,
     )
     commands, children = Commands(shared), Children(shared)
     return Context(

@@ -1,13 +1,15 @@
 """Refused commands: each is in the log with who, what, from where and why; a loop is counted."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from millstream.eventlog.stored import Decoder
+from millstream.runtime.tokens import create_token
 from millstream.testing.events import Script
-from millstream.testing.nats import everything
+from millstream.testing.nats import everything, running_log
 from millstream_api import refusals
 from millstream_schemas import subjects
 
@@ -119,3 +121,38 @@ async def test_an_accepted_command_names_its_address_too(lone_api: Any) -> None:
     assert event.event.batch_id == batch_id
     assert event.event.actor.address == "127.0.0.1"
     assert event.event.command_id
+
+
+async def test_a_command_that_a_role_does_not_allow_is_told_too(
+    tmp_path: Path, make_api: Any
+) -> None:
+    viewer = create_token(tmp_path / "tokens", "eve", "viewer")
+    admin = create_token(tmp_path / "tokens", "ada", "admin")
+    batch = "/v1/batches/batch_1700000000_00000001"
+    asked = [
+        ("POST", "/v1/batches", "start", None),
+        ("POST", "/v1/batches:bulk", "bulk", None),
+        ("POST", "/api/generate/batch/stop", "stop", None),
+        ("PATCH", batch, "priority", batch.rpartition("/")[2]),
+        ("POST", f"{batch}/stop", "stop", batch.rpartition("/")[2]),
+        ("POST", f"{batch}/retry-failed", "retry_failed", batch.rpartition("/")[2]),
+    ]
+    others = [("POST", f"{batch}/explode"), ("DELETE", batch), ("GET", "/v1/webhooks")]
+    async with (
+        running_log(tmp_path) as log,
+        make_api(log, projector=False, tokens_file=tmp_path / "tokens") as api,
+    ):
+        shown = {"Authorization": f"Bearer {viewer}"}
+        for method, path in [*others, *((method, path) for method, path, _, _ in asked)]:
+            answer = await api.client.request(method, path, headers=shown, json={"target": 1})
+            assert answer.status_code == 403, path
+        await api.client.post("/v1/batches", headers={"Authorization": "Bearer mill_0"})
+        api.client.headers["Authorization"] = f"Bearer {admin}"
+        events = await told(api, len(asked))
+    assert len(events) == len(asked)  # neither what is no command nor who is nobody
+    found = {(event["command"], event.get("batch_id")) for event in events}
+    assert found == {(command, batch_id) for _, _, command, batch_id in asked}
+    for event in events:
+        assert event["actor"] == {"kind": "key", "id": "eve", "address": "127.0.0.1"}
+        assert (event["status"], event["problem"]) == (403, "role_too_low")
+        assert event["detail"] == "the token eve is a viewer's; this takes the role operator"
