@@ -80,7 +80,7 @@ def test_a_clock_that_is_an_hour_off_spoils_neither_lag_nor_durations(
     expect(unopened.part("notice").first).to_contain_text(re.compile(rf"just now|{SECONDS} ago"))
 
 
-def test_an_outage_is_told_and_costs_no_change(
+def test_promise_01_an_outage_is_told_and_costs_no_change(
     page: Page, stack: Stack, batches: Batches, gate: Gate
 ) -> None:
     hub = HubPage(page, gate.url)

@@ -45,7 +45,7 @@ def test_a_page_without_batches_says_what_to_do(empty_stack: Stack, hub: HubPage
     assert hub.violations() == []
 
 
-def test_stuck_batches_are_explained_and_only_they_are_stopped(
+def test_promises_10_and_15_stuck_batches_are_told_and_only_they_are_stopped(
     hub: HubPage, batches: Batches
 ) -> None:
     stuck = [batches.start(count, "simulated/stall") for count in (30, 40)]

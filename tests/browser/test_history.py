@@ -85,7 +85,9 @@ def test_older_batches_are_on_the_next_page(past: Past, hub: HubPage, batches: B
     expect(hub.past(made[-1])).to_be_visible()
 
 
-def test_the_details_tell_how_the_batch_was_asked_for_and_went(past: Past, hub: HubPage) -> None:
+def test_promise_18_the_details_tell_what_was_asked_for_and_what_failed(
+    past: Past, hub: HubPage
+) -> None:
     hub.open(f"#{past.completed}")
     details = hub.part("details")
     expect(details).to_have_attribute("data-batch", past.completed)
@@ -100,7 +102,7 @@ def test_the_details_tell_how_the_batch_was_asked_for_and_went(past: Past, hub: 
     expect(hub.part("details-errors")).to_contain_text("The batch failed (auth)")
 
 
-def test_samples_are_searched_and_read(past: Past, hub: HubPage) -> None:
+def test_promise_18_the_samples_are_searched_and_read(past: Past, hub: HubPage) -> None:
     hub.open(f"#{past.completed}")
     hub.part("tab-samples").click()
     total = hub.part("samples-total")
@@ -115,7 +117,7 @@ def test_samples_are_searched_and_read(past: Past, hub: HubPage) -> None:
     expect(hub.part("sample").filter(has_text=question[:60])).to_have_count(1)
 
 
-def test_events_are_shown_as_stored_and_quality_is_measured(past: Past, hub: HubPage) -> None:
+def test_events_are_shown_as_they_were_stored(past: Past, hub: HubPage) -> None:
     hub.open(f"#{past.stopped}")
     hub.part("tab-events").click()
     events = hub.part("event")
@@ -124,11 +126,17 @@ def test_events_are_shown_as_stored_and_quality_is_measured(past: Past, hub: Hub
         expect(events.filter(has_text=kind).first).to_be_attached()
     events.first.click()
     expect(events.first.locator("pre")).to_contain_text('"target": 20')
+
+
+def test_promise_19_the_quality_is_rated_measured_and_spread(past: Past, hub: HubPage) -> None:
     hub.open(f"#{past.completed}")
     hub.part("tab-quality").click()
-    quality = hub.part("quality")
-    expect(quality).to_contain_text("30")
-    expect(hub.part("details")).to_contain_text("Difficulties")
+    expect(hub.part("rating")).to_contain_text("Good")
+    expect(hub.part("quality")).to_contain_text("30")
+    for spread in ("Difficulties", "Sample types", "Topics", "Average length"):
+        expect(hub.part("details")).to_contain_text(spread)
+    hub.open(f"batches/{past.failed}?tab=quality")
+    expect(hub.part("details")).to_contain_text("No sample yet")
 
 
 def test_the_details_of_a_running_batch_move(hub: HubPage, batches: Batches) -> None:

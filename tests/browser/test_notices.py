@@ -24,7 +24,7 @@ def finish(hub: HubPage, batches: Batches) -> str:
     return batch_id
 
 
-def test_the_bell_keeps_what_was_told_over_a_reload_until_it_is_cleared(
+def test_promise_17_the_bell_keeps_what_was_told_until_it_is_cleared(
     hub: HubPage, batches: Batches
 ) -> None:
     bell, notices = hub.part("bell"), hub.part("notice")

@@ -63,7 +63,7 @@ def test_the_colours_follow_the_system_until_they_are_chosen(hub: HubPage) -> No
     assert brightness(hub) < 60
 
 
-def test_the_sound_is_switched_and_heard_in_the_settings(hub: HubPage) -> None:
+def test_promise_16_each_kind_of_turn_has_tones_of_its_own(hub: HubPage) -> None:
     hub.open("settings")
     expect(hub.part("sound-failure")).to_have_count(0)
     hub.part("settings-sound").check()

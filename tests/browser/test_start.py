@@ -91,3 +91,28 @@ def test_a_form_is_kept_as_a_preset(hub: HubPage) -> None:
     hub.part("start-preset").select_option("Thirty-three")
     expect(hub.part("start-target")).to_have_value("33")
     assert hub.violations() == []
+
+
+def test_a_bad_target_is_refused_at_its_field(hub: HubPage) -> None:
+    hub.outages = True  # The browser reports each 4xx answer.
+    field, error = hub.part("start-target"), hub.part("start-target-error")
+    for target, named in (("0", "0"), ("-5", "-5"), ("1000001", "1000001"), ("ten", "'ten'")):
+        hub.submit(target=target)
+        expect(error).to_have_text(
+            f"target={named} is not valid: give a whole number from 1 to 1,000,000"
+        )
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_value(target)
+    hub.expect_running(0)
+
+
+def test_a_refused_start_is_put_right_in_the_same_dialog(hub: HubPage, batches: Batches) -> None:
+    hub.outages = True
+    before = batches.total()
+    hub.submit(target="3", model="nobody/nothing")
+    error = hub.part("start-model-error")
+    expect(error).to_contain_text("nobody/nothing")
+    hub.submit(model="simulated/instant")
+    expect(hub.part("start-dialog")).to_be_hidden()
+    expect(hub.part("toast")).to_contain_text("completed")
+    assert batches.total() == before + 1

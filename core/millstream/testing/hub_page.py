@@ -76,6 +76,11 @@ class HubPage:
         """Return once the history shows the batch in ``state``."""
         expect(self.past(batch_id)).to_have_attribute("data-state", state)
 
+    def filled(self, bar: Locator) -> float:
+        """Return how much of a progress bar is made, in percent."""
+        style = bar.locator(".bar-made").get_attribute("style") or ""
+        return float(style.partition("width:")[2].strip(" %;"))
+
     def expect_running(self, count: int) -> None:
         """Return once the badge counts ``count`` live batches."""
         expect(self.part("badge")).to_have_attribute("data-count", str(count))

@@ -41,6 +41,7 @@ export interface StartBody {
   smart_mode: boolean;
   recipe?: string;
   model?: string;
+  provider?: string;
   topic?: string;
   difficulty?: string;
   sample_type?: string;

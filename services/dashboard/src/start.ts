@@ -14,6 +14,7 @@ export interface StartValues {
   recipe: string;
   model: string;
   otherModel: string;
+  provider: string;
   target: string;
   topic: string;
   difficulty: string;
@@ -37,6 +38,7 @@ const DEFAULTS: StartValues = {
   recipe: "",
   model: "",
   otherModel: "",
+  provider: "",
   target: "20",
   topic: "",
   difficulty: "",
@@ -88,6 +90,7 @@ export function toBody(values: StartValues): StartBody {
     ? {}
     : {
         model: modelOf(values),
+        provider: values.provider,
         topic: values.topic,
         difficulty: values.difficulty,
         sample_type: values.sampleType,
@@ -130,7 +133,7 @@ const ALWAYS_SHOWN = [
   "concurrency",
   ...BUDGETS.map(({ field }) => field as string),
 ];
-const CHOSEN = ["model", "topic", "difficulty", "sample_type"];
+const CHOSEN = ["model", "provider", "topic", "difficulty", "sample_type"];
 
 /** Sort errors to the fields on show; the rest stand above the form. */
 export function sortErrors(

@@ -9,6 +9,7 @@ const VALUES: StartValues = {
   recipe: "",
   model: "",
   otherModel: "",
+  provider: "",
   target: "20",
   topic: "",
   difficulty: "",

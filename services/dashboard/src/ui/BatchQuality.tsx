@@ -5,7 +5,9 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { getQuality } from "../calls";
 import { isLive, type BatchView, type Quality } from "../contract";
 import { useAt } from "../place";
+import { ratingOf } from "../rating";
 import { percent, spaced, wordsOf } from "../words";
+import { Icon } from "./Icon";
 import { Empty, Foreign, Trouble } from "./parts";
 
 const REFRESH_MS = 5_000;
@@ -36,8 +38,16 @@ export function BatchQuality({ batch }: { batch: BatchView }) {
 
 function Report({ quality }: { quality: Quality }) {
   const rounded = (value: number): string => Math.round(value).toLocaleString();
+  const { isGood, issues } = ratingOf(quality);
   return (
     <>
+      <p className={isGood ? "rating" : "rating is-poor"} data-testid="rating">
+        <Icon name={isGood ? "check" : "warning"} />
+        <b>{isGood ? "Good" : "Needs review"}</b>
+        {issues.map((issue) => (
+          <span key={issue}>{issue}</span>
+        ))}
+      </p>
       <dl className="fact-list" data-testid="quality">
         <Fact name="Samples" value={quality.total_samples.toLocaleString()} />
         <Fact name="Tokens" value={quality.total_tokens.toLocaleString()} />

@@ -43,6 +43,22 @@ export function SampleChoices(props: {
           </>
         )}
       </Field>
+      <Field
+        name="provider"
+        label="Provider"
+        hint="A model that several providers serve is asked of this one alone."
+        error={errors["provider"]}
+      >
+        {(attributes) => (
+          <Choice
+            attributes={attributes}
+            value={values.provider}
+            any="Automatic"
+            options={providersOf(models)}
+            onChange={(provider) => change({ provider })}
+          />
+        )}
+      </Field>
       <Field name="topic" label="Topic" error={errors["topic"]}>
         {(attributes) => (
           <Choice
@@ -80,6 +96,11 @@ export function SampleChoices(props: {
       </div>
     </>
   );
+}
+
+function providersOf(models: ModelList | undefined): { id: string; name: string }[] {
+  const known = new Set(models?.models.map(({ provider }) => provider));
+  return [...known].sort().map((name) => ({ id: name, name }));
 }
 
 function modelLabel(model: ModelChoice): string {
