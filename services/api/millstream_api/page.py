@@ -25,7 +25,7 @@ CONTENT_TYPES = {
 }
 NAME_LENGTH_MAX = 200
 # Addresses within the page: the page itself, which reads its address, answers each of them.
-WITHIN = re.compile(r"/(?:batches(?:/[^/]+)?|samples|statistics|nodes|settings)/?")
+WITHIN = re.compile(r"/(?:batches(?:/[^/]+)?|samples|statistics|nodes|replay|settings)/?")
 IMMUTABLE = "public, max-age=31536000, immutable"
 NOT_BUILT = """<!doctype html>
 <html lang="en">
