@@ -16,6 +16,8 @@ from millstream.eventlog.log import EventLog
 from millstream.runtime.settings import load_settings
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
+from millstream.testing.nats import RunningLog
+from millstream_schemas import subjects
 
 RATE = 2_000
 LOAD_S = 60
@@ -47,6 +49,18 @@ async def load(url: str) -> None:
                 break
         print(json.dumps({"events_per_s": done / (time.monotonic() - begun)}), flush=True)
         await stop
+
+
+async def begin_after(running: RunningLog, sequence: int) -> None:
+    """Replace the empty event stream by one whose first message comes after ``sequence``."""
+    answers = running.event_log.answers
+    described = await answers.ask(f"$JS.API.STREAM.INFO.{subjects.EVENTS}", b"", timeout_s=10)
+    config = {**json.loads(described.data)["config"], "first_seq": sequence + 1}
+    await answers.ask(f"$JS.API.STREAM.DELETE.{subjects.EVENTS}", b"", timeout_s=10)
+    body = json.dumps(config).encode()
+    made = await answers.ask(f"$JS.API.STREAM.CREATE.{subjects.EVENTS}", body, timeout_s=10)
+    if "error" in json.loads(made.data):
+        raise SystemExit(f"the stream can't begin at {sequence + 1}: {made.data.decode()}")
 
 
 @dataclass(slots=True)

@@ -199,9 +199,36 @@ class TimelineQuery(Query):
     batch_id: str | None = None
 
 
+class SearchQuery(Query):
+    """Ask for one step of a search in the texts of all samples, upper and lower case alike."""
+
+    text: Annotated[str, Field(min_length=1, max_length=200)]
+    topic: str | None = None
+    difficulty: str | None = None
+    sample_type: str | None = None
+    model: str | None = None
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+
+
+class SearchPage(Contract):
+    """What one step of a search has found, the latest first; often nothing.
+
+    ``next_cursor`` goes on with it, null once it has come to the log's beginning; ``progress`` is
+    how much of the log it has looked through, 0 to 1. Samples that were stored after the first
+    step are not looked at.
+    """
+
+    samples: tuple[SampleView, ...]
+    next_cursor: str | None = None
+    progress: Annotated[float, Field(ge=0, le=1)]
+    as_of: int
+
+
 QUERIES: dict[str, tuple[type[Contract], type[Contract]]] = {
     "figures": (FiguresQuery, Figures),
     "attempts": (SlotQuery, SlotAttempts),
     "timeline": (TimelineQuery, Timeline),
+    "search": (SearchQuery, SearchPage),
 }
 """As ``views.QUERIES``."""

@@ -61,6 +61,10 @@ def test_a_batch_started_and_watched_on_the_command_line_is_completed(stack: Sta
     samples = json.loads(millstream("batch", "samples", batch_id, "--json", url=stack.url).stdout)
     assert sorted(sample["slot"] for sample in samples["samples"]) == [0, 1, 2, 3, 4, 5]
     assert samples["total"] == 6
+    words = next(iter(samples["samples"][0]["content"].values()))[:40]
+    found = json.loads(millstream("batch", "search", words, "--json", url=stack.url).stdout)
+    assert samples["samples"][0] in found["samples"]
+    assert (found["next_cursor"], found["progress"]) == (None, 1.0)
     shown = json.loads(millstream("batch", "show", batch_id, "--json", url=stack.url).stdout)
     assert shown["batch"]["state"] == "completed"
     assert batch_id in millstream("batch", "list", "--state", "completed", url=stack.url).stdout

@@ -51,7 +51,7 @@ def test_the_commands_are_the_ones_that_scripts_rely_on() -> None:
     for name in names:
         assert f"\n  {name} " in listed
     batch = CliRunner().invoke(app, ["batch", "--help"]).output
-    commands = ("start", "stop", "list", "show", "watch", "samples")
+    commands = ("start", "stop", "list", "show", "watch", "samples", "search")
     commands += ("pause", "resume", "priority", "retry-failed", "continue", "clone")
     for name in commands:
         assert f"\n  {name} " in batch
@@ -77,6 +77,7 @@ def test_the_commands_are_the_ones_that_scripts_rely_on() -> None:
         (["batch", "continue"], "ID"),
         (["batch", "list", "--state", "sleeping"], "--state"),
         (["batch", "samples"], "ID"),
+        (["batch", "search"], "TEXT"),
         (["batch", "stop"], "ID"),
         (["up", "--port", "70000"], "--port"),
         (["up", "--generators", "0"], "--generators"),

@@ -185,3 +185,31 @@ def samples(
         "sample_type": sample_type,
     }
     run_samples(url, token, batch_id, limit=limit, filters=filters, at=at, as_json=json)
+
+
+@app.command()
+def search(
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="Found in the samples of all batches.")
+    ],
+    *,
+    topic: Annotated[str | None, typer.Option(help="Only of this topic, `area - topic`.")] = None,
+    difficulty: Annotated[str | None, typer.Option(help="Only of this difficulty.")] = None,
+    sample_type: Annotated[str | None, typer.Option(help="Only of this sample type.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=TARGET_MAX)] = 20,
+    at: At = None,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Search the samples of all batches, the latest first; Ctrl-C ends the search."""
+    from millstream.cli.search import run_search
+
+    filters = {
+        "topic": topic,
+        "difficulty": difficulty,
+        "sample_type": sample_type,
+        "model": model,
+    }
+    run_search(url, token, text, limit=limit, filters=filters, at=at, as_json=json)

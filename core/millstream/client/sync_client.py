@@ -7,7 +7,7 @@ from typing import Literal
 
 from millstream.client.requests import ApiRequest, segment
 from millstream.client.sync_requests import SyncRequests
-from millstream_schemas.analysis import Figures, SlotAttempts, Timeline
+from millstream_schemas.analysis import Figures, SearchPage, SlotAttempts, Timeline
 from millstream_schemas.answers import (
     About,
     BulkAnswer,
@@ -392,6 +392,45 @@ class Client(SyncRequests):
                     "facets": facets,
                     "cursor": cursor,
                     "limit": limit,
+                },
+            ),
+        )
+
+    def search_samples(
+        self,
+        *,
+        text: str,
+        topic: str | None = None,
+        difficulty: str | None = None,
+        sample_type: str | None = None,
+        model: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+    ) -> SearchPage:
+        """Go one step on with a search in all samples, the latest first.
+
+        A step takes a quarter of a second and tells how far the search is; ask with its
+        `next_cursor` until that is null, or stop asking, which ends the search.
+        """
+        return self._ask(
+            SearchPage,
+            ApiRequest(
+                "GET",
+                "/v1/samples/search",
+                query={
+                    "text": text,
+                    "topic": topic,
+                    "difficulty": difficulty,
+                    "sample_type": sample_type,
+                    "model": model,
+                    "cursor": cursor,
+                    "limit": limit,
+                    "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
                 },
             ),
         )

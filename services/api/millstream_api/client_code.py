@@ -62,7 +62,8 @@ def _method(kind: str, path: str, method: str, operation: dict[str, Any], used: 
         if parameter["in"] == "path":
             required.append(f"{given}: {python_type}")
         elif parameter["in"] == "query":
-            optional.append(f"{given}: {python_type} = {_default(parameter['schema'])}")
+            default = "" if parameter["required"] else f" = {_default(parameter['schema'])}"
+            optional.append(f"{given}: {python_type}{default}")
             query.append(f'"{given}": {given}')
         elif given in HEADERS:
             optional.append(f"{HEADERS[given]}: str | None = None")

@@ -60,6 +60,10 @@ class Queries:
         )
         return first.model_copy(update={"samples": tuple(found), "next_cursor": cursor})
 
+    async def search(self, query: analysis.SearchQuery) -> analysis.SearchPage:
+        """Return one step of a search in all samples."""
+        return await self._ask("search", query, analysis.SearchPage)
+
     async def events(self, query: views.EventsQuery) -> views.EventPage:
         """Return events of one batch in stream order."""
         return await self._ask("events", query, views.EventPage)

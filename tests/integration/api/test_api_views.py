@@ -51,6 +51,10 @@ async def test_every_view_answers_over_http_as_of_a_sequence(api: Any) -> None:
     figures = await read(api, f"/v1/batches/{SECOND}/figures", **wait)
     assert figures["errors"][0]["message"] == "HTTP <n> from <id>"
     assert figures["first_token_ms"] == {"p50": None, "p95": None, "p99": None}
+    every = (await read(api, "/v1/samples", sort="-stored"))["samples"]
+    found = await read(api, "/v1/samples/search", text="WHAT IS", model="simulated/slow")
+    assert found["samples"] == [one for one in every if one["batch_id"] == SECOND] != []
+    assert (found["next_cursor"], found["progress"]) == (None, 1.0)
     slot = await read(api, f"/v1/batches/{SECOND}/slots/0")
     assert [one["kind"] for one in slot["attempts"]] == ["attempt_failed", "generated"]
     assert slot["attempts"][0]["wait_s"] is None

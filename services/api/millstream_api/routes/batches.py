@@ -16,6 +16,7 @@ from millstream_api.routes.reading import (
     SampleFilter,
     Text,
     Time,
+    Topic,
     asked,
 )
 from millstream_api.waits import with_waits
@@ -103,6 +104,40 @@ async def list_samples(parts: Parts, moment: Moment, wanted: SampleFilter) -> Re
     """Return the accepted samples of all batches, in stream order unless sorted otherwise."""
     query = asked(views.SamplesQuery, moment, **wanted)
     return model_answer(await parts.reads.queries.samples(query))
+
+
+@router.get("/samples/search", response_model=analysis.SearchPage)
+async def search_samples(
+    *,
+    parts: Parts,
+    moment: Moment,
+    text: Annotated[
+        str, Query(min_length=1, max_length=200, description="Found in upper or lower case.")
+    ],
+    topic: Topic = None,
+    difficulty: Chosen = None,
+    sample_type: Chosen = None,
+    model: Chosen = None,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> Response:
+    """Go one step on with a search in all samples, the latest first.
+
+    A step takes a quarter of a second and tells how far the search is; ask with its
+    `next_cursor` until that is null, or stop asking, which ends the search.
+    """
+    query = asked(
+        analysis.SearchQuery,
+        moment,
+        text=text,
+        topic=topic,
+        difficulty=difficulty,
+        sample_type=sample_type,
+        model=model,
+        cursor=cursor,
+        limit=limit,
+    )
+    return model_answer(await parts.reads.queries.search(query))
 
 
 @router.get("/batches/{batch_id}/slots/{slot}", response_model=analysis.SlotAttempts)

@@ -28,6 +28,7 @@ def _is_written(value: object) -> object:
 
 
 Time = Annotated[AwareDatetime, BeforeValidator(_is_written)]
+Topic = Annotated[str | None, Query(max_length=300, description="Only this one: `area - topic`.")]
 Chosen = Annotated[str | None, Query(max_length=300, description="Only this one.")]
 
 
@@ -45,9 +46,7 @@ def get_moment(
 def get_sample_filter(
     *,
     text: Text = None,
-    topic: Annotated[
-        str | None, Query(max_length=300, description="Only this one: `area - topic`.")
-    ] = None,
+    topic: Topic = None,
     difficulty: Chosen = None,
     sample_type: Chosen = None,
     model: Chosen = None,

@@ -17,6 +17,7 @@ from millstream_projector.views.figures import quality, statistics
 from millstream_projector.views.history import BATCHES, history
 from millstream_projector.views.paging import Filter, RefusedError, no_such_batch, one
 from millstream_projector.views.samples import samples
+from millstream_projector.views.searching import search
 from millstream_projector.views.timeline import timeline
 from millstream_schemas import views
 from millstream_schemas.envelope import Contract
@@ -80,6 +81,7 @@ _ANSWERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Any, int], dict[str, An
     "batch": _batch,
     "figures": figures,
     "samples": samples,
+    "search": search,
     "attempts": attempts,
     "statistics": statistics,
     "timeline": timeline,

@@ -17,7 +17,7 @@ from millstream_projector.views.paging import (
     one,
     tallies,
 )
-from millstream_schemas import views
+from millstream_schemas import analysis, views
 from millstream_schemas.redactions import REDACTED_CONTENT
 
 LABEL = "concat(area, ' - ', topic)"
@@ -29,9 +29,10 @@ COLUMNS = (
 _ROW_OVERHEAD = 700
 """Bytes of a SampleView besides its content and the texts of its cell, at most."""
 _SIZE = f"strlen(content) + strlen(topic) + strlen(area) + {_ROW_OVERHEAD}"
+LATEST_FIRST = Listing("samples", COLUMNS, ("seq",), "DESC", _SIZE)
 _LISTINGS: dict[views.SampleSort, Listing] = {
     "stored": Listing("samples", COLUMNS, ("seq",), "ASC", _SIZE),
-    "-stored": Listing("samples", COLUMNS, ("seq",), "DESC", _SIZE),
+    "-stored": LATEST_FIRST,
 }
 _AXES = {
     "topics": LABEL,
@@ -51,23 +52,13 @@ def samples(
     Raises:
         RefusedError: no such batch was ever started, or the cursor is none.
     """
-    where = Filter()
+    where = choose(request)
     if request.batch_id is not None:
         started_seq = started(connection, request.batch_id)
         # Sequences are what DuckDB skips by; a batch's id alone would be looked for everywhere.
         where.add("seq > ? AND batch_id = ?", started_seq, request.batch_id)
     listing, order = _LISTINGS[request.sort], _CURSORS[request.sort]
     place = None if request.cursor is None else decode_cursor(request.cursor, order, 1)
-    for name, column, value in (
-        ("topics", LABEL, request.topic),
-        ("difficulties", "difficulty", request.difficulty),
-        ("sample_types", "sample_type", request.sample_type),
-        ("models", "model", request.model),
-    ):
-        if value is not None:
-            where.add(f"{column} = ?", value, name=name)
-    if request.text:
-        _search(where, request.text)
     counted = facets(connection, "samples", _AXES, where) if request.with_facets else {}
     total = one(connection, f"SELECT count(*) FROM samples WHERE {where}", where.values)[0]  # noqa: S608
     if place is not None:
@@ -82,6 +73,22 @@ def samples(
         "total": total,
         "facets": tallies(counted),
     }
+
+
+def choose(request: views.SamplesQuery | analysis.SearchQuery) -> Filter:
+    """Return what a query wants of samples: their axes, their model, their texts."""
+    where = Filter()
+    for name, column, value in (
+        ("topics", LABEL, request.topic),
+        ("difficulties", "difficulty", request.difficulty),
+        ("sample_types", "sample_type", request.sample_type),
+        ("models", "model", request.model),
+    ):
+        if value is not None:
+            where.add(f"{column} = ?", value, name=name)
+    if request.text:
+        _search(where, request.text)
+    return where
 
 
 def started(connection: duckdb.DuckDBPyConnection, batch_id: str) -> int:
