@@ -4,13 +4,10 @@ Two API processes and a projector on one nats-server; every client cuts itself o
 number of bytes and comes back to either API. In mid-run one API is killed and started again.
 """
 
-import argparse
-import asyncio
-import sys
 import tempfile
 from pathlib import Path
 
-from bench.measure import Metric, report
+from bench.measure import Metric
 from millstream.testing.nats import running_log
 from millstream.testing.reconnecting import Plan, reconnect
 
@@ -58,19 +55,3 @@ def missed(metrics: dict[str, Metric]) -> list[str]:
         for name, bound in least.items()
         if metrics[name].value < bound
     ]
-
-
-def main() -> int:
-    """Measure; exit code 1 when a figure misses its mark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    metrics = asyncio.run(measure(parser.parse_args().seed))
-    report("reconnects", metrics)
-    words = missed(metrics)
-    for word in words:
-        print(f"MISSED: {word}")
-    return 1 if words else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

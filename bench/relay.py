@@ -2,13 +2,13 @@
 
 The API, the load on the log, and the readers are processes of their own. The yardsticks send as
 many frames of the same size to as many readers, in the same run: bare transports (the floor), and
-the two libraries that people would pick. Processor time is the server's alone.
+the two libraries that people would pick. Processor time is the server's alone. Then come the
+figures of `bench.reconnects` and `bench.relay_manners`; ``--only`` takes a part.
 """
 
 import argparse
 import asyncio
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -17,17 +17,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 
+from bench import reconnects, relay_manners
 from bench.measure import Metric, percentile, report
+from bench.relay_load import TOGETHER, moving
 from bench.relay_yardsticks import KINDS
 from millstream.eventlog.server import free_port
 from millstream.testing.nats import running_log
 from millstream.testing.service_process import ApiProcess
 
 RATE = 200
-TOGETHER = 20
 FLOOR = "asyncio.Protocol"
 READY_S = 60.0
 MARKS_MOST = {"latency_ms_p99": 100.0, "cores": 0.5, "kb_per_client": 13.0}
@@ -101,22 +101,10 @@ async def of_relay(directory: Path, clients: int, seconds: float, *, batches: in
             command = [sys.executable, "-m", "bench.relay_load", url, str(batches), str(RATE)]
             with subprocess.Popen([*command, str(seconds + 20)]) as load:
                 try:
-                    await _moving(api.url)
+                    await moving(api.url)
                     return await seen(api.pid, stream, clients, seconds)
                 finally:
                     load.kill()
-
-
-async def _moving(url: str) -> None:
-    """Return once samples come."""
-    async with httpx.AsyncClient(base_url=url) as client, asyncio.timeout(READY_S):
-        while not _samples((await client.get("/metrics")).text):
-            await asyncio.sleep(0.1)
-
-
-def _samples(metrics: str) -> float:
-    found = re.search(r'millstream_live_samples\{outcome="generated"\} ([0-9.]+)', metrics)
-    return float(found[1]) if found else 0.0
 
 
 @asynccontextmanager
@@ -186,28 +174,44 @@ def _beside(value: float, unit: str, floor: float) -> Metric:
     return Metric(value, unit, FLOOR, value / floor if floor else None)
 
 
-def main() -> int:
-    """Measure; exit code 1 when a figure misses its mark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=15.0)
-    options = parser.parse_args()
-    metrics = asyncio.run(measure(options.clients, options.seconds))
-    report("relay", metrics)
-    missed = [
+def missed(metrics: dict[str, Metric]) -> list[str]:
+    """Say which marks the figures miss."""
+    found = [
         f"{name} is {metrics[name].value:.1f}, more than {most:g}"
         for name, most in MARKS_MOST.items()
         if metrics[name].value > most
     ]
     of_floor = metrics["cpu_ms_per_1000_writes"].ratio or 0.0
     if of_floor > FLOOR_MOST:
-        missed.append(f"a write costs {of_floor:.2f} x the floor, more than {FLOOR_MOST:g}")
+        found.append(f"a write costs {of_floor:.2f} x the floor, more than {FLOOR_MOST:g}")
     ratio = metrics["frames_per_core"].ratio or 0.0
     if ratio < FASTAPI_LEAST:
-        missed.append(f"frames per core are {ratio:.1f} x fastapi.sse, less than {FASTAPI_LEAST:g}")
-    for words in missed:
-        print(f"MISSED: {words}")
-    return 1 if missed else 0
+        found.append(f"frames per core are {ratio:.1f} x fastapi.sse, less than {FASTAPI_LEAST:g}")
+    return found
+
+
+def main() -> int:
+    """Measure; exit code 1 when a figure misses its mark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--only", choices=("cost", "reconnects", "manners"))
+    options = parser.parse_args()
+    metrics: dict[str, Metric] = {}
+    words: list[str] = []
+    if options.only in {None, "cost"}:
+        metrics |= asyncio.run(measure(options.clients, options.seconds))
+        words += missed(metrics)
+    if options.only in {None, "reconnects"}:
+        metrics |= (found := asyncio.run(reconnects.measure(seed=1)))
+        words += reconnects.missed(found)
+    if options.only in {None, "manners"}:
+        metrics |= (found := asyncio.run(relay_manners.measure()))
+        words += relay_manners.missed(found)
+    report("relay", metrics)
+    for line in words:
+        print(f"MISSED: {line}")
+    return 1 if words else 0
 
 
 if __name__ == "__main__":

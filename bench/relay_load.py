@@ -5,10 +5,13 @@ event of each in turn.
 """
 
 import asyncio
+import re
 import sys
 import time
 from collections.abc import Iterator
 from itertools import cycle, islice
+
+import httpx
 
 from bench.sound_log import Filler, by_subject, copies
 from millstream.eventlog.connection import connected
@@ -16,6 +19,9 @@ from millstream.eventlog.log import EventLog
 from millstream.runtime.settings import load_settings
 
 TICK_S = 0.02
+TOGETHER = 20
+"""Batches that run at once where people watch."""
+READY_S = 60.0
 
 Slices = list[tuple[str, list[bytes]]]
 
@@ -42,6 +48,19 @@ async def offer(url: str, together: int, rate: int, seconds: float) -> None:
                 for subject, payloads in parts.items():
                     tasks.create_task(filler.append(subject, payloads))
             await asyncio.sleep(max(0.0, TICK_S - (time.monotonic() - begun - due)))
+
+
+async def moving(url: str) -> None:
+    """Return once samples come."""
+    async with httpx.AsyncClient(base_url=url) as client, asyncio.timeout(READY_S):
+        before = _samples((await client.get("/metrics")).text)
+        while _samples((await client.get("/metrics")).text) <= before:
+            await asyncio.sleep(0.1)
+
+
+def _samples(metrics: str) -> float:
+    found = re.search(r'millstream_live_samples\{outcome="generated"\} ([0-9.]+)', metrics)
+    return float(found[1]) if found else 0.0
 
 
 def in_turn(

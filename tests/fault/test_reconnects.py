@@ -1,4 +1,4 @@
-"""Cut clients over two APIs, one of them killed: the short, seeded form of `bench reconnects`."""
+"""Cut clients over two APIs, one of them killed: the short form of `bench relay`'s reconnects."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ from millstream_api.relay.endpoint import PIPE
 from millstream_api.relay.hub import Hub
 
 SEND_BUFFER_BYTES = 65_536
-UNSENT_BYTES_MAX = 16_384
+UNSENT_BYTES_MAX = 4_096
 DRAIN_WINDOW_S = 2.0
 DRAIN_S_PER_STREAM = 0.002
 GRACE_S = 1
