@@ -1,5 +1,6 @@
 """The page's files and who may ask for them."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,35 @@ async def test_files_have_their_type_and_hashed_ones_never_change(folder: Path) 
         assert "immutable" in answer.headers["cache-control"]
     again = await page.respond("/", index.headers["etag"])
     assert (again.status_code, bytes(again.body)) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_compressed"),
+    [
+        ("gzip, deflate, br, zstd", True),
+        ("br;q=1.0, GZIP;q=0.5", True),
+        ("*", True),
+        ("gzip;q=0, br", False),
+        ("gzip; q=0.000", False),
+        ("br", False),
+        ("", False),
+    ],
+)
+async def test_a_file_is_compressed_for_who_takes_that(
+    folder: Path, accepted: str, *, is_compressed: bool
+) -> None:
+    text = "const answer = 42;\n" * 100
+    (folder / "assets" / "long-1a2b.js").write_text(text)
+    answer = await Page(folder).respond("/assets/long-1a2b.js", None, accepted)
+    assert answer.headers["vary"] == "Accept-Encoding"
+    assert ("content-encoding" in answer.headers) == is_compressed
+    body = bytes(answer.body)
+    assert int(answer.headers["content-length"]) == len(body)
+    assert (gzip.decompress(body) if is_compressed else body) == text.encode()
+    again = await Page(folder).respond("/assets/long-1a2b.js", answer.headers["etag"], accepted)
+    assert (again.status_code, "content-encoding" in again.headers) == (304, False)
+    other = await Page(folder).respond("/assets/long-1a2b.js", answer.headers["etag"], "identity")
+    assert other.status_code == (200 if is_compressed else 304)
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,10 @@ class Gateway:
             raise ProblemError(
                 405, "method_not_allowed", "the page takes GET only", headers={"Allow": "GET, HEAD"}
             )
-        tags = [value for name, value in scope["headers"] if name == b"if-none-match"]
-        file = await self._page.respond(path, tags[0].decode("latin-1") if tags else None)
+        asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        file = await self._page.respond(
+            path, asked.get(b"if-none-match"), asked.get(b"accept-encoding", "")
+        )
         await file(dict(scope), receive, sender.send)
 
     def _actor(self, scope: Scope) -> Actor:

@@ -1,9 +1,11 @@
 """The dashboard's built files."""
 
 import asyncio
+import gzip
 import hashlib
 import mimetypes
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from starlette.responses import Response
@@ -23,9 +25,13 @@ CONTENT_TYPES = {
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
+COMPRESSED = frozenset({".css", ".html", ".js", ".json", ".svg", ".webmanifest"})
+COMPRESSED_LEAST = 500
+"""Bytes; a smaller file would not become smaller by more than its headers."""
+COMPRESSED_KEPT = 128
 NAME_LENGTH_MAX = 200
 # Addresses within the page: the page itself, which reads its address, answers each of them.
-WITHIN = re.compile(r"/(?:batches(?:/[^/]+)?|samples|statistics|nodes|replay|settings)/?")
+WITHIN = re.compile(r"/(?:batches(?:/[^/]+)?|samples|statistics|nodes|settings)/?")
 IMMUTABLE = "public, max-age=31536000, immutable"
 NOT_BUILT = """<!doctype html>
 <html lang="en">
@@ -47,8 +53,10 @@ class Page:
     def __init__(self, folder: Path = BUILT) -> None:
         self._folder = folder.resolve()
 
-    async def respond(self, path: str, if_none_match: str | None) -> Response:
-        """Return the file at ``path``.
+    async def respond(
+        self, path: str, if_none_match: str | None, accept_encoding: str = ""
+    ) -> Response:
+        """Return the file at ``path``, compressed if the client takes that.
 
         Raises:
             ProblemError: there is no such file.
@@ -64,8 +72,15 @@ class Page:
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         cache = IMMUTABLE if name.startswith("assets/") else "no-cache"
         headers = {"ETag": tag, "Cache-Control": cache}
-        if if_none_match == tag:
+        if Path(name).suffix in COMPRESSED and len(content) >= COMPRESSED_LEAST:
+            headers["Vary"] = "Accept-Encoding"
+            if _takes_gzip(accept_encoding):
+                headers |= {"ETag": f'{tag[:-1]}-gz"', "Content-Encoding": "gzip"}
+        if if_none_match == headers["ETag"]:
+            headers.pop("Content-Encoding", None)
             return Response(status_code=304, headers=headers)
+        if "Content-Encoding" in headers:
+            content = await asyncio.to_thread(_compressed, content)
         return Response(content, 200, headers, _content_type(name))
 
     def _read(self, name: str) -> bytes | None:
@@ -83,6 +98,19 @@ def page_build(folder: Path = BUILT) -> str | None:
         return (folder / STAMP).read_text(encoding="ascii").strip() or None
     except FileNotFoundError:
         return None
+
+
+@lru_cache(COMPRESSED_KEPT)
+def _compressed(content: bytes) -> bytes:
+    return gzip.compress(content, 9, mtime=0)
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    for part in accept_encoding.lower().split(","):
+        coding, *parameters = (word.strip() for word in part.split(";"))
+        if coding in {"gzip", "*"}:
+            return not any(re.fullmatch(r"q=0(\.0*)?", word) for word in parameters)
+    return False
 
 
 def _content_type(name: str) -> str:
