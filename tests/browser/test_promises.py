@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
@@ -110,6 +111,10 @@ def test_promise_06_the_dialog_closes_at_once_and_the_batch_shows_everywhere(hub
     expect(row).to_contain_text(STEADY)
     hub.expect_state(str(row.get_attribute("data-batch")), "running")
     expect(hub.page).to_have_title("1 running · Millstream")
+    icon = hub.page.locator('link[rel="icon"]')
+    expect(icon).to_have_attribute("href", "/icons/1.svg")
+    drawn = httpx.get(f"{hub.url}/icons/1.svg")
+    assert (drawn.status_code, drawn.headers["content-type"]) == (200, "image/svg+xml")
     expect(hub.part("start-open")).to_be_enabled()
 
 

@@ -7,15 +7,7 @@ import { usePlace, type Place } from "../place";
 import { StaleNote, VersionNote } from "./Connection";
 import { History } from "./History";
 import { Hub } from "./Hub";
-import {
-  BatchPage,
-  fetchDialogs,
-  NodesPage,
-  ReplayPage,
-  SamplesPage,
-  SettingsPage,
-  StatisticsPage,
-} from "./later";
+import { BatchPage, fetchDialogs, NodesPage, SamplesPage, SettingsPage, StatisticsPage } from "./later";
 import { Link } from "./Link";
 import { Toasts } from "./Toasts";
 import { TopBar } from "./TopBar";
@@ -25,9 +17,7 @@ export function App() {
   const isOffline = useConnection().state === "offline";
   const place = usePlace();
   useEffect(fetchDialogs, []);
-  useEffect(() => {
-    document.title = running > 0 ? `${running} running · Millstream` : "Millstream";
-  }, [running]);
+  useEffect(() => showCount(running), [running]);
   return (
     <>
       <TopBar />
@@ -41,6 +31,16 @@ export function App() {
       <Toasts />
     </>
   );
+}
+
+/** Tell in the browser's own bar how many batches run. */
+function showCount(running: number): void {
+  document.title = running > 0 ? `${running} running · Millstream` : "Millstream";
+  const icon = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
+  if (!icon) return;
+  icon.dataset.plain ??= icon.href;
+  const counted = `/icons/${running > 9 ? "9+" : running}.svg`;
+  icon.href = running > 0 && import.meta.env.PROD ? counted : icon.dataset.plain;
 }
 
 function Opening() {
@@ -63,8 +63,6 @@ function Content({ place }: { place: Place }) {
       return <SamplesPage />;
     case "statistics":
       return <StatisticsPage />;
-    case "replay":
-      return <ReplayPage />;
     case "nodes":
       return <NodesPage />;
     case "settings":

@@ -14,8 +14,9 @@ export function Popover(props: {
     <div
       id={props.id}
       popover="auto"
-      role="dialog"
-      aria-labelledby={title}
+      // A closed one is no dialog: where one is open, single keys do nothing.
+      role={isOpen ? "dialog" : undefined}
+      aria-labelledby={isOpen ? title : undefined}
       className="popover"
       data-testid={props.id}
       onBeforeToggle={(event) => {
