@@ -24,7 +24,7 @@ import httpx
 
 from bench.history_load import RATE, begin_after
 from bench.history_rows import copy_to_sqlite, fill, stride_of
-from bench.measure import Metric, percentile, report
+from bench.measure import Metric, end, percentile, report
 from millstream.testing.asking import ask, is_answered
 from millstream.testing.nats import RunningLog, running_log
 from millstream.testing.service_process import ApiProcess, ServiceProcess
@@ -94,9 +94,14 @@ class Served:
 
 
 async def serve(
-    stack: AsyncExitStack, directory: Path, batches: int, samples: int, lite: Path | None = None
+    stack: AsyncExitStack,
+    directory: Path,
+    batches: int,
+    samples: int,
+    lite: Path | None = None,
+    **settings: str,
 ) -> Served:
-    """Fill a read model (and SQLite at ``lite``) and start what answers about it."""
+    """Fill a read model (and SQLite at ``lite``), start what answers about it, by ``settings``."""
     running = await stack.enter_async_context(running_log(directory))
     await begin_after(running, batches * stride_of(batches, samples))
     head = await running.event_log.head()
@@ -108,7 +113,7 @@ async def serve(
         copy_to_sqlite(path, lite)
         print(f"copied to SQLite in {time.monotonic() - begun:.0f} s")
     # With a user's name they take the streams as they are: a first sequence can't be updated.
-    own = {"nats_url": running.settings.nats_url, "data_dir": str(directory)}
+    own = {"nats_url": running.settings.nats_url, "data_dir": str(directory), **settings}
     stack.enter_context(
         ServiceProcess(
             "millstream_projector", directory / "projector.log", **own, nats_user="projector"
@@ -202,7 +207,7 @@ async def measure_loaded(directory: Path) -> dict[str, list[float]]:
         )
         if loader.stdin is None or loader.stdout is None:
             raise SystemExit("the load has no pipes")
-        stack.callback(_end, loader)
+        stack.callback(end, loader)
         await loader.stdout.readline()
         loader.stdin.write(b"begin\n")
         await ask_rounds(served, ROUNDS)
@@ -215,12 +220,6 @@ async def measure_loaded(directory: Path) -> dict[str, list[float]]:
     if not is_lasting or reached < RATE * REACHED_LEAST:
         raise SystemExit("the load offered was not reached, so nothing is reported")
     return served.times | {f"sqlite_{name}": found for name, found in times.items()}
-
-
-def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill a process that has not ended by itself."""
-    if process.returncode is None:
-        process.kill()
 
 
 async def measure_full(directory: Path) -> dict[str, list[float]]:

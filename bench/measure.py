@@ -1,5 +1,6 @@
 """What every bench shares: percentiles, the result file, the table."""
 
+import asyncio
 import json
 import os
 import platform
@@ -30,6 +31,12 @@ def percentile(values: Sequence[float], share: float) -> float:
 def median(values: Sequence[float]) -> float:
     """Return the middle value (the upper one of two)."""
     return percentile(values, 0.5)
+
+
+def end(process: asyncio.subprocess.Process) -> None:
+    """Kill a process that has not ended by itself."""
+    if process.returncode is None:
+        process.kill()
 
 
 def report(bench: str, metrics: dict[str, Metric]) -> None:

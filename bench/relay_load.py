@@ -37,7 +37,7 @@ async def offer(url: str, together: int, rate: int, seconds: float) -> None:
         filler = Filler(EventLog(connection))
         for first, *_ in batches:
             await filler.append(*first)
-        waiting = in_turn([_flat(slices) for _, *slices, _ in batches])
+        waiting = in_turn([flat(slices) for _, *slices, _ in batches])
         begun, sent = time.monotonic(), 0
         while (due := time.monotonic() - begun) < seconds:
             parts: dict[str, list[bytes]] = {}
@@ -74,7 +74,8 @@ def in_turn(
         yield found
 
 
-def _flat(slices: Slices) -> Iterator[tuple[str, bytes]]:
+def flat(slices: Slices) -> Iterator[tuple[str, bytes]]:
+    """Give the events of a batch's slices one by one."""
     for subject, payloads in slices:
         for payload in payloads:
             yield subject, payload

@@ -126,8 +126,7 @@ def test_a_page_of_another_version_than_the_server_offers_to_reload(
     expect(note).to_contain_text("The server is of another version than this page.")
     assert unopened.violations() == []
     unopened.page.unroute("**/assets/*.js", older)
-    unopened.page.evaluate("window.isOld = true")
-    unopened.part("reload").click()
-    unopened.page.wait_for_function("!window.isOld")
+    with unopened.page.expect_navigation():
+        unopened.part("reload").click()
     unopened.wait_live()
     expect(note).to_have_count(0)

@@ -8,7 +8,6 @@ export type PageName =
   | "batch"
   | "samples"
   | "statistics"
-  | "replay"
   | "nodes"
   | "settings"
   | "nowhere";
@@ -29,7 +28,6 @@ const PAGES: Record<string, PageName> = {
   "/batches": "batches",
   "/samples": "samples",
   "/statistics": "statistics",
-  "/replay": "replay",
   "/nodes": "nodes",
   "/settings": "settings",
 };

@@ -4,9 +4,17 @@ import { isLive, type BatchView, type Budgets, type Counts } from "./contract";
 
 export const UNKNOWN = "—";
 
+// Made once: toLocaleString makes one anew at each call, which rows do thousands of times a second.
+const COUNT = new Intl.NumberFormat();
+
+/** A count with thousands marked. */
+export function grouped(count: number): string {
+  return COUNT.format(count);
+}
+
 /** "1 sample", "2 samples", with thousands marked. */
 export function plural(count: number, noun: string, many = `${noun}s`): string {
-  return `${count.toLocaleString()} ${count === 1 ? noun : many}`;
+  return `${grouped(count)} ${count === 1 ? noun : many}`;
 }
 
 /** The part of a batch id that tells batches of one day apart. */

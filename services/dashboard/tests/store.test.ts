@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 
 import { BatchStore } from "../src/live/store";
 import { batch, counts } from "./builders";
@@ -35,6 +35,30 @@ describe("the store", () => {
     store.push(batch({ id: A, sequence: 5, target: 99 }));
     drawFrame();
     expect(store.get(A)?.target).toBe(50);
+  });
+
+  test("tells what nobody sees of progress once a second, of another state at once", () => {
+    vi.useFakeTimers();
+    const seen: number[] = [];
+    store.push(batch({ id: A, sequence: 1 }));
+    drawFrame();
+    const stop = store.onRowAtEase(A, () => seen.push(store.get(A)?.sequence ?? 0));
+    const advance = (sequence: number, state: "running" | "stopping" = "running"): void => {
+      store.push(batch({ id: A, sequence, state }));
+      drawFrame();
+    };
+    for (const sequence of [2, 3, 4]) advance(sequence);
+    expect(seen).toEqual([]);
+    vi.advanceTimersByTime(1_000);
+    expect(seen).toEqual([4]);
+    advance(5);
+    advance(6, "stopping");
+    expect(seen).toEqual([4, 6]);
+    advance(7, "stopping");
+    stop();
+    vi.advanceTimersByTime(1_000);
+    expect(seen).toEqual([4, 6]);
+    vi.useRealTimers();
   });
 
   test("wakes a row for its own changes only", () => {

@@ -1,6 +1,9 @@
 /** One clock for all ticking numbers, corrected by the server's time. */
 
 const SAMPLES = 16;
+/** So many are told of a new second together, and so long it takes until the next ones are. */
+const TOGETHER = 6;
+const GAP_MS = 20;
 
 /** Milliseconds since 1970 as this machine had it at the start: setting its clock moves nothing. */
 const machine = (): number => performance.timeOrigin + performance.now();
@@ -57,8 +60,15 @@ export class ServerClock {
     const second = Math.floor(now / 1000);
     if (this.#frozen || second === this.#second) return;
     this.#second = second;
-    for (const listener of [...this.#listeners]) listener();
+    this.#spread([...this.#listeners]);
   };
+
+  // All rows at once would take longer than a frame lasts.
+  #spread(listeners: (() => void)[]): void {
+    for (const listener of listeners.splice(0, TOGETHER))
+      if (this.#listeners.has(listener)) listener();
+    if (listeners.length > 0) setTimeout(() => this.#spread(listeners), GAP_MS);
+  }
 }
 
 /** The clock of this tab. */

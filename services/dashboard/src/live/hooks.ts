@@ -11,16 +11,20 @@ import { PRESENT, useWorld } from "./world";
 /** Given by the build hook; a page that was built otherwise does not know its build. */
 const OWN_BUILD = import.meta.env.VITE_BUILD as string | undefined;
 
-/** The newest view of one batch, or undefined while the page holds none. */
-export function useBatch(id: string): BatchView | undefined {
+/** The newest view of one batch, or undefined while the page holds none; lazily where not seen. */
+export function useBatch(id: string, isSeen = true): BatchView | undefined {
   const { store } = useWorld();
-  const subscribe = useCallback((listener: () => void) => store.onRow(id, listener), [store, id]);
+  const subscribe = useCallback(
+    (listener: () => void) =>
+      isSeen ? store.onRow(id, listener) : store.onRowAtEase(id, listener),
+    [store, id, isSeen],
+  );
   return useSyncExternalStore(subscribe, () => store.get(id));
 }
 
 /** The newer of the held view and one that came with an answer. */
-export function useNewest(answered: BatchView): BatchView {
-  const held = useBatch(answered.id);
+export function useNewest(answered: BatchView, isSeen = true): BatchView {
+  const held = useBatch(answered.id, isSeen);
   return held && held.sequence > answered.sequence ? held : answered;
 }
 

@@ -10,6 +10,7 @@ import { Pace } from "./pace";
 
 /** Ended batches kept for rows that are no longer in any table; older ones are let go. */
 const ENDED_KEPT = 500;
+const AT_EASE_MS = 1_000;
 
 type Listener = () => void;
 /** `previous` is undefined when the batch was not known before. */
@@ -143,6 +144,26 @@ export class BatchStore {
       if (listeners.size === 0 && this.#rowListeners.get(id) === listeners) {
         this.#rowListeners.delete(id);
       }
+    };
+  }
+
+  /** As `onRow`, but of mere progress once a second only: for what nobody sees. */
+  onRowAtEase(id: string, listener: Listener): () => void {
+    let state = this.get(id)?.state;
+    let due: ReturnType<typeof setTimeout> | undefined;
+    const tell = (): void => {
+      clearTimeout(due);
+      due = undefined;
+      state = this.get(id)?.state;
+      listener();
+    };
+    const stop = this.onRow(id, () => {
+      if (this.get(id)?.state !== state) tell();
+      else due ??= setTimeout(tell, AT_EASE_MS);
+    });
+    return () => {
+      clearTimeout(due);
+      stop();
     };
   }
 

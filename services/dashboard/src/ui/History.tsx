@@ -18,6 +18,7 @@ import { HistoryRow } from "./HistoryRow";
 import { KeyHelp, Later } from "./later";
 import { Empty, Pager, Trouble } from "./parts";
 import { TogetherBar, useRehearsal } from "./Together";
+import { useIsDrawn } from "./useIsDrawn";
 import { useKeys, type Keyed } from "./useKeys";
 
 const PAGE = 25;
@@ -153,32 +154,35 @@ function Rows({ rows, columns }: { rows: readonly BatchView[]; columns: string }
   // The progress stands between what a batch is and what it took.
   const before = titles.filter(([name]) => OF_THE_REQUEST.has(name));
   const after = titles.filter(([name]) => !OF_THE_REQUEST.has(name));
+  const [isSeen, ref] = useIsDrawn();
   return (
-    // The roles are said again since a narrow page lays the table out as cards.
-    <table role="table" className="history-table">
-      <thead role="rowgroup">
-        <tr role="row">
-          {["State", "Batch", ...before.map(([, title]) => title), "Progress"].map((title) => (
-            <th key={title} role="columnheader" scope="col">
-              {title}
+    <div className="history-rows" ref={ref}>
+      {/* The roles are said again since a narrow page lays the table out as cards. */}
+      <table role="table" className="history-table">
+        <thead role="rowgroup">
+          <tr role="row">
+            {["State", "Batch", ...before.map(([, title]) => title), "Progress"].map((title) => (
+              <th key={title} role="columnheader" scope="col">
+                {title}
+              </th>
+            ))}
+            {after.map(([name, title]) => (
+              <th key={name} role="columnheader" scope="col" className="number">
+                {title}
+              </th>
+            ))}
+            <th role="columnheader" scope="col">
+              <span className="for-readers">Actions</span>
             </th>
+          </tr>
+        </thead>
+        <tbody role="rowgroup">
+          {rows.map((batch) => (
+            <HistoryRow key={batch.id} answered={batch} columns={columns} isSeen={isSeen} />
           ))}
-          {after.map(([name, title]) => (
-            <th key={name} role="columnheader" scope="col" className="number">
-              {title}
-            </th>
-          ))}
-          <th role="columnheader" scope="col">
-            <span className="for-readers">Actions</span>
-          </th>
-        </tr>
-      </thead>
-      <tbody role="rowgroup">
-        {rows.map((batch) => (
-          <HistoryRow key={batch.id} answered={batch} columns={columns} />
-        ))}
-      </tbody>
-    </table>
+        </tbody>
+      </table>
+    </div>
   );
 }
 

@@ -8,7 +8,7 @@ import { useNewest, useNow } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { showBatch } from "../place";
 import { toggle, useIsChosen } from "../selection";
-import { batchDuration, localTime, money, tokens } from "../words";
+import { batchDuration, grouped, localTime, money, tokens } from "../words";
 import { BatchLink } from "./Link";
 import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
 import { StopButton } from "./StopButton";
@@ -17,9 +17,10 @@ export const HistoryRow = memo(function HistoryRow(props: {
   answered: BatchView;
   /** The columns shown, joined: the same text until they change. */
   columns: string;
+  isSeen: boolean;
 }) {
-  const { answered, columns } = props;
-  const batch = useNewest(answered);
+  const { answered, columns, isSeen } = props;
+  const batch = useNewest(answered, isSeen);
   const { id, counts, target } = batch;
   const { at } = useWorld();
   const isChosen = useIsChosen(id);
@@ -54,9 +55,7 @@ export const HistoryRow = memo(function HistoryRow(props: {
       </td>
       <td role="cell">
         <BatchLink id={id} />
-        <time className="muted" dateTime={batch.started_at}>
-          {localTime(batch.started_at)}
-        </time>
+        <Started at={batch.started_at} />
       </td>
       {shows("model") && (
         <td role="cell" data-label="Model">
@@ -75,18 +74,18 @@ export const HistoryRow = memo(function HistoryRow(props: {
       )}
       <td role="cell" className="progress-cell">
         <span data-testid="progress">
-          <b>{counts.generated.toLocaleString()}</b> / {target.toLocaleString()}
+          <b>{grouped(counts.generated)}</b> / {grouped(target)}
         </span>
         <ProgressBar batch={batch} />
       </td>
       {shows("failed") && (
         <td role="cell" className={counts.failed ? "number is-bad" : "number"} data-label="failed">
-          {counts.failed.toLocaleString()}
+          {grouped(counts.failed)}
         </td>
       )}
       {shows("tokens") && (
         <td role="cell" className="number" data-label="tokens" data-testid="tokens">
-          {tokens(counts).toLocaleString()}
+          {grouped(tokens(counts))}
         </td>
       )}
       {shows("cost") && (
@@ -103,6 +102,14 @@ export const HistoryRow = memo(function HistoryRow(props: {
         {isLive(batch.state) && <StopButton batch={batch} />}
       </td>
     </tr>
+  );
+});
+
+const Started = memo(function Started({ at }: { at: string }) {
+  return (
+    <time className="muted" dateTime={at}>
+      {localTime(at)}
+    </time>
   );
 });
 

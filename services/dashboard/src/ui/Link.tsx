@@ -1,6 +1,6 @@
 /** A link within the page: a plain click changes the address, any other is the browser's. */
 
-import type { MouseEvent, ReactNode } from "react";
+import { memo, type MouseEvent, type ReactNode } from "react";
 
 import { useWorld } from "../live/world";
 import { batchAddress, go } from "../place";
@@ -32,11 +32,11 @@ export function Link(props: {
 }
 
 /** The way to a batch; from a moment of the past to what it was then. */
-export function BatchLink({ id }: { id: string }) {
+export const BatchLink = memo(function BatchLink({ id }: { id: string }) {
   const { at } = useWorld();
   return (
     <Link to={batchAddress(id, at)} className="batch-link mono">
       {id}
     </Link>
   );
-}
+});

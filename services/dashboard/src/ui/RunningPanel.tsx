@@ -6,7 +6,7 @@ import type { BatchView } from "../contract";
 import { useBatch, useLiveIds, useNow } from "../live/hooks";
 import { useWorld, type World } from "../live/world";
 import { stopExactly } from "../stopping";
-import { batchDuration, duration, money, paceWords, plural, tokens, waitsFor } from "../words";
+import { batchDuration, duration, grouped, money, paceWords, plural, tokens, waitsFor } from "../words";
 import { Confirm, Later } from "./later";
 import { BatchLink } from "./Link";
 import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
@@ -78,10 +78,10 @@ const BatchRow = memo(function BatchRow({ id }: { id: string }) {
       <ProgressBar batch={batch} />
       <div className="facts">
         <span data-testid="progress">
-          <b>{generated.toLocaleString()}</b> / {plural(batch.target, "sample")}
+          <b>{grouped(generated)}</b> / {plural(batch.target, "sample")}
         </span>
         <span data-testid="failed" className={failed ? "is-bad" : undefined}>
-          {failed.toLocaleString()} failed
+          {grouped(failed)} failed
         </span>
         <span data-testid="tokens">{plural(tokens(batch.counts), "token")}</span>
         <span data-testid="cost" title="Cost of all attempts; — means that no price is known">

@@ -1,12 +1,18 @@
 /** Stop one batch: asked, stopping, or refused with the server's reason. */
 
+import { memo } from "react";
+
 import type { BatchView } from "../contract";
 import { useWorld } from "../live/world";
 import { stop, useStopAttempt } from "../stopping";
 import { Icon } from "./Icon";
 import { Foreign } from "./parts";
 
-export function StopButton({ batch }: { batch: Pick<BatchView, "id" | "state"> }) {
+interface Stopped {
+  batch: Pick<BatchView, "id" | "state">;
+}
+
+export const StopButton = memo(function StopButton({ batch }: Stopped) {
   const attempt = useStopAttempt(batch.id);
   const isStopping = attempt?.asked || batch.state === "stopping";
   if (useWorld().at !== null) return null; // What was can't be stopped any more.
@@ -23,9 +29,13 @@ export function StopButton({ batch }: { batch: Pick<BatchView, "id" | "state"> }
       {isStopping ? "Stopping…" : "Stop"}
     </button>
   );
+}, isSameStop);
+
+function isSameStop(a: Stopped, b: Stopped): boolean {
+  return a.batch.id === b.batch.id && a.batch.state === b.batch.state;
 }
 
-export function StopError({ id }: { id: string }) {
+export const StopError = memo(function StopError({ id }: { id: string }) {
   const attempt = useStopAttempt(id);
   if (!attempt || attempt.asked) return null;
   return (
@@ -33,4 +43,4 @@ export function StopError({ id }: { id: string }) {
       <Icon name="warning" /> Not stopped: <Foreign>{attempt.error}</Foreign>
     </p>
   );
-}
+});

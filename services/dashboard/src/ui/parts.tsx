@@ -1,6 +1,6 @@
 /** Small parts that several places share: chips, bars, model names, text from models. */
 
-import type { ReactNode } from "react";
+import { memo, type ReactNode } from "react";
 
 import { isLive, type BatchView, type State } from "../contract";
 import { modelNote, percent } from "../words";
@@ -32,8 +32,10 @@ export function Foreign({ children }: { children: string }) {
   return <bdi className="foreign">{children}</bdi>;
 }
 
+type Modelled = Pick<BatchView, "model" | "provider">;
+
 /** A batch's model, with a mark when its samples are no real ones. */
-export function ModelName({ batch }: { batch: Pick<BatchView, "model" | "provider"> }) {
+export const ModelName = memo(function ModelName({ batch }: { batch: Modelled }) {
   const note = modelNote(batch.model, batch.provider);
   return (
     <span className="model">
@@ -43,6 +45,10 @@ export function ModelName({ batch }: { batch: Pick<BatchView, "model" | "provide
       )}
     </span>
   );
+}, isSameModel);
+
+function isSameModel(a: { batch: Modelled }, b: { batch: Modelled }): boolean {
+  return a.batch.model === b.batch.model && a.batch.provider === b.batch.provider;
 }
 
 /** Made, failed and open samples as one bar. No transition: it would cost frames at each change. */

@@ -1,0 +1,110 @@
+"""What a browser notes of itself while the page bench runs, and the yardstick's page."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from playwright.async_api import Page
+
+NOTE = """
+{
+  const bench = { seen: [], frames: [], long: [], ready: 0, isOn: false };
+  window.bench = bench;
+  const counts = new Map();
+  const look = (records) => {
+    const now = performance.timeOrigin + performance.now();
+    for (const { target } of records) {
+      const element = target instanceof Element ? target : target.parentElement;
+      const progress = element?.closest('[data-testid="progress"]');
+      const id = progress?.closest('[data-testid="batch-row"]')?.dataset.batch;
+      if (id) note(id, progress, now);
+      for (const row of element?.querySelectorAll?.('[data-testid="batch-row"]') ?? [])
+        note(row.dataset.batch, row.querySelector('[data-testid="progress"]'), now);
+    }
+    if (bench.ready === 0 && document.querySelector('[data-testid="history-row"]')
+        && document.querySelector('[data-testid="connection"]')?.dataset.state === "live")
+      document.documentElement.dataset.ready = bench.ready = performance.now();
+  };
+  const note = (id, progress, now) => {
+    const count = Number.parseInt(progress.textContent.replace(/[^0-9/]/g, ""), 10);
+    if (counts.get(id) === count) return;
+    counts.set(id, count);
+    if (bench.isOn) bench.seen.push([id, count, now]);
+  };
+  new MutationObserver(look).observe(document, {
+    subtree: true, childList: true, characterData: true, attributes: true,
+    attributeFilter: ["data-state"],
+  });
+  let last = performance.now();
+  const frame = (now) => {
+    if (bench.isOn) bench.frames.push(now - last);
+    last = now;
+    requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+  new PerformanceObserver((list) => {
+    if (bench.isOn) for (const task of list.getEntries()) bench.long.push(task.duration);
+  }).observe({ type: "longtask" });
+  bench.begin = () => {
+    bench.counted = Object.fromEntries(counts);
+    Object.assign(bench, { seen: [], frames: [], long: [], isOn: true });
+  };
+  bench.end = () => {
+    bench.isOn = false;
+    const { seen, frames, long, counted } = bench;
+    return { seen, frames, long, counted };
+  };
+  bench.sizes = () => performance.getEntriesByType("resource")
+    .filter(({ name, startTime }) => /[.](js|css)$/.test(name) && startTime < bench.ready)
+    .map(({ name, encodedBodySize }) => [name, encodedBodySize]);
+}
+"""
+
+WHOLE_LIST = """<!doctype html><title>yardstick</title><ul id="list"></ul><script>
+const rows = new Map();
+const draw = () => {
+  let text = "";
+  for (const batch of rows.values()) {
+    const share = (100 * batch.counts.generated) / batch.target;
+    text += `<li data-testid="batch-row" data-batch="${batch.id}"><b>${batch.id}</b> ` +
+      `<i style="display:block;background:#36c;height:8px;width:${share}%"></i>` +
+      `<span data-testid="progress">${batch.counts.generated} / ${batch.target}</span></li>`;
+  }
+  document.getElementById("list").innerHTML = text;
+};
+fetch("/v1/batches?limit=1000").then((answer) => answer.json()).then((page) => {
+  for (const batch of page.batches) rows.set(batch.id, batch);
+  const stream = new EventSource("/v1/stream");
+  stream.addEventListener("all_batches", ({ data }) => {
+    for (const batch of Object.values(JSON.parse(data).batches)) rows.set(batch.id, batch);
+    draw();
+  });
+  stream.addEventListener("batch_update", ({ data }) => {
+    const { batch } = JSON.parse(data);
+    rows.set(batch.id, batch);
+    draw();
+  });
+});
+</script>"""
+"""The whole list into innerHTML on every message: the way that needs no thought."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What one run left: (batch, count, ms) as it came to stand there, and the page's health."""
+
+    seen: list[tuple[str, int, float]]
+    counted: dict[str, int]
+    frames_ms: list[float]
+    long_ms: list[float]
+
+
+async def begin(page: Page) -> None:
+    """Note from now on."""
+    await page.evaluate("window.bench.begin()")
+
+
+async def end(page: Page) -> Noted:
+    """Return what was noted since ``begin``."""
+    found: dict[str, Any] = await page.evaluate("window.bench.end()")
+    seen = [(str(batch), int(count), float(at)) for batch, count, at in found["seen"]]
+    return Noted(seen, found["counted"], found["frames"], found["long"])
