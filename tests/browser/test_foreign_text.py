@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from millstream.testing.batches import Batches
-from millstream.testing.hub_page import NARROW, HubPage
+from millstream.testing.hub_page import NARROW, WIDE, HubPage
+
+LONG_LINE = "\u202e" + "unbreakable😀" * 8_000
+"""Some 100,000 characters without a break, after a mark that turns their direction."""
 
 
 @pytest.fixture
@@ -77,3 +80,27 @@ def test_a_search_for_markup_finds_nothing_and_breaks_nothing(
     expect(foreign.part("history-empty")).to_be_visible()
     foreign.open("#batch_%3Cscript%3E")
     expect(foreign.part("details")).to_have_count(0)
+
+
+def test_a_line_of_a_hundred_thousand_characters_stays_in_its_box(
+    foreign: HubPage, batches: Batches
+) -> None:
+    def lengthen(route: Route) -> None:  # Beyond what the recipes let a model answer.
+        answer = route.fetch()
+        body = answer.json()
+        for sample in body["samples"]:
+            sample["content"]["response"] += LONG_LINE
+        route.fulfill(response=answer, json=body)
+
+    batch_id = batches.start(3, "scripted/hostile", recipe="instruction")
+    batches.wait(batch_id)
+    foreign.page.route("**/samples?*", lengthen)
+    foreign.open(f"batches/{batch_id}?tab=samples")
+    field = foreign.part("sample-reader").locator("dd").filter(has_text=LONG_LINE[:9])
+    assert len(str(field.text_content())) > len(LONG_LINE)
+    foreign.part("compare").click()
+    foreign.part("sample").nth(1).click()
+    expect(foreign.part("sample-diff")).to_be_visible()
+    for size in (WIDE, NARROW):
+        foreign.resize(size)
+        assert foreign.overflow() == 0

@@ -60,7 +60,9 @@ def test_the_start_dialog_with_its_errors_is_sound(hub: HubPage) -> None:
     assert_sound(hub)
 
 
-@pytest.mark.parametrize("tab", ["details", "samples", "errors", "events", "quality"])
+@pytest.mark.parametrize(
+    "tab", ["details", "samples", "cost", "errors", "events", "audit", "quality"]
+)
 def test_the_details_are_sound(ended: str, hub: HubPage, tab: str) -> None:
     hub.open(f"#{ended}")
     hub.part(f"tab-{tab}").click()

@@ -22,7 +22,14 @@ def start_steady(batches: Batches) -> str:
 
 def test_an_address_within_the_page_is_answered_with_the_page(stack: Stack) -> None:
     home = httpx.get(f"{stack.url}/")
-    for path in ("/batches", "/batches/batch_1_a", "/samples", "/statistics", "/nodes"):
+    for path in (
+        "/batches",
+        "/batches/batch_1_a",
+        "/samples",
+        "/statistics",
+        "/nodes",
+        "/settings",
+    ):
         assert httpx.get(stack.url + path).content == home.content
     for path in ("/batches/a/b", "/elsewhere", "/statistics/x"):
         assert httpx.get(stack.url + path).status_code == 404
@@ -114,11 +121,12 @@ def test_the_sort_and_the_filter_of_the_history_are_in_its_address(
     expect(hub.part("history-sort")).to_have_value("started")
 
 
-@pytest.mark.parametrize("section", ["statistics", "nodes", "batches", "samples"])
+@pytest.mark.parametrize("section", ["statistics", "nodes", "batches", "samples", "settings"])
 def test_the_other_pages_are_sound(hub: HubPage, batches: Batches, section: str) -> None:
     batches.wait(batches.start(5, "simulated/instant"))
     hub.open(section)
-    first = {"statistics": "measure", "batches": "history-row"}.get(section, section[:-1])
+    own = {"statistics": "measure", "batches": "history-row", "settings": "about-version"}
+    first = own.get(section, section[:-1])
     expect(hub.part(first).first).to_be_visible()
     for size, scheme in LOOKS:
         hub.resize(size)

@@ -135,14 +135,12 @@ function Facts(props: {
   );
 }
 
-function seriesOf({ isMoney, spent, projected, budget, times }: Burn) {
+function seriesOf({ isMoney, spent, projected, projectedEnd, budget, times }: Burn) {
   const scaled = (values: readonly (number | null)[]): (number | null)[] =>
     values.map((value) => (value === null ? null : isMoney ? value / 1e9 : value));
   const unit = isMoney ? "US dollars" : "tokens";
-  const series = [
-    { name: `spent, ${unit}`, values: scaled(spent) },
-    { name: "projected", values: scaled(projected) },
-  ];
+  const series = [{ name: `spent, ${unit}`, values: scaled(spent) }];
+  if (projectedEnd !== null) series.push({ name: "projected", values: scaled(projected) });
   if (budget !== null) series.push({ name: "budget", values: scaled(times.map(() => budget)) });
   return series;
 }

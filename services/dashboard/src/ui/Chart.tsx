@@ -8,6 +8,12 @@ const HEIGHT = 180;
 /** Each is at least 3 : 1 against both grounds. */
 const COLOURS = ["#3b82f6", "#d97706", "#059669", "#a855f7", "#e11d48", "#0891b2", "#7c8a10"];
 
+/** "1.5M", "0.00012": at most as wide as the axis is. */
+const SHORT = new Intl.NumberFormat("en-US", {
+  notation: "compact",
+  maximumSignificantDigits: 3,
+});
+
 interface Series {
   name: string;
   values: (number | null)[];
@@ -33,7 +39,7 @@ export function Chart({ times, step, series }: ChartProps) {
         width: element.clientWidth,
         height: HEIGHT,
         cursor: { drag: { x: false, y: false } },
-        axes: [axis, { ...axis, size: 70 }],
+        axes: [axis, { ...axis, size: 70, values: (_, ticks) => ticks.map(SHORT.format) }],
         scales: {
           // Left to itself, the axis of a single point spans years.
           x: { range: (_, low, high) => [low - step, high + step] },

@@ -99,9 +99,11 @@ export function History({ isPage = false }: { isPage?: boolean }) {
         <Empty testid="history-empty">
           {isNarrow(filter)
             ? "No batch matches. Choose “All” or clear the search to see every batch."
-            : isNow
-              ? "No batches yet. Press “Add new batch” above to generate the first samples."
-              : "There was no batch yet at that moment."}
+            : isNow && isPage
+              ? "No batches yet. Add one on the hub to generate the first samples."
+              : isNow
+                ? "No batches yet. Press “Add new batch” above to generate the first samples."
+                : "There was no batch yet at that moment."}
         </Empty>
       )}
       {page.isPending && <Empty>Reading the history…</Empty>}
