@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from decimal import ROUND_FLOOR, Decimal
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.plan import check_choices
 from millstream.errors import UsageError
 from millstream.models import ModelBook

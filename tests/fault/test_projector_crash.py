@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.errors import LogError
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import decode

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.eventlog.aggregate import load_batch
 from millstream.eventlog.follow import follow
 from millstream.eventlog.live import LiveBatches

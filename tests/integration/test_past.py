@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.view import batch_view
 from millstream.eventlog.stored import Stored, decode
 from millstream.testing.examples import example_spec

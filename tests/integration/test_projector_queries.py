@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.view import batch_view
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import decode

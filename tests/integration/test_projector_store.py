@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.view import batch_view
 from millstream.eventlog.stored import Decoder, Stored
 from millstream.testing.events import Script

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp
 from millstream.errors import LogError, QueryFailedError, UsageError
 from millstream.eventlog import redacting

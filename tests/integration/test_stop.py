@@ -6,7 +6,7 @@ import random
 import pytest
 
 from millstream.domain import slice as slices
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp
 from millstream.errors import ConflictError
 from millstream.eventlog.aggregate import append_decision, execute, load_batch

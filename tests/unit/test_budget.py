@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from millstream.domain import budget
 from millstream.domain import slice as slices
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.budget import CallBound, Grant
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.domain import slice as steps
-from millstream.domain.batch import BatchState, apply, fold
+from millstream.domain.batch import apply, fold
+from millstream.domain.batch_state import BatchState
 from millstream.domain.recorded import Recorded
 from millstream.domain.view import batch_view
 from millstream.testing.examples import example_spec

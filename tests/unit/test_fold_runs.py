@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.recorded import Recorded
 from millstream.domain.runs import RUN_EVENTS, Run, moves_until
 from millstream.domain.stuck import moved_at

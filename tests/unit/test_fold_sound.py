@@ -6,7 +6,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.domain.batch import BatchState, apply, fold
+from millstream.domain.batch import apply, fold
+from millstream.domain.batch_state import BatchState
 from millstream.domain.recorded import Recorded
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from millstream.domain import slice as steps
-from millstream.domain.batch import BatchState, apply, fold
+from millstream.domain.batch import apply, fold
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Refusal, Stamp, complete, decide, end_stop, fail
 from millstream.domain.recorded import Recorded
 from millstream.testing.examples import example_cell, example_spec

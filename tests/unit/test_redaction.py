@@ -8,7 +8,8 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.redaction import holds
 from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.redaction import StandIn, stand_in, stand_ins_of

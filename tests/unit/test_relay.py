@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.cli.sse import Parser, ServerEvent
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.view import batch_view
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec

@@ -2,7 +2,7 @@
 
 import pytest
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.errors import UsageError
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook, recipe_directories

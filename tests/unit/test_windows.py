@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.domain import slice as slices
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream_generator.newest import newest

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from millstream.cli.at import parse_at
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.view import batch_view
 from millstream.errors import UsageError
 from millstream.eventlog.log import EventLog

@@ -1,19 +1,14 @@
 """What notes change of a batch: flags with a cause, never its phase or its version."""
 
-# The batch's module imports this one; its class is named here for types alone.
-from __future__ import annotations
-
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from millstream.domain.batch_state import BatchState
 from millstream.domain.recorded import Recorded
 from millstream_schemas import notes
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.notes import HeldUp
 from millstream_schemas.slices import SampleGenerated
-
-if TYPE_CHECKING:
-    from millstream.domain.batch import BatchState
 
 
 def annotated(state: BatchState, stored_at: datetime, event: BatchEvent) -> dict[str, Any]:

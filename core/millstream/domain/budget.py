@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from millstream.domain import slice as slices
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream_schemas.control import Budgets
 from millstream_schemas.envelope import Actor
 from millstream_schemas.slices import SliceState

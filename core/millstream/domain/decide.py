@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from millstream.domain.batch import BatchState, is_upgrade
+from millstream.domain.batch import is_upgrade
+from millstream.domain.batch_state import BatchState
 from millstream.domain.phases import LEGAL, Phase
 from millstream_schemas import commands, control, subjects
 from millstream_schemas.envelope import Actor, BatchEvent, Counts

@@ -1,22 +1,20 @@
 """Which texts of an event are erased for a slot, and what a fold keeps of its errors after that."""
 
-# The batch's module imports this one; its class is named here for types alone.
+# rpds classes take no [] at run time, so annotations must stay unevaluated.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rpds import HashTrieMap
 
+from millstream.domain.batch_state import BatchState
 from millstream.domain.recorded import Recorded
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.errors import ErrorInfo
 from millstream_schemas.redactions import REDACTED_CONTENT, REDACTED_TEXT, SampleRedacted
 from millstream_schemas.slices import SliceState
-
-if TYPE_CHECKING:
-    from millstream.domain.batch import BatchState
 
 _REDACTED_TYPE = str(SampleRedacted.model_fields["type"].default)
 _ATTEMPT_TEXTS = ("answer", "message")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Refusal, Stamp, allowed, not_found, refuse
 from millstream.domain.plan import Plan
 from millstream_schemas import subjects

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from millstream.domain.batch import NEW_SLICE, BatchState, SliceTail, changed, moved_errors
+from millstream.domain.batch import changed, moved_errors
+from millstream.domain.batch_state import NEW_SLICE, BatchState, SliceTail
 from millstream.domain.slice import full_mask, highest_each
 from millstream.domain.stuck import FRESH_CLAIMS, WAIT_MOST_S
 from millstream_schemas import slices as slice_events

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 from millstream.domain import slice as slices
 from millstream.domain import stuck_words as words
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.phases import LEGAL
 from millstream.domain.recorded import Recorded
 from millstream_schemas import notes

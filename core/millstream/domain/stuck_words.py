@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from millstream.domain import slice as slices
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream_schemas.errors import ErrorCategory
 
 Said = tuple[str, str]

@@ -1,6 +1,6 @@
 """The view of one batch: the same words for the relay, the projector and the API."""
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream_schemas.views import BatchView
 
 

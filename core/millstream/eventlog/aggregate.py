@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Refusal, Stamp, allowed, decide
 from millstream.errors import ConflictError
 from millstream.eventlog.log import EventLog, in_order

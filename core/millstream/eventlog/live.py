@@ -1,6 +1,7 @@
 """The fold of all live batches, started from the tails and kept by the feed."""
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.eventlog.log import EventLog, in_order
 from millstream.eventlog.stored import Stored, decode
 from millstream_schemas import subjects

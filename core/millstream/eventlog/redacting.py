@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp
 from millstream.domain.redaction import Erased, erased, holds
 from millstream.errors import LogError, UsageError

@@ -14,7 +14,8 @@ from collections.abc import Callable
 import structlog
 
 from millstream.domain import slice as slices
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp, end_stop
 from millstream.domain.recorded import Recorded
 from millstream.errors import ConflictError, LogError, LogUnavailableError

@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from millstream.domain import slice as slices
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.recorded import Recorded
 from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog

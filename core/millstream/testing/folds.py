@@ -13,7 +13,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from millstream.domain.batch import BatchState, SliceTail, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState, SliceTail
 from millstream.domain.digest import digest, view_digest
 from millstream.domain.view import batch_view
 from millstream.eventlog.archive import export_line

@@ -3,7 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp, complete, end_stop
 from millstream.domain.recorded import Recorded
 from millstream.testing.examples import example_spec

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from nats.aio.client import Client
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.server import NatsServer

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp
 from millstream.errors import LogUnavailableError
 from millstream.eventlog.aggregate import Executed, execute, load_batch

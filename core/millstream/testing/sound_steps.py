@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.eventlog.stored import Decoder, Stored
 from millstream.testing.events import Script
 from millstream.testing.tape import Tape

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import not_found
 from millstream.domain.refill import (
     check_refill,

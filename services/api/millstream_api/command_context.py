@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Refusal, Stamp
 from millstream.domain.recorded import Recorded
 from millstream.domain.view import batch_view

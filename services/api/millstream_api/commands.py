@@ -2,7 +2,7 @@
 
 import structlog
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.view import batch_view
 from millstream.eventlog.aggregate import execute, load_batch
 from millstream.eventlog.stop import run_stop_fence, signal_stop

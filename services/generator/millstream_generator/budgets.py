@@ -8,7 +8,7 @@ from dataclasses import replace
 import structlog
 
 from millstream.domain import budget
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.budget import CallBound
 from millstream.domain.decide import Stamp
 from millstream.domain.phases import LEGAL

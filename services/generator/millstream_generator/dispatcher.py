@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import complete
 from millstream.errors import ConflictError, LogError
 from millstream.eventlog.follow import follow

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from millstream.domain import budget
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.budget import CallBound, Grant
 from millstream.errors import ConflictError
 from millstream.eventlog.answers import Answers

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import Nodes
 from millstream.eventlog.stored import decode

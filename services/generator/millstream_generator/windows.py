@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from millstream.domain import slice as slices
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream_schemas.control import BatchSpec
 
 SLICES_AT_ONCE = 16

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.view import batch_view
 from millstream.eventlog.chain import GENESIS
 from millstream.eventlog.stored import Stored

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rpds import HashTrieMap
 
-from millstream.domain.batch import BatchState, SliceTail
+from millstream.domain.batch_state import BatchState, SliceTail
 from millstream.domain.phases import Phase
 from millstream.domain.recorded import Recorded
 from millstream.domain.totals import Totals

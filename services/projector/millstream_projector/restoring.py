@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from millstream.domain.batch import SliceTail
+from millstream.domain.batch_state import SliceTail
 from millstream.domain.recorded import Recorded
 from millstream_projector.heads import Head, Known, restore
 from millstream_schemas.envelope import BatchEvent

@@ -6,7 +6,8 @@ from typing import Any
 
 from rpds import HashTrieMap
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.runs import GENERATED, Run, moves_until
 from millstream.domain.stuck import moved_at
 from millstream.eventlog.chain import ChainState

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from millstream.domain.batch import BatchState, fold
+from millstream.domain.batch import fold
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp
 from millstream.domain.recorded import Recorded
 from millstream.domain.view import batch_view

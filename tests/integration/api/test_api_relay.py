@@ -11,7 +11,8 @@ from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 
 from millstream.cli.sse import Parser
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.domain.view import batch_view
 from millstream.eventlog.stored import decode
 from millstream.testing.events import Script

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.eventlog.stop import signal_stop
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM, Stall
 from millstream.testing.site import Site, route, sample

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.plan import attempt_seed
 from millstream.runtime.settings import Settings
 from millstream.testing.nats import RunningLog, running_log

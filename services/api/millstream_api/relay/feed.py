@@ -5,7 +5,8 @@ import contextlib
 
 import structlog
 
-from millstream.domain.batch import BatchState, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState
 from millstream.errors import LogError, LogUnavailableError
 from millstream.eventlog.follow import follow
 from millstream.eventlog.live import LiveBatches

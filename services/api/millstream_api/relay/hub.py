@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream_api.relay.client import Client
 from millstream_api.relay.ring import Ring
 from millstream_api.relay.versions import FINALS_KEPT, VersionMap

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.view import batch_view
 from millstream_schemas.views import BatchView
 

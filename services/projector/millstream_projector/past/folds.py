@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from millstream.domain.batch import BatchState, SliceTail, apply
+from millstream.domain.batch import apply
+from millstream.domain.batch_state import BatchState, SliceTail
 from millstream.domain.recorded import Recorded
 from millstream.eventlog.stored import decode
 from millstream_projector.heads import summed

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import duckdb
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream_projector.heads import Known, Lengths
 
 

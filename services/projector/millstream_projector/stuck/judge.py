@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.stuck import Surroundings, call_threshold_s, find_stuck
 from millstream_projector.heads import Known
 from millstream_projector.stuck.pools import Pools

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import structlog
 
-from millstream.domain.batch import BatchState
+from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp
 from millstream.errors import ConflictError, LogError
 from millstream.eventlog.log import EventLog
