@@ -81,5 +81,5 @@ def test_the_samples_of_a_batch_are_taken_along_as_files(hub: HubPage, batches: 
     assert [line["provenance"]["batch_id"] for line in lines] == [batch_id] * 3
     assert b"ustar" in files["hf"][:512]
     with hub.page.expect_download() as download:
-        hub.part("export-events").click()
+        hub.part("download-log").click()
     assert download.value.path().read_bytes().count(b"sample.generated.v1") == 3

@@ -192,14 +192,20 @@ def run_diff(
 
 
 def run_export(
-    nats: str | None, data: Path | None, file: Path, *, batch_id: str | None, as_json: bool
+    nats: str | None,
+    data: Path | None,
+    file: Path,
+    *,
+    batch_id: str | None,
+    at: int | None,
+    as_json: bool,
 ) -> int:
     """Write an export and print its manifest."""
 
     async def work(_settings: Settings, event_log: EventLog) -> int:
         if batch_id is not None:
             await batch_at(event_log, batch_id, parse_moment(None))
-        manifest = await export_file(event_log, file, batch_id=batch_id)
+        manifest = await export_file(event_log, file, batch_id=batch_id, at=at)
         words = f"{manifest.count:,} events in {file}, root {manifest.root}"
         _print_manifest(manifest, words, as_json=as_json)
         return 0

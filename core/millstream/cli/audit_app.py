@@ -100,6 +100,10 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False)],
     *,
     batch: Annotated[str | None, typer.Option(help="Only this batch's events.")] = None,
+    at: Annotated[
+        int | None,
+        typer.Option(min=1, help="As of this sequence: the same bytes each time.  [default: now]"),
+    ] = None,
     nats: Nats = None,
     data: Data = None,
     json: Json = False,
@@ -107,7 +111,7 @@ def export(
     """Write the raw events as JSON lines, with a manifest."""
     from millstream.cli.audit import run_export
 
-    raise typer.Exit(run_export(nats, data, file, batch_id=batch, as_json=json))
+    raise typer.Exit(run_export(nats, data, file, batch_id=batch, at=at, as_json=json))
 
 
 @app.command()

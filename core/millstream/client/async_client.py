@@ -608,13 +608,15 @@ class AsyncClient(AsyncRequests):
         )
 
     def export(
-        self, *, batch_id: str | None = None
+        self, *, batch_id: str | None = None, at_seq: int | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Stream the raw events as JSON lines; the last line is the manifest.
 
         An answer without a manifest was cut off. `millstream audit import` takes a whole one.
         """
-        return self._pieces(ApiRequest("GET", "/v1/audit/export", query={"batch_id": batch_id}))
+        return self._pieces(
+            ApiRequest("GET", "/v1/audit/export", query={"batch_id": batch_id, "at_seq": at_seq})
+        )
 
     def export_batch(
         self,

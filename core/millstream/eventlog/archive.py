@@ -28,52 +28,66 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def export_lines(
-    event_log: EventLog, *, batch_id: str | None = None
+    event_log: EventLog, *, batch_id: str | None = None, at: int | None = None
 ) -> AsyncGenerator[bytes, None]:
     """Yield the lines of an export of the log as it is now, its manifest last.
 
-    Each piece holds whole lines. Use under ``aclosing``.
+    Each piece holds whole lines. Use under ``aclosing``. An export as of sequence ``at`` has the
+    same bytes each time, unless a text in it is erased: its manifest's time is that of its last
+    event.
 
     Raises:
         LogUnavailableError: the log does not answer.
+        UsageError: the log does not reach to ``at``.
     """
     head = await event_log.head()
-    chain, first = ChainState(), 0
+    if at is not None and at > head.last:
+        raise UsageError(
+            f"at_seq={at} lies beyond the log's end, which is at {head.last}; leave it out",
+            field="at_seq",
+            value=str(at),
+        )
+    end = head.last if at is None else at
+    chain, first, pinned_at = ChainState(), 0, _EPOCH
     if batch_id is None:
-        feed = read_range(event_log, after=0, until=head.last, name="export")
+        feed = read_range(event_log, after=0, until=end, name="export")
     else:
-        feed = batch_history(event_log, batch_id, until=head.last)
+        feed = batch_history(event_log, batch_id, until=end)
     async with contextlib.aclosing(feed):
         async for chunk in feed:
             first = first or chunk[0].sequence
             chain = extend(chain, chunk)
+            pinned_at = chunk[-1].stored_at
             yield b"".join(map(export_line, chunk))
     manifest = ExportManifest(
         stream=head.created,
         batch_id=batch_id,
         count=chain.events,
         first_sequence=first,
-        last_sequence=chain.sequence if batch_id else head.last,
+        last_sequence=chain.sequence if batch_id else end,
         root=chain.root.hex(),
-        exported_at=utc_now(),
+        exported_at=utc_now() if at is None else pinned_at,
     )
     yield manifest.model_dump_json().encode() + b"\n"
 
 
 async def export_file(
-    event_log: EventLog, path: Path, *, batch_id: str | None = None
+    event_log: EventLog, path: Path, *, batch_id: str | None = None, at: int | None = None
 ) -> ExportManifest:
-    """Write an export; the file appears once it is whole. Return its manifest.
+    """Write an export, as ``export_lines``; the file appears once it is whole.
+
+    Returns:
+        Its manifest.
 
     Raises:
         LogUnavailableError: the log does not answer.
-        UsageError: the file can't be written.
+        UsageError: the file can't be written, or the log does not reach to ``at``.
     """
     draft = path.with_name(f"{path.name}.part")
     line = b""
     try:
         with draft.open("wb") as out:
-            lines = export_lines(event_log, batch_id=batch_id)
+            lines = export_lines(event_log, batch_id=batch_id, at=at)
             async with contextlib.aclosing(lines):
                 async for line in lines:
                     out.write(line)

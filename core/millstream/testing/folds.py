@@ -157,7 +157,8 @@ def _redacted_log() -> list[Stored]:
 def _newer_log() -> list[Stored]:
     """A log with messages that this version can't read, and one of no batch."""
     log = play(_chance(3), example_spec(4, slice_size=2), 10, "completed").tape.stored
-    document = json.loads(log[0].payload)
+    own_start = log[1]
+    document = json.loads(own_start.payload)
     odd = [
         json.dumps({**document, "type": "batch.dreamt.v9"}).encode(),
         json.dumps({**document, "type": "batch.started.v1", "spec": None}).encode(),
@@ -168,9 +169,9 @@ def _newer_log() -> list[Stored]:
         json.dumps({**document, "actor": {"kind": "ghost", "id": "x"}}).encode(),
     ]
     last = log[-1].sequence
-    subject = log[0].subject
     return log + [
-        Stored(last + place, BEGIN, subject, payload) for place, payload in enumerate(odd, start=1)
+        Stored(last + place, BEGIN, own_start.subject, payload)
+        for place, payload in enumerate(odd, start=1)
     ]
 
 

@@ -31,7 +31,7 @@ COMPRESSED_LEAST = 500
 COMPRESSED_KEPT = 128
 NAME_LENGTH_MAX = 200
 # Addresses within the page: the page itself, which reads its address, answers each of them.
-WITHIN = re.compile(r"/(?:batches(?:/[^/]+)?|samples|statistics|nodes|settings)/?")
+WITHIN = re.compile(r"/(?:batches(?:/[^/]+)?|samples|statistics|nodes|replay|settings)/?")
 IMMUTABLE = "public, max-age=31536000, immutable"
 NOT_BUILT = """<!doctype html>
 <html lang="en">

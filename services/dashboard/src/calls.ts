@@ -159,9 +159,9 @@ export function exportAddress(of: "batches" | "datasets", id: string, format: st
   return withQuery(`/v1/${of}/${encodeURIComponent(id)}/export`, { format });
 }
 
-/** Where a batch's events can be had as one file. */
-export function logAddress(id: string): string {
-  return withQuery("/v1/audit/export", { batch_id: id });
+/** Where a batch's events up to a sequence can be had as one file; null: all of them. */
+export function logAddress(id: string, at: At): string {
+  return withQuery("/v1/audit/export", { batch_id: id, at_seq: at });
 }
 
 export function getStatistics(

@@ -8,6 +8,7 @@ export type PageName =
   | "batch"
   | "samples"
   | "statistics"
+  | "replay"
   | "nodes"
   | "settings"
   | "nowhere";
@@ -28,6 +29,7 @@ const PAGES: Record<string, PageName> = {
   "/batches": "batches",
   "/samples": "samples",
   "/statistics": "statistics",
+  "/replay": "replay",
   "/nodes": "nodes",
   "/settings": "settings",
 };

@@ -48,6 +48,25 @@ async def test_roots_digests_and_events_tell_of_one_log(api: Any, tmp_path: Path
     assert check_export(tmp_path / "batch.jsonl").batch_id == script.batch_id
 
 
+async def test_an_export_as_of_a_sequence_has_the_same_bytes_again(
+    api: Any,
+) -> None:
+    script = Script()
+    script.start()
+    script.claim(0)
+    script.generate(0)
+    await api.append(script.tape.entries)
+    address = f"/v1/audit/export?batch_id={script.batch_id}&at_seq=3"
+    first = (await api.client.get(address)).content
+    script.generate(1)
+    await api.append(script.tape.entries[3:])
+    assert (await api.client.get(address)).content == first
+    assert len(first.splitlines()) == 4
+    beyond = await api.client.get("/v1/audit/export?at_seq=999")
+    assert beyond.status_code == 422
+    assert "at_seq=999 lies beyond the log's end, which is at 4" in beyond.json()["detail"]
+
+
 async def test_bad_questions_name_what_is_wrong(api: Any) -> None:
     for path in ("checkpoints?limit=0", "checkpoints?cursor=x", "export?batch_id=a.b"):
         answer = await api.client.get(f"/v1/audit/{path}")

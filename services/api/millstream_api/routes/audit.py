@@ -62,7 +62,11 @@ async def list_refusals(
     responses={200: {"content": {JSON_LINES: {"schema": {"type": "string"}}}}},
 )
 async def export(
-    parts: Parts, batch_id: Annotated[str | None, Query(description="Only this batch.")] = None
+    parts: Parts,
+    batch_id: Annotated[str | None, Query(description="Only this batch.")] = None,
+    at_seq: Annotated[
+        int | None, Query(ge=1, lt=2**63, description="As of this sequence: the same bytes again.")
+    ] = None,
 ) -> Response:
     """Stream the raw events as JSON lines; the last line is the manifest.
 
@@ -70,7 +74,7 @@ async def export(
     """
     if batch_id is not None:
         check_batch_id(batch_id)
-    lines = export_lines(parts.event_log, batch_id=batch_id)
+    lines = export_lines(parts.event_log, batch_id=batch_id, at=at_seq)
     first = await anext(lines)  # an outage is told with a status, not by an answer's end
     name = f"{batch_id or 'millstream'}.events.jsonl"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}

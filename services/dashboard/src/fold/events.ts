@@ -129,7 +129,7 @@ export type NoteEvent =
 
 export type SampleRedacted = Envelope<"sample.redacted.v1"> & {
   silences: number[];
-  target: { sequence: number; payload_hash: string };
+  target: { sequence: number; payload_hash: string; event: Record<string, unknown> };
 };
 
 export type BatchEvent = ControlEvent | SliceEvent | NoteEvent | SampleRedacted;

@@ -43,7 +43,7 @@ export function viewOf(state: BatchState): View | null {
     stopped_by: stopper?.actor.id ?? null,
     error: state.error ?? stop?.error ?? null,
     last_error: state.lastError,
-    errors: state.errors,
+    errors: Object.fromEntries(Object.entries(state.errors).sort(([a], [b]) => (a < b ? -1 : 1))),
     stuck: state.stuck,
     held_up: state.heldUp,
     budgets: spec.budgets,

@@ -7,7 +7,15 @@ import { usePlace, type Place } from "../place";
 import { StaleNote, VersionNote } from "./Connection";
 import { History } from "./History";
 import { Hub } from "./Hub";
-import { BatchPage, fetchDialogs, NodesPage, SamplesPage, SettingsPage, StatisticsPage } from "./later";
+import {
+  BatchPage,
+  fetchDialogs,
+  NodesPage,
+  ReplayPage,
+  SamplesPage,
+  SettingsPage,
+  StatisticsPage,
+} from "./later";
 import { Link } from "./Link";
 import { Toasts } from "./Toasts";
 import { TopBar } from "./TopBar";
@@ -63,6 +71,8 @@ function Content({ place }: { place: Place }) {
       return <SamplesPage />;
     case "statistics":
       return <StatisticsPage />;
+    case "replay":
+      return <ReplayPage />;
     case "nodes":
       return <NodesPage />;
     case "settings":

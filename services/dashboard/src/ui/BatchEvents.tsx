@@ -98,7 +98,8 @@ function whoOf(event: Record<string, unknown>): string | null {
   return typeof id === "string" ? `${String(kind)} ${id}` : null;
 }
 
-function StoredEvent({ view }: { view: EventView }) {
+/** One event, with its payload behind a click. */
+export function StoredEvent({ view }: { view: EventView }) {
   const [isOpen, setOpen] = useState(false);
   const { type, slot, message, reason } = view.event;
   const who = whoOf(view.event);

@@ -4,7 +4,6 @@ import type { ReactNode } from "react";
 
 import type { BatchView } from "../contract";
 import { useNow } from "../live/hooks";
-import { Exports } from "./Exports";
 import { BatchLink } from "./Link";
 import {
   batchDuration,
@@ -27,7 +26,6 @@ export function BatchFacts({ batch }: { batch: BatchView }) {
       <Errors batch={batch} />
       <Facts title="Progress" facts={progressFacts(batch)} />
       <Facts title="As asked for" facts={requestFacts(batch)} />
-      <Exports batch={batch} />
     </>
   );
 }

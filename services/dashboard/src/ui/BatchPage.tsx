@@ -16,8 +16,10 @@ import { BatchCost } from "./BatchCost";
 import { BatchErrors } from "./BatchErrors";
 import { BatchEvents } from "./BatchEvents";
 import { BatchFacts } from "./BatchFacts";
+import { BatchLog } from "./BatchLog";
 import { BatchQuality } from "./BatchQuality";
 import { Commands } from "./Commands";
+import { Exports } from "./Exports";
 import { Link } from "./Link";
 import { Empty, Foreign, ModelName, ProgressBar, StateChip, Trouble } from "./parts";
 import { Ticking } from "./RunningPanel";
@@ -162,7 +164,9 @@ function BatchTabs({ batch, figures }: { batch: BatchView; figures: Figures | un
       </Tabs.List>
       <h2 className="for-readers">{names[known]}</h2>
       <Tabs.Panel value="details" className="tab-panel">
+        <BatchLog batch={batch} />
         <BatchFacts batch={batch} />
+        <Exports batch={batch} />
       </Tabs.Panel>
       <Tabs.Panel value="samples" className="tab-panel">
         <SampleBrowser batch={batch} />

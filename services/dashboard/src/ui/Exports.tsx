@@ -1,6 +1,6 @@
-/** A batch's samples and events as files. */
+/** A batch's samples as files. */
 
-import { exportAddress, logAddress } from "../calls";
+import { exportAddress } from "../calls";
 import type { BatchView } from "../contract";
 
 const FORMATS = [
@@ -13,17 +13,11 @@ export function Exports({ batch }: { batch: BatchView }) {
   const hasFamily = batch.child_id !== null || batch.parent_id !== null;
   return (
     <section>
-      <h3>As files</h3>
+      <h3>The samples as files</h3>
       <Row name="The samples of this batch" of="batches" id={batch.id} />
       {hasFamily && (
         <Row name="With those of its parents and children" of="datasets" id={batch.dataset_id} />
       )}
-      <p>
-        <a href={logAddress(batch.id)} download data-testid="export-events">
-          Every event of this batch as one file
-        </a>
-        , which <code>millstream audit import</code> takes.
-      </p>
     </section>
   );
 }

@@ -29,5 +29,6 @@ export function TimeTravel(props: {
   const end = Math.max(newest, batch.sequence, at ?? 0);
   if (end > last) setLast(end);
   const first = begin.data?.events[0]?.sequence ?? batch.sequence;
-  return <Travel at={at} first={first} last={last} time={time} />;
+  const isReady = begin.data !== undefined;
+  return <Travel at={at} first={first} last={last} time={time} isReady={isReady} />;
 }

@@ -5,12 +5,12 @@ import { useEffect, useState } from "react";
 
 import { addressWith, go } from "../place";
 import { localTime } from "../words";
+import { TravelControls } from "./TravelControls";
 
 /** So long the slider rests before its place is asked for. */
 const PAUSE_MS = 120;
 /** A moment of a replay stands at least so long, and until its answers are there. */
 const MOMENT_MS = 400;
-const SPEEDS = [1, 10, 100, 1000];
 
 export function Travel(props: {
   at: number | null;
@@ -18,8 +18,10 @@ export function Travel(props: {
   last: number;
   /** When the last event of the moment shown was stored, in milliseconds. */
   time: number;
+  /** Whether `first` is known already, so that a replay can begin there. */
+  isReady?: boolean;
 }) {
-  const { at, first, last, time } = props;
+  const { at, first, last, time, isReady = true } = props;
   const [wanted, setWanted] = useState<number | null>(null);
   const [speed, setSpeed] = useState(10);
   const [isPlaying, setPlaying] = useState(false);
@@ -62,41 +64,19 @@ export function Travel(props: {
           </button>
         </p>
       )}
-      <label>
-        Time travel{" "}
-        <input
-          type="range"
-          data-testid="slider"
-          min={Math.min(first, shown)}
-          max={last}
-          value={shown}
-          aria-valuetext={`sequence ${shown}`}
-          onChange={(event) => setWanted(event.target.valueAsNumber)}
-        />
-      </label>
-      <button type="button" onClick={() => setWanted(Math.max(first, shown - 1))}>
-        Step back
-      </button>
-      <button type="button" onClick={() => setWanted(Math.min(last, shown + 1))}>
-        Step on
-      </button>
-      <button type="button" data-testid="play" aria-pressed={isPlaying} onClick={play}>
-        {isPlaying ? "Pause" : "Play"}
-      </button>
-      <label>
-        Speed{" "}
-        <select
-          data-testid="speed"
-          value={speed}
-          onChange={(event) => setSpeed(Number(event.target.value))}
-        >
-          {SPEEDS.map((one) => (
-            <option key={one} value={one}>
-              {one === 1 ? "every event" : `${one.toLocaleString("en-US")} events a step`}
-            </option>
-          ))}
-        </select>
-      </label>
+      <TravelControls
+        label="Time travel"
+        first={first}
+        last={last}
+        shown={shown}
+        valueText={`sequence ${shown}`}
+        speed={speed}
+        isPlaying={isPlaying}
+        mayPlay={isReady}
+        seek={setWanted}
+        setSpeed={setSpeed}
+        play={play}
+      />
     </div>
   );
 }
