@@ -51,6 +51,8 @@ export function readerOf(root: Schema, name: string): Reader {
   return new Compiler(root.$defs ?? {}).named(name);
 }
 
+const NOTHING = Object.freeze({});
+
 class Compiler {
   readonly #held = new Map<string, Reader>();
 
@@ -103,23 +105,32 @@ class Compiler {
     return (value) => {
       const document = objectOf(value);
       const found: Document = {};
-      for (const { name, read, isRequired, fallback } of fields) {
-        const given = document[name];
-        if (given !== undefined) found[name] = within(name, read, given);
-        else if (isRequired) throw new FormError(name, "is missing");
-        else found[name] = fallback;
+      let at = "";
+      try {
+        for (const { name, read, isRequired, fallback } of fields) {
+          const given = document[name];
+          at = name;
+          if (given !== undefined) found[name] = read(given);
+          else if (isRequired) throw new FormError("", "is missing");
+          else found[name] = fallback;
+        }
+      } catch (error) {
+        throw inside(at, error);
       }
       return found;
     };
   }
 
   #map({ additionalProperties, propertyNames }: Schema): Reader {
+    if (typeof additionalProperties !== "object" && !propertyNames) return objectOf;
     const given = typeof additionalProperties === "object" ? additionalProperties : {};
     const read = this.compile(given);
     const readName = propertyNames ? this.compile(propertyNames) : null;
     return (value) => {
+      const given = Object.entries(objectOf(value));
+      if (given.length === 0) return NOTHING;
       const found: [string, unknown][] = [];
-      for (const [name, one] of Object.entries(objectOf(value))) {
+      for (const [name, one] of given) {
         if (readName) within(name, readName, name);
         found.push([name, within(name, read, one)]);
       }
@@ -142,9 +153,14 @@ function within(name: string, read: Reader, value: unknown): unknown {
   try {
     return read(value);
   } catch (error) {
-    if (!(error instanceof FormError)) throw error;
-    throw new FormError(error.field ? `${name}.${error.field}` : name, error.words);
+    throw inside(name, error);
   }
+}
+
+/** An error of a part as one of the whole. */
+function inside(name: string, error: unknown): unknown {
+  if (!(error instanceof FormError)) return error;
+  return new FormError(error.field ? `${name}.${error.field}` : name, error.words);
 }
 
 function objectOf(value: unknown): Document {
@@ -192,13 +208,17 @@ function time(value: unknown): string {
 
 function text({ minLength = 0, maxLength = Infinity, pattern }: Schema): Reader {
   const form = pattern === undefined ? null : new RegExp(pattern, "u");
+  // An id or a bitmap is often that of the event before: it is not matched again.
+  let known: string | null = null;
   return (value) => {
     if (typeof value !== "string") throw new FormError("", "is no text");
+    if (value === known) return value;
     // Lengths are in code points; a text has never more of them than UTF-16 units.
     const isLong = value.length > maxLength || value.length < 2 * minLength;
     const length = isLong ? [...value].length : value.length;
     if (length < minLength || length > maxLength) throw new FormError("", `has ${length} characters`);
     if (form && !form.test(value)) throw new FormError("", `does not match ${pattern}`);
+    if (form) known = value;
     return value;
   };
 }

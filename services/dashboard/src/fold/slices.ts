@@ -72,14 +72,15 @@ function follows(old: SliceState, next: SliceState, size: number, mayAbandon: bo
     (next.closed || !old.closed) &&
     NEVER_SHRINKING.every((name) => old[name] <= next[name]) &&
     MONEY.every((name) => highest(old[name], next[name]) === next[name]) &&
-    areEqual(highestEach(old.errors, next.errors), next.errors)
+    (areEqual(old.errors, next.errors) ||
+      areEqual(highestEach(old.errors, next.errors), next.errors))
   );
 }
 
 function marksFollow(old: SliceState, next: SliceState, size: number): boolean {
-  const [generated, failed, abandoned] = [next.generated, next.failed, next.abandoned].map(
-    maskOf,
-  ) as [Mask, Mask, Mask];
+  const generated = maskOf(next.generated);
+  const failed = maskOf(next.failed);
+  const abandoned = maskOf(next.abandoned);
   const made = or(generated, failed);
   return (
     areApart(generated, failed) &&
@@ -130,7 +131,6 @@ function highestEach(
   old: Record<string, number>,
   next: Record<string, number>,
 ): Record<string, number> {
-  if (old === next) return next;
   const merged = { ...old };
   for (const [category, count] of Object.entries(next))
     merged[category] = Math.max(merged[category] ?? 0, count);

@@ -14,6 +14,20 @@ export async function fetchWorker(): Promise<void> {
   await fetch(workerAddress);
 }
 
+let spare: LogWorker | null = null;
+
+/** Have a worker ready, so that the next file need not wait until one has started. */
+export function prepareWorker(): void {
+  spare ??= new LogWorker();
+}
+
+/** A worker of one's own, the one that was prepared if there is one. */
+export function takeWorker(): LogWorker {
+  const taken = spare ?? new LogWorker();
+  spare = null;
+  return taken;
+}
+
 export class LogWorker {
   readonly #worker = new Worker(workerAddress, { type: "module" });
   readonly #waiting = new Map<number, Waiting>();

@@ -12,9 +12,9 @@ import { textOfMicros } from "../fold/times";
 import { viewOf, type View } from "../fold/view";
 import { FileError, LineCutter, lineError, REMEDY, type Line } from "./lines";
 
-const CHECKPOINT_EVENTS = 256;
+const CHECKPOINT_EVENTS = 32;
 const CHECKPOINT_BYTES = 512 * 1024;
-const PROGRESS_BYTES = 4 * 1024 * 1024;
+const PIECE_BYTES = 4 * 1024 * 1024;
 
 interface Checkpoint {
   /** How many of the batch's events are folded into the state. */
@@ -260,15 +260,17 @@ export async function eachLine(
 ): Promise<void> {
   if (file.size === 0) throw new FileError(`The file is empty. ${REMEDY}.`);
   const cutter = new LineCutter();
-  let read = 0;
-  let told = 0;
-  const reader = file.stream().getReader();
-  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
-    for (const line of cutter.cut(piece.value)) take(line);
-    read += piece.value.length;
-    if (read - told < PROGRESS_BYTES) continue;
-    told = read;
-    progress(read / file.size);
+  let next = pieceOf(file, 0);
+  for (let start = 0; start < file.size; start += PIECE_BYTES) {
+    const bytes = await next;
+    // The next piece is read while the lines of this one are taken.
+    next = pieceOf(file, start + PIECE_BYTES);
+    for (const line of cutter.cut(bytes)) take(line);
+    progress(Math.min(1, (start + bytes.length) / file.size));
   }
   for (const line of cutter.rest()) take(line);
+}
+
+async function pieceOf(file: Blob, start: number): Promise<Uint8Array> {
+  return new Uint8Array(await file.slice(start, start + PIECE_BYTES).arrayBuffer());
 }

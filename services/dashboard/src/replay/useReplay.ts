@@ -4,7 +4,7 @@ import { useCallback, useEffect, useRef, useState } from "react";
 
 import { wordsOf } from "../words";
 import type { Checked } from "./check";
-import { LogWorker } from "./client";
+import { LogWorker, prepareWorker, takeWorker } from "./client";
 import type { Moment, Opened } from "./log";
 
 export type ReplayState =
@@ -18,11 +18,12 @@ export function useOpened(file: File | null): ReplayState {
   const [state, setState] = useState<ReplayState>({ kind: "none" });
   useEffect(() => {
     if (!file) {
+      prepareWorker();
       setState({ kind: "none" });
       return undefined;
     }
     let isCurrent = true;
-    const log = new LogWorker();
+    const log = takeWorker();
     const show = (next: ReplayState): void => {
       if (isCurrent) setState(next);
     };

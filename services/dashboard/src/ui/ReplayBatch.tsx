@@ -1,7 +1,7 @@
 /** One batch of a replayed log, as of any of its events. */
 
 import { Tabs } from "@base-ui/react/tabs";
-import { useEffect, useMemo, useState } from "react";
+import { memo, useEffect, useMemo, useState } from "react";
 
 import type { BatchView } from "../contract";
 import { pastWorld, WorldContext } from "../live/world";
@@ -80,7 +80,9 @@ function Player(props: {
   );
 }
 
-function Shown({ id, moment, log }: { id: string; moment: Moment; log: LogWorker }) {
+/** Drawn once a moment: moving the slider draws it no second time. */
+const Shown = memo(function Shown(props: { id: string; moment: Moment; log: LogWorker }) {
+  const { id, moment, log } = props;
   const { view, sequence, storedAt } = moment;
   // The fold keeps the seed exactly; what is drawn is a plain number.
   const batch = useMemo(
@@ -134,4 +136,4 @@ function Shown({ id, moment, log }: { id: string; moment: Moment; log: LogWorker
       </Tabs.Root>
     </WorldContext>
   );
-}
+});
