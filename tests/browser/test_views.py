@@ -26,7 +26,7 @@ def two(stack: Stack) -> tuple[str, str]:
 
 def keep_a_view(hub: HubPage, name: str) -> None:
     hub.part("history-recipe").select_option("instruction")
-    hub.part("history-sort").select_option("-cost")
+    hub.part("history-sort").select_option("-finished")
     hub.part("columns").click()
     hub.part("column-tokens").uncheck()
     hub.part("column-recipe").check()
@@ -39,19 +39,19 @@ def expect_the_view(hub: HubPage, two: tuple[str, str]) -> None:
     other, own = two
     expect(hub.past(own)).to_be_visible()
     expect(hub.past(other)).to_have_count(0)
-    expect(hub.part("history-sort")).to_have_value("-cost")
+    expect(hub.part("history-sort")).to_have_value("-finished")
     expect(hub.part("tokens", hub.past(own))).to_have_count(0)
     expect(hub.past(own)).to_contain_text("instruction")
     expect(hub.page).to_have_url(
-        re.compile(r"recipe=instruction&sort=-cost&columns=model%2Crecipe%2Cfailed%2Ccost")
+        re.compile(r"recipe=instruction&sort=-finished&columns=model%2Crecipe%2Cfailed%2Ccost")
     )
 
 
 def test_a_view_is_kept_by_its_name_and_shown_again(hub: HubPage, two: tuple[str, str]) -> None:
     hub.open("batches")
-    keep_a_view(hub, "<b>Dear</b>")
+    keep_a_view(hub, "<b>Latest</b>")
     view = hub.part("saved-view")
-    expect(view).to_have_text("<b>Dear</b>")
+    expect(view).to_have_text("<b>Latest</b>")
     expect(view).to_have_attribute("aria-pressed", "true")
     expect_the_view(hub, two)
     address = hub.page.url
