@@ -1,6 +1,7 @@
 """The relay's pure part: whoever holds an integer gets what is new, once."""
 
 import json
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -147,22 +148,30 @@ def test_a_client_that_is_cut_anywhere_holds_the_fold_in_the_end(
 
 
 def test_who_was_elsewhere_while_a_cold_fold_was_made_is_told_what_it_read_ahead() -> None:
-    made = script(1)
-    made.start()
-    made.claim(0)
-    made.generate(0)
-    made.generate(1)  # read from the tails, after the head was taken at 2
+    first, second = script(1), script(2)
+    for made in (first, second):
+        made.start()
+        made.claim(0)
+    first.generate(0)
+    first.generate(1)
+    ahead = [first.state, replace(second.state, sequence=5)]  # read after the head, which was at 1
     hub = Hub()
-    hub.restore([made.state], 2, EPOCH)
+    hub.restore(ahead, 1, EPOCH)
     client = Client(NamedFrames(EPOCH), 3, None, Nowhere())  # it saw up to 3 elsewhere
-    hub.advance(3)
-    assert hub.take(client) == b""
-    hub.advance(4)
-    [update] = events_of(hub.take(client))
-    assert json.loads(update.data)["batch"]["counts"]["generated"] == 2
-    assert update.last_id == f"4-{EPOCH}"
-    hub.advance(5)
-    assert hub.take(client) == b""
+    seen = []
+    for sequence in range(2, 7):
+        state = hub.versions.reached(sequence)
+        if state is not None:
+            hub.put(state, sequence)
+        hub.advance(sequence)
+        if sequence >= 3:
+            seen += events_of(hub.take(client))
+    assert [json.loads(event.data)["batch"]["id"] for event in seen] == [
+        first.batch_id,
+        second.batch_id,
+    ]
+    # An id each: who is cut between them gets the second one again, not never.
+    assert [event.last_id for event in seen] == [f"4-{EPOCH}", f"5-{EPOCH}"]
 
 
 def test_the_snapshot_holds_live_batches_only_and_an_update_tells_the_end() -> None:

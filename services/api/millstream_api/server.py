@@ -75,6 +75,11 @@ class StreamProtocol(HttpToolsProtocol):
         scope = cast("dict[str, Any]", self.scope)  # the type knows the standard extensions only
         scope["extensions"] = {PIPE: self}
 
+    @property
+    def is_unsaid(self) -> bool:
+        """Whether the body of a request has begun and not ended."""
+        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+
     def pause_writing(self) -> None:
         """Note since when the peer takes nothing."""
         self.paused_since = self.loop.time()
@@ -127,7 +132,15 @@ class Server(uvicorn.Server):
             server.close()
         streams = len(self._hub.clients)
         await self._hub.drain(min(DRAIN_WINDOW_S, streams * DRAIN_S_PER_STREAM))
+        # Before uvicorn's own bound, at which it would cancel each with a traceback.
+        asyncio.get_running_loop().call_later(GRACE_S / 2, self._cut_unsaid)
         await super().shutdown(sockets)
+
+    def _cut_unsaid(self) -> None:
+        """Drop the connections whose request is still not here as a whole."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, StreamProtocol) and connection.is_unsaid:
+                connection.abort()
 
 
 def bind(host: str, port: int) -> socket.socket:

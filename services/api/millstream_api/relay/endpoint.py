@@ -4,6 +4,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from millstream_api.problems import ProblemError
 from millstream_api.relay.asking import FLAVOURS, STREAM_PATHS, Wanted, read_query
 from millstream_api.relay.client import Client, Pipe
 from millstream_api.relay.events import EventStream
@@ -45,8 +46,19 @@ class Relay:
         self._flavours: dict[tuple[str, str], Flavour] = {}
 
     def serves(self, scope: Scope) -> bool:
-        """Tell whether the request is for a stream."""
-        return scope["path"] in STREAM_PATHS and scope["method"] in {"GET", "HEAD"}
+        """Tell whether the request is for a stream.
+
+        Raises:
+            ProblemError: it is, by a method that a stream does not take (405).
+        """
+        if scope["path"] not in STREAM_PATHS:
+            return False
+        if scope["method"] not in {"GET", "HEAD"}:
+            allowed = {"Allow": "GET, HEAD"}
+            raise ProblemError(
+                405, "method_not_allowed", "a stream takes GET only", headers=allowed
+            )
+        return True
 
     async def __call__(
         self,

@@ -38,7 +38,11 @@ async def feed_hub(event_log: EventLog, hub: Hub) -> None:
                     hub.ring.add(page)
                     hub.events_folded += len(page)
                     for number, stored in enumerate(page, start=1):
-                        state = live.apply(stored) or _annotated(hub, stored)
+                        state = (
+                            live.apply(stored)
+                            or hub.versions.reached(stored.sequence)
+                            or _annotated(hub, stored)
+                        )
                         if state is not None:
                             hub.put(state, stored.sequence)
                         if number % EVENTS_PER_TURN == 0:

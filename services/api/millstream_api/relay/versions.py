@@ -57,15 +57,14 @@ class VersionMap:
         self._finals_kept = finals_kept
         self._versions: dict[str, Version] = {}
         self._finals: dict[str, None] = {}
-        self._ahead: dict[str, int] = {}
-        """The sequence of each state that was restored ahead of ``sequence``."""
+        self._ahead: dict[int, str] = {}
+        """Last sequence -> batch, of each state that was restored ahead of ``sequence``."""
 
     def restore(self, states: Iterable[BatchState], sequence: int) -> None:
         """Start from a cold fold at ``sequence``: ended batches before it are unknown.
 
-        A state may be ahead (its tails were read later). It counts as of ``sequence`` until all
-        that it holds has come, and as changed then: who was elsewhere meanwhile, and comes with a
-        place in between, has not seen it.
+        A state may be ahead (its tails were read later). It counts as of ``sequence`` until
+        ``reached`` tells that all it holds has come.
         """
         states = list(states)
         self._versions = {
@@ -74,7 +73,7 @@ class VersionMap:
         }
         self._finals = {}
         self._ahead = {
-            state.batch_id: state.sequence for state in states if state.sequence > sequence
+            state.sequence: state.batch_id for state in states if state.sequence > sequence
         }
         self.sequence = sequence
         self.floor = sequence
@@ -87,7 +86,6 @@ class VersionMap:
         self._versions[batch_id] = Version(state, sequence, first)
         self.sequence = max(self.sequence, sequence)
         if state.is_final:
-            self._ahead.pop(batch_id, None)
             self._finals.pop(batch_id, None)
             self._finals[batch_id] = None
             self._evict()
@@ -95,10 +93,15 @@ class VersionMap:
     def advance(self, sequence: int) -> None:
         """Note that everything up to ``sequence`` is in here."""
         self.sequence = max(self.sequence, sequence)
-        for batch_id, last in list(self._ahead.items()):
-            if last <= self.sequence:
-                del self._ahead[batch_id]
-                self.put(self._versions[batch_id].state, self.sequence)
+
+    def reached(self, sequence: int) -> BatchState | None:
+        """Return the state that was restored ahead, as of just ``sequence``, once: to be put now.
+
+        Who comes from another server with a place in between has not seen it.
+        """
+        batch_id = self._ahead.pop(sequence, None)
+        version = self._versions.get(batch_id) if batch_id is not None else None
+        return version.state if version is not None and version.state.is_live else None
 
     def get(self, batch_id: str) -> Version | None:
         """Return the batch's latest version, None for one that is neither live nor kept."""
