@@ -1,10 +1,11 @@
 /** The hub: what runs, what is stuck, what was made; now, or as of a sequence of the past. */
 
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { useMemo, useState } from "react";
+import { keepPreviousData, useIsFetching, useQuery } from "@tanstack/react-query";
+import { useEffect, useMemo, useState, type ReactNode } from "react";
 
 import { getStatistics, listBatches } from "../calls";
 import { LIVE_STATES, type BatchView } from "../contract";
+import { useConnection } from "../live/hooks";
 import { store } from "../live/session";
 import { pastWorld, PRESENT, WorldContext } from "../live/world";
 import { useAt } from "../place";
@@ -19,6 +20,8 @@ import { Travel } from "./Travel";
 const LIVE_MOST = 1000;
 /** Moments of a replay are not held for long: each is looked at once. */
 const PAST_KEPT_MS = 30_000;
+/** So long the first answers are waited for; what is late moves the rest down. */
+const FIRST_ANSWERS_MS = 500;
 
 export function Hub() {
   const at = useAt();
@@ -33,18 +36,41 @@ export function Hub() {
     // One tree for both: what is played must not begin anew when it leaves the present.
     <WorldContext value={world}>
       <HeaderCard />
-      <HubTravel at={at} time={time} />
-      {moment.error && (
-        <Trouble
-          what="That moment could not be read"
-          words={wordsOf(moment.error)}
-          retry={moment.retry}
-        />
-      )}
-      <StuckPanel />
-      <RunningPanel />
-      <History />
+      <Answered>
+        <HubTravel at={at} time={time} />
+        {moment.error && (
+          <Trouble
+            what="That moment could not be read"
+            words={wordsOf(moment.error)}
+            retry={moment.retry}
+          />
+        )}
+        <StuckPanel />
+        <RunningPanel />
+        <History />
+      </Answered>
     </WorldContext>
+  );
+}
+
+/**
+ * Shows its children once the stream's first state and the first answers are there, or late: drawn
+ * one by one they would push each other down under the reader's eyes.
+ */
+function Answered({ children }: { children: ReactNode }) {
+  const isConnecting = useConnection().state === "connecting";
+  const isAsking = useIsFetching() > 0;
+  const [isLate, setLate] = useState(false);
+  const [isAnswered, setAnswered] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setLate(true), FIRST_ANSWERS_MS);
+    return () => clearTimeout(timer);
+  }, []);
+  if (!isAnswered && (isLate || !(isConnecting || isAsking))) setAnswered(true);
+  return (
+    <div className="hub-body" hidden={!isAnswered}>
+      {children}
+    </div>
   );
 }
 
