@@ -228,8 +228,9 @@ async def test_events_of_a_batch_come_as_they_were_stored(running: RunningLog) -
             own = [item.sequence for item in stored if item.subject.endswith(f".{kind}")]
             assert [event.sequence for event in page.events] == own
         for wrong in ("batch_1767225600_ffffffff", "*", "a.b"):
-            body = json.dumps({"batch_id": wrong}).encode()
-            assert (await refused(log, "events", body)).code == "not_found"
+            for kind in (None, "control", "note"):
+                body = json.dumps({"batch_id": wrong, "kind": kind}).encode()
+                assert (await refused(log, "events", body)).code == "not_found"
 
 
 async def test_bad_queries_are_refused_in_words(running: RunningLog) -> None:

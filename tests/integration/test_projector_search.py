@@ -10,11 +10,15 @@ import pytest
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.tape import Tape
+from millstream.testing.tape_log import TapeLog
 from millstream_projector.opening import open_store
+from millstream_projector.past import folds
+from millstream_projector.past.as_of import Past
 from millstream_projector.projection import Projection
 from millstream_projector.views import queries, searching
-from millstream_projector.views.paging import RefusedError
+from millstream_projector.views.paging import RefusedError, encode_cursor
 from millstream_schemas import analysis, views
+from millstream_schemas.envelope import Contract
 
 STRETCH = 7
 
@@ -103,3 +107,30 @@ def test_a_search_leaves_out_what_came_after_its_first_step(model: Model) -> Non
 
 def test_a_search_of_an_empty_log_is_over_at_once(model: Model) -> None:
     assert model.search(text="what is") == ([], [1.0])
+
+
+@pytest.mark.parametrize("place", [[0, 2**63 - 1], [-1, 5], [1, 10**9], [0, 1], [9, -1]])
+def test_a_cursor_that_no_search_gave_is_refused(model: Model, place: list[int]) -> None:
+    model.projection.advance(model.stored)
+    with pytest.raises(RefusedError, match="cursor=") as refusal:
+        model.ask(text="what is", cursor=encode_cursor("search", place))
+    assert refusal.value.code == "invalid"
+
+
+def test_a_search_of_the_past_folds_no_batches(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.projection.advance(model.stored)
+    monkeypatch.setattr(folds, "REOPENED_MOST", 0)
+    past = Past(9, TapeLog(model.stored))
+
+    def ask(name: str, request: Contract) -> bytes:
+        return queries.answer(model.connection, name, request, most_bytes=900_000, past=past)
+
+    with pytest.raises(RefusedError, match="batches that were live at 9"):
+        ask("history", views.HistoryQuery())
+    body = ask("search", analysis.SearchQuery(text="what is", limit=100))
+    page = analysis.SearchPage.model_validate_json(body)
+    expected = [one for one in model.every() if one.sequence <= 9]
+    assert (list(page.samples), page.as_of) == (expected[: len(page.samples)], 9)
+    assert page.samples

@@ -14,12 +14,13 @@ import pytest
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import Nodes
 from millstream.runtime.clock import utc_now
-from millstream.testing.asking import ask, is_answered, publish, request
+from millstream.testing.asking import ask, is_answered, publish, refused, request
 from millstream.testing.events import NODE, Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog
 from millstream.testing.tape import Tape
 from millstream_projector.__main__ import main
+from millstream_projector.views import queries
 from millstream_schemas.answers import NodeBeat
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +50,24 @@ async def test_too_many_queries_at_once_are_told_to_come_again(running: RunningL
         codes = sorted(task.result()[1] for task in asked)
         assert codes == ["behind"] * 64 + ["busy"] * 16
         assert (await ask(log, "stuck")).batches == ()
+
+
+async def test_a_query_that_fails_in_an_unexpected_way_ends_no_other(
+    running: RunningLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = queries.answer
+
+    def faulty(connection: Any, name: str, *rest: Any, **more: Any) -> bytes:
+        if name == "statistics":
+            raise ZeroDivisionError(name)
+        return answer(connection, name, *rest, **more)
+
+    monkeypatch.setattr(queries, "answer", faulty)
+    async with projecting(running) as log:
+        for _ in range(2):
+            error = await refused(log, "statistics", b"{}")
+            assert (error.code, "log says why" in error.message) == ("failed", True)
+            assert (await ask(log, "stuck")).batches == ()
 
 
 async def test_answers_larger_than_a_message_are_cut_into_pages(running: RunningLog) -> None:

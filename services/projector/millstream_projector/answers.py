@@ -149,6 +149,11 @@ class Answerer:
         except (duckdb.Error, LogError) as error:
             log.error("query.failed", subject=message.subject, reason=str(error))  # noqa: TRY400
             await self._refuse(message, RefusedError("failed", f"the query failed: {error}"))
+        except Exception:
+            # A fault of ours: whoever asked is told, and nobody else's queries end with it.
+            log.exception("query.failed", subject=message.subject)
+            words = "the query failed; the projector's log says why"
+            await self._refuse(message, RefusedError("failed", words))
         finally:
             self._in_hand -= 1
 
@@ -178,10 +183,15 @@ class Answerer:
     async def _events(self, request: views.EventsQuery, as_of: int, most_bytes: int) -> bytes:
         """Answer from the log itself: samples' payloads are not stored a second time."""
         found, has_more = await self._stored_events(request, as_of, most_bytes)
-        if not found and not request.after and request.kind != "note":
+        if not found and not request.after and not await self._has_begun(request.batch_id, as_of):
             raise no_such_batch(request.batch_id)
         cursor = str(found[-1]["sequence"]) if has_more else None
         return as_json({"events": found, "next_cursor": cursor, "as_of": as_of}).encode()
+
+    async def _has_begun(self, batch_id: str, as_of: int) -> bool:
+        """Tell whether a batch has any event by ``as_of``; one without a note has others."""
+        first = await self._event_log.after(subjects.control(batch_id), 0)
+        return first is not None and first.sequence <= as_of
 
     async def _stored_events(
         self, request: views.EventsQuery, until: int, most_bytes: int

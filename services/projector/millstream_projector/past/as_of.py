@@ -20,6 +20,8 @@ from millstream_schemas.envelope import Contract
 _CUT = (tables.SAMPLES, tables.ATTEMPTS, tables.EVENTS, tables.SLICE_STATES)
 _WITH_LENGTHS = frozenset({"statistics", "quality"})
 """The queries that look at ``batches.lengths``, which take long to make anew."""
+_WITHOUT_BATCHES = frozenset({"search"})
+"""The queries that don't look at ``batches``: nothing is folded for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,15 @@ class Past:
         Raises:
             LogError: the log, which fills what rows don't tell, does not answer.
         """
-        batch_id = getattr(request, "batch_id", None)
-        folds = folds_at(connection, self.sequence, batch_id, self.log)
-        if name in _WITH_LENGTHS:
-            known = known_at(connection, self.sequence, folds)
-        else:
-            known = [Known(state) for state in folds]
         source = _catalog(connection)
-        _make_batches(connection, source, self.sequence, known)
+        if name not in _WITHOUT_BATCHES:
+            batch_id = getattr(request, "batch_id", None)
+            folds = folds_at(connection, self.sequence, batch_id, self.log)
+            if name in _WITH_LENGTHS:
+                known = known_at(connection, self.sequence, folds)
+            else:
+                known = [Known(state) for state in folds]
+            _make_batches(connection, source, self.sequence, known)
         for table in _CUT:
             connection.execute(
                 f"CREATE TEMP VIEW {table.name} AS"  # noqa: S608

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from millstream.runtime.clock import boot_seconds
-from millstream_projector.views.paging import cut, decode_cursor, encode_cursor, one
+from millstream_projector.views.paging import RefusedError, cut, decode_cursor, encode_cursor, one
 from millstream_projector.views.samples import LATEST_FIRST, choose, sample
 from millstream_schemas import analysis
 
@@ -26,13 +26,13 @@ def search(
     """Return the body of SearchPage.
 
     Raises:
-        RefusedError: the cursor is none.
+        RefusedError: the cursor is none that a search gave.
     """
     if request.cursor is None:
         until = one(connection, "SELECT seq FROM checkpoint")[0]
         before = until + 1
     else:
-        until, before = decode_cursor(request.cursor, _ORDER, 2)
+        until, before = _place(request.cursor)
     end_s = boot_seconds() + STEP_S
     shown: list[Any] = []
     while before > 1 and not shown:
@@ -52,3 +52,13 @@ def search(
         "next_cursor": None if is_over else encode_cursor(_ORDER, [until, before]),
         "progress": 1.0 if is_over else 1 - (before - 1) / until,
     }
+
+
+def _place(cursor: str) -> tuple[int, int]:
+    """Return the sequence that a search began at, and the one before which it goes on."""
+    until, before = decode_cursor(cursor, _ORDER, 2)
+    if not 1 < before <= until + 1:
+        raise RefusedError(
+            "invalid", f"cursor={cursor[:80]!r} is not one of a search; leave it out to begin anew"
+        )
+    return until, before
