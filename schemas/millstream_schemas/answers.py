@@ -1,6 +1,7 @@
 """What the API answers beyond the projector's views: commands, catalogues, nodes and problems."""
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
@@ -85,6 +86,44 @@ class ModelList(Contract):
     default: str | None
 
 
+class RouteHealth(Contract):
+    """How one route to a model does, as a generator knows it, or all of them together.
+
+    Limits and trouble are what all nodes share; a key that is refused is refused on one node.
+    """
+
+    key: str = Field(description="Names the route among nodes: model, address and key's variable.")
+    model: str
+    provider: str
+    litellm_model: str
+    state: Literal["ok", "throttled", "blocked"] = Field(
+        description="Throttled: the provider asked for a pause. Blocked: calls failed in a row, and"
+        " single probes find out when it takes calls again."
+    )
+    until: datetime | None = Field(None, description="When it is tried again, if it is not ok.")
+    cause: str = ""
+    share: float = Field(
+        1.0, description="Part of its usual pace that it gets after a 429: 1 is all of it."
+    )
+    in_flight: int = 0
+    waiting: int = Field(0, description="Calls that wait for their turn.")
+    rpm: int | None = Field(None, description="Requests a minute that all nodes may send.")
+    tpm: int | None = Field(None, description="Tokens a minute over all nodes.")
+    max_concurrency: int | None = Field(None, description="Calls in flight over all nodes.")
+
+
+class RouteView(RouteHealth):
+    """One route over all generators that use it: calls summed, the worst of their states."""
+
+    nodes: tuple[str, ...]
+
+
+class RouteList(Contract):
+    """The routes that living generators have used since their starts; a beat comes every 3 s."""
+
+    routes: tuple[RouteView, ...]
+
+
 class NodeBeat(Contract):
     """One sign of life of one process."""
 
@@ -103,6 +142,9 @@ class NodeBeat(Contract):
         0,
         description="Events that a projector, since its start, could not read: of a newer version's"
         " types, or no events at all. They stay in the log.",
+    )
+    routes: tuple[RouteHealth, ...] = Field(
+        (), description="The routes that a generator has used, those with trouble first."
     )
 
 

@@ -127,4 +127,7 @@ def test_the_nodes_are_told_one_by_one_and_in_all(hub: HubPage, batches: Batches
     for service in ("api", "generator", "projector"):
         expect(hub.part(f"fleet-{service}")).to_have_text("1")
     expect(hub.part("fleet-in-flight")).to_have_text("3")
+    slow = hub.part("route").filter(has_text="simulated/slow")
+    expect(slow).to_contain_text("no limit")
+    expect(slow).to_have_attribute("data-state", "ok")
     expect(hub.part("fleet-behind")).to_have_text(re.compile(r"^\d+ events?$"))

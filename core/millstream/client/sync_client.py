@@ -15,6 +15,7 @@ from millstream_schemas.answers import (
     ModelList,
     NodeList,
     RecipeList,
+    RouteList,
 )
 from millstream_schemas.audit import CheckpointPage, Digests
 from millstream_schemas.commands import (
@@ -515,6 +516,10 @@ class Client(SyncRequests):
     def list_nodes(self) -> NodeList:
         """Return the processes that live: their services, alarms, last beats and lags."""
         return self._ask(NodeList, ApiRequest("GET", "/v1/nodes"))
+
+    def list_routes(self) -> RouteList:
+        """Return how the routes to models do: limits, trouble, calls in flight and in line."""
+        return self._ask(RouteList, ApiRequest("GET", "/v1/routes"))
 
     def get_statistics(
         self, *, min_sequence: int = 0, at_seq: int | None = None, at_time: str | None = None

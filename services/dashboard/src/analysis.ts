@@ -122,6 +122,28 @@ export interface NodeList {
   as_of: number;
 }
 
+/** One route to a model, as all generators that use it tell. */
+export interface RouteView {
+  key: string;
+  model: string;
+  provider: string;
+  litellm_model: string;
+  state: "ok" | "throttled" | "blocked";
+  until: string | null;
+  cause: string;
+  share: number;
+  in_flight: number;
+  waiting: number;
+  rpm: number | null;
+  tpm: number | null;
+  max_concurrency: number | null;
+  nodes: string[];
+}
+
+export interface RouteList {
+  routes: RouteView[];
+}
+
 /** What answers, and which stream of events it reads. */
 export interface About {
   version: string;

@@ -1,6 +1,6 @@
 /** Every request of the page, one function each. All throw `Problem`. */
 
-import type { About, Figures, NodeList, SlotAttempts, Timeline } from "./analysis";
+import type { About, Figures, NodeList, RouteList, SlotAttempts, Timeline } from "./analysis";
 import type { ModelList, RecipeList, StartBody } from "./choices";
 import {
   isLive,
@@ -187,6 +187,10 @@ export function getAbout(signal?: AbortSignal): Promise<About> {
 
 export function getNodes(signal?: AbortSignal): Promise<NodeList> {
   return request("/v1/nodes", { signal });
+}
+
+export function getRoutes(signal?: AbortSignal): Promise<RouteList> {
+  return request("/v1/routes", { signal });
 }
 
 export function getRecipes(signal?: AbortSignal): Promise<RecipeList> {

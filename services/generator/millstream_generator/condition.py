@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from millstream.domain import limits as rules
 from millstream.domain import route_health as health
-from millstream.domain.limits import Limits, RouteState
-from millstream.eventlog.limits import SharedLimits, Step
+from millstream.domain.limits import RouteState
+from millstream.eventlog.limits import SharedLimits, Step, limits_of
 from millstream.runtime.clock import boot_seconds
 from millstream_generator.completion import CallFailedError
 from millstream_generator.turns import Trouble, Turn
+from millstream_schemas.routes import Route
 
 PENDING_MOST = 200
 MESSAGE_MOST = 300
@@ -32,23 +33,23 @@ class Condition:
     def __init__(
         self,
         key: str,
-        model: str,
-        limits: Limits,
+        route: Route,
         shared: SharedLimits,
         *,
         node: str,
         first_probe_s: float,
     ) -> None:
         self.key = key
-        self.model = model
-        self.limits = limits
+        self.route = route
+        self.model = route.model
+        self.limits = limits_of(route)
         self.node = node
         self.state = RouteState()
         self.own = RouteState()
         self.pending: list[Step] = []
         self.read_at = -1e9
         self._hint: tuple[float, RouteState] | None = None
-        self.is_free = not limits.is_any
+        self.is_free = not self.limits.is_any
         self.refusal: tuple[float, CallFailedError] | None = None
         """When the key was refused last (this machine's clock), and how; None: it is not."""
         self.listeners: list[Changed] = []

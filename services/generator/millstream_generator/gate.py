@@ -235,7 +235,7 @@ class Gate:
 
     async def _lease(self) -> Lease:
         """Ask for leave for those in line, and renew the permits of calls in flight."""
-        wanted = self._wanted()
+        wanted = self.waiting()[len(self._slots) : LEASE_MOST]  # no slot is kept for these
         got = Lease((), 0.0)
 
         def step(state: RouteState, now: float) -> RouteState:
@@ -261,10 +261,9 @@ class Gate:
         self._ask_at = got.ask_at
         return got
 
-    def _wanted(self) -> list[int]:
-        """Return the tokens of those in line that no slot is kept for."""
-        waiting = [waiter.tokens for waiter in self._waiters if not waiter.granted.done()]
-        return waiting[len(self._slots) : LEASE_MOST]
+    def waiting(self) -> list[int]:
+        """Return how many tokens each of those in line reserves."""
+        return [waiter.tokens for waiter in self._waiters if not waiter.granted.done()]
 
     def _give_alone(self) -> float:
         """Give this node's part of the limits while the nodes can't agree."""
@@ -279,7 +278,7 @@ class Gate:
                 condition.node,
                 condition.now(),
                 part,
-                wanted=self._wanted(),
+                wanted=self.waiting()[:LEASE_MOST],
                 in_flight=self.in_flight,
             )
             self._slots.extend(got.slots)

@@ -27,12 +27,15 @@ from millstream.runtime.settings import Settings
 from millstream_generator.completion import CallFailedError
 from millstream_generator.condition import Changed, Condition
 from millstream_generator.gate import Gate
+from millstream_generator.route_report import health_of
 from millstream_generator.targets import Targets
+from millstream_schemas.answers import RouteHealth
 from millstream_schemas.routes import Route
 
 log = structlog.get_logger()
 
 COUNT_S = 10.0
+HEALTH_MOST = 50
 
 
 class Gates:
@@ -72,8 +75,7 @@ class Gates:
             node = self._settings.node
             condition = Condition(
                 key,
-                route.model,
-                limits,
+                route,
                 self._shared,
                 node=f"{node}+{others}" if others else node,
                 first_probe_s=self._settings.probe_after_s,
@@ -84,6 +86,12 @@ class Gates:
             if self._tasks is not None:
                 self._tasks.create_task(gate.run())
         return gate
+
+    def health(self) -> tuple[RouteHealth, ...]:
+        """Return how the routes do that this node has used: those with trouble first, then busy."""
+        found = [health_of(gate) for gate in self._gates.values()]
+        found.sort(key=lambda one: (one.state == "ok", -one.in_flight - one.waiting))
+        return tuple(found[:HEALTH_MOST])
 
     async def run(self) -> None:
         """Keep all gates going; never ends."""

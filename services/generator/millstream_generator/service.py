@@ -73,6 +73,7 @@ def _beat(node: Node) -> NodeBeat:
         started_at=node.started_at,
         note=node.fullness.note,
         is_full=not node.room.free,
+        routes=node.gates.health(),
     )
 
 

@@ -1,6 +1,7 @@
 """The views over real HTTP: history, figures, slots, timelines, nodes; bad filters."""
 
 import asyncio
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import pytest
 
 from millstream.cli.looks import figure_lines, slot_lines
+from millstream.eventlog.nodes import Nodes
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import running_log
 from millstream.testing.tape import Tape
 from millstream_projector.__main__ import main as project
 from millstream_schemas import analysis, subjects, views
+from millstream_schemas.answers import NodeBeat, RouteHealth
 
 pytestmark = pytest.mark.anyio
 
@@ -178,3 +181,25 @@ async def test_whoever_wrote_reads_it_from_either_of_two_projectors(
 def test_every_new_query_is_part_of_the_contract() -> None:
     assert not views.QUERIES.keys() & analysis.QUERIES.keys()
     assert all(issubclass(request, views.Query) for request, _ in analysis.QUERIES.values())
+
+
+async def test_routes_are_told_as_the_generators_know_them(api: Any) -> None:
+    assert await read(api, "/v1/routes") == {"routes": []}
+    route = RouteHealth(
+        key="route.1",
+        model="gpt-oss-120b",
+        provider="cerebras",
+        litellm_model="cerebras/gpt-oss-120b",
+        state="blocked",
+        until=datetime(2026, 1, 1, tzinfo=UTC),
+        cause="5 calls in a row failed",
+        in_flight=2,
+        rpm=600,
+    )
+    nodes = Nodes(api.log.event_log.answers)
+    for node in ("g1", "g2"):
+        beat = NodeBeat(node=node, service="generator", started_at=route.until, routes=(route,))
+        await nodes.beat(beat)
+    (found,) = (await read(api, "/v1/routes"))["routes"]
+    assert (found["state"], found["cause"]) == ("blocked", "5 calls in a row failed")
+    assert (found["in_flight"], found["rpm"], found["nodes"]) == (4, 600, ["g1", "g2"])

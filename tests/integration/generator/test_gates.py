@@ -1,5 +1,6 @@
 """The gates of routes beside a real bucket: what they cost, and what they do without it."""
 
+import asyncio
 import socket
 
 import pytest
@@ -7,8 +8,9 @@ from nats.aio.msg import Msg
 
 from millstream.eventlog.answers import subscribed
 from millstream.eventlog.limits import SharedLimits, route_key
+from millstream.eventlog.nodes import Nodes
 from millstream.testing import site as sites
-from millstream.testing.scripted_answers import Delayed
+from millstream.testing.scripted_answers import Delayed, HttpError
 from millstream.testing.scripted_llm import ScriptedLLM
 from millstream.testing.site import Site, sample
 
@@ -67,3 +69,25 @@ async def test_a_node_that_leaves_gives_its_permits_back_at_once(direct_site: Si
             made = (await direct_site.state(batch_id)).counts.generated
             await direct_site.reach(batch_id, lambda state: state.counts.generated > made)
             assert list((await shared.read(key)).permits) == ["g2"]
+
+
+async def test_a_node_tells_what_a_route_waits_for_and_how_many_calls_wait(
+    direct_site: Site,
+) -> None:
+    nodes = Nodes(direct_site.log.event_log.answers)
+    busy = HttpError(429, headers={"Retry-After": "60"})
+    async with ScriptedLLM(lambda _: busy) as llm, direct_site.generator("g1"):
+        way = sites.route(llm.base_url, provider="simulated", max_concurrency=2)
+        await direct_site.begin([way], 6, concurrency=6)
+
+        async with asyncio.timeout(20):
+            while not (
+                found := [one for beat in await nodes.live() for one in beat.routes if one.cause]
+            ):
+                await asyncio.sleep(0.05)
+    told = found[0]
+    assert (told.state, told.cause) == ("throttled", "provider asked to wait 60 s")
+    assert told.until is not None
+    assert told.share < 1
+    assert (told.model, told.max_concurrency, told.in_flight) == (way.model, 2, 0)
+    assert told.waiting > 0

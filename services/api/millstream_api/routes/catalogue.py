@@ -12,6 +12,7 @@ from millstream_api.answers import model_answer
 from millstream_api.command_context import check_batch_id
 from millstream_api.context import Parts
 from millstream_api.page import page_build
+from millstream_api.route_views import merged_routes
 from millstream_api.routes.reading import Chosen, Moment, Time, asked
 from millstream_schemas import analysis, subjects, views
 from millstream_schemas.answers import (
@@ -22,6 +23,7 @@ from millstream_schemas.answers import (
     NodeView,
     RecipeChoice,
     RecipeList,
+    RouteList,
     SampleTypeChoice,
 )
 from millstream_schemas.recipes import Recipe
@@ -104,6 +106,13 @@ async def list_nodes(parts: Parts) -> Response:
             as_of=as_of,
         )
     )
+
+
+@router.get("/routes", response_model=RouteList)
+async def list_routes(parts: Parts) -> Response:
+    """Return how the routes to models do: limits, trouble, calls in flight and in line."""
+    beats = await parts.nodes.live()
+    return model_answer(RouteList(routes=merged_routes(beats)))
 
 
 @router.get("/statistics", response_model=views.Statistics)

@@ -1,4 +1,4 @@
-/** The processes that live, and what each says of itself. */
+/** The processes that live, what each says of itself, and the routes to models. */
 
 import { useQuery } from "@tanstack/react-query";
 
@@ -7,6 +7,7 @@ import { getNodes } from "../calls";
 import { useNow } from "../live/hooks";
 import { duration, plural, UNKNOWN, wordsOf } from "../words";
 import { Empty, Foreign, Trouble } from "./parts";
+import { Routes } from "./Routes";
 
 const REFRESH_MS = 3_000;
 const NEEDED = ["generator", "projector", "api"];
@@ -22,59 +23,62 @@ export function NodesPage() {
   const missing = NEEDED.filter((service) => list && !list.services[service]);
   const ago = (time: string): string => duration(now - Date.parse(time));
   return (
-    <section className="card" aria-labelledby="nodes-title">
-      <header className="card-head">
-        <h1 id="nodes-title">Nodes</h1>
-        {list && <span className="muted">log at sequence {list.as_of.toLocaleString("en-US")}</span>}
-      </header>
-      {answer.error && (
-        <Trouble
-          what="The nodes could not be read"
-          words={wordsOf(answer.error)}
-          retry={() => void answer.refetch()}
-        />
-      )}
-      {answer.isPending && <Empty>Reading the nodes…</Empty>}
-      {list && <Fleet list={list} />}
-      {missing.map((service) => (
-        <p key={service} className="row-error" role="alert">
-          No {service} lives. Start one: millstream {service}
-        </p>
-      ))}
-      <ul className="rows">
-        {list?.nodes.map((node) => (
-          <li key={`${node.service}.${node.node}`} className="error-group" data-testid="node">
-            <p>
-              <b>{node.service}</b> <Foreign>{node.node}</Foreign>{" "}
-              {node.pool !== "default" && <Foreign>{`pool ${node.pool}`}</Foreign>}
-              {node.is_full && <span className="tag">takes no more</span>}
-            </p>
-            <p className="facts">
-              <span>last beat {ago(node.beat_at)} ago</span>
-              <span>up for {ago(node.started_at)}</span>
-              {node.service === "generator" && <span>{plural(node.in_flight, "call")} in flight</span>}
-              {node.lag !== null && (
-                <span>
-                  at sequence {node.sequence.toLocaleString("en-US")}, {plural(node.lag, "event")} behind
-                </span>
-              )}
-              {node.unreadable > 0 && <span className="is-bad">{node.unreadable} unreadable</span>}
-            </p>
-            {node.alarm && (
-              <p className="row-error">
-                <Foreign>{node.alarm}</Foreign>
-              </p>
-            )}
-            {node.note && (
-              <p className="muted">
-                <Foreign>{node.note}</Foreign>
-              </p>
-            )}
-            {node.service !== "generator" && node.lag === null && <p>{UNKNOWN}</p>}
-          </li>
+    <>
+      <section className="card" aria-labelledby="nodes-title">
+        <header className="card-head">
+          <h1 id="nodes-title">Nodes</h1>
+          {list && <span className="muted">log at sequence {list.as_of.toLocaleString("en-US")}</span>}
+        </header>
+        {answer.error && (
+          <Trouble
+            what="The nodes could not be read"
+            words={wordsOf(answer.error)}
+            retry={() => void answer.refetch()}
+          />
+        )}
+        {answer.isPending && <Empty>Reading the nodes…</Empty>}
+        {list && <Fleet list={list} />}
+        {missing.map((service) => (
+          <p key={service} className="row-error" role="alert">
+            No {service} lives. Start one: millstream {service}
+          </p>
         ))}
-      </ul>
-    </section>
+        <ul className="rows">
+          {list?.nodes.map((node) => (
+            <li key={`${node.service}.${node.node}`} className="error-group" data-testid="node">
+              <p>
+                <b>{node.service}</b> <Foreign>{node.node}</Foreign>{" "}
+                {node.pool !== "default" && <Foreign>{`pool ${node.pool}`}</Foreign>}
+                {node.is_full && <span className="tag">takes no more</span>}
+              </p>
+              <p className="facts">
+                <span>last beat {ago(node.beat_at)} ago</span>
+                <span>up for {ago(node.started_at)}</span>
+                {node.service === "generator" && <span>{plural(node.in_flight, "call")} in flight</span>}
+                {node.lag !== null && (
+                  <span>
+                    at sequence {node.sequence.toLocaleString("en-US")}, {plural(node.lag, "event")} behind
+                  </span>
+                )}
+                {node.unreadable > 0 && <span className="is-bad">{node.unreadable} unreadable</span>}
+              </p>
+              {node.alarm && (
+                <p className="row-error">
+                  <Foreign>{node.alarm}</Foreign>
+                </p>
+              )}
+              {node.note && (
+                <p className="muted">
+                  <Foreign>{node.note}</Foreign>
+                </p>
+              )}
+              {node.service !== "generator" && node.lag === null && <p>{UNKNOWN}</p>}
+            </li>
+          ))}
+        </ul>
+      </section>
+      <Routes />
+    </>
   );
 }
 
