@@ -39,7 +39,7 @@ imports:
 browser:
     bash .ci/browser
 
-# Make sure that what the page's own tests need is installed beside its sources.
+# Make sure that what the tests need from npm is installed: the page's own, and foreign clients.
 page-tools:
     uv run python -m millstream.testing.page_sources
 

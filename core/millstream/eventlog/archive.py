@@ -9,7 +9,6 @@ import base64
 import contextlib
 import os
 from collections.abc import AsyncGenerator, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -19,12 +18,10 @@ from millstream.errors import UsageError
 from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.redaction import StandIn, batch_history, stand_ins_of
-from millstream.eventlog.stored import Stored
+from millstream.eventlog.stored import Stored, moment
 from millstream.eventlog.whole import read_range
 from millstream.runtime.clock import utc_now
 from millstream_schemas.audit import ExportedEvent, ExportManifest
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def export_lines(
@@ -38,7 +35,7 @@ async def export_lines(
 
     Raises:
         LogUnavailableError: the log does not answer.
-        UsageError: the log does not reach to ``at``.
+        UsageError: the log does not reach to ``at``, or the batch has no event by then.
     """
     head = await event_log.head()
     if at is not None and at > head.last:
@@ -48,7 +45,7 @@ async def export_lines(
             value=str(at),
         )
     end = head.last if at is None else at
-    chain, first, pinned_at = ChainState(), 0, _EPOCH
+    chain, first, pinned_at = ChainState(), 0, moment(0)
     if batch_id is None:
         feed = read_range(event_log, after=0, until=end, name="export")
     else:
@@ -59,6 +56,13 @@ async def export_lines(
             chain = extend(chain, chunk)
             pinned_at = chunk[-1].stored_at
             yield b"".join(map(export_line, chunk))
+    if at is not None and batch_id is not None and not chain.events:
+        raise UsageError(
+            f"at_seq={at} lies before the first event of batch {batch_id}; give a later one,"
+            " or leave it out",
+            field="at_seq",
+            value=str(at),
+        )
     manifest = ExportManifest(
         stream=head.created,
         batch_id=batch_id,
@@ -81,7 +85,7 @@ async def export_file(
 
     Raises:
         LogUnavailableError: the log does not answer.
-        UsageError: the file can't be written, or the log does not reach to ``at``.
+        UsageError: the file can't be written; or as ``export_lines``.
     """
     draft = path.with_name(f"{path.name}.part")
     line = b""
@@ -193,11 +197,11 @@ def _parse(line: bytes, path: Path, number: int) -> Stored | ExportManifest:
         if event.is_base64:
             payload = base64.b64decode(payload, validate=True)
         headers = base64.b64decode(event.headers, validate=True)
-        moment = _EPOCH + timedelta(microseconds=event.time_us)
+        stored_at = moment(event.time_us)
     except (ValidationError, ValueError, OverflowError) as error:
         words = str(error).splitlines()[0]
         raise bad_export(path, f"line {number} is no line of an export ({words})") from error
-    place = (event.sequence, moment, event.subject, payload, headers)
+    place = (event.sequence, stored_at, event.subject, payload, headers)
     if event.payload_hash is not None:
         return StandIn(*place, bytes.fromhex(event.payload_hash))
     return Stored(*place)

@@ -11,19 +11,17 @@ from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import orjson
 
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.stored import Stored
+from millstream.eventlog.stored import Stored, moment
 from millstream_schemas import subjects
 from millstream_schemas.events import MalformedEventError, UnknownEventError, parse
 from millstream_schemas.redactions import SampleRedacted
 
 MARK = "redacted"
 """The field of a stand-in's payload that tells which redaction it is of, and what is missing."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUFFIX = ".redaction"
 
 
@@ -64,13 +62,13 @@ def stand_in(stored: Stored, event: SampleRedacted) -> StandIn | None:
         return None
     try:
         headers = base64.b64decode(target.headers, validate=True)
-        moment = _EPOCH + timedelta(microseconds=target.time_us)
+        stored_at = moment(target.time_us)
     except (binascii.Error, ValueError, OverflowError):
         return None
     mark = {"by": stored.sequence, "erased": event.erased, "reason": event.reason}
     return StandIn(
         target.sequence,
-        moment,
+        stored_at,
         target.subject,
         orjson.dumps({**target.event, MARK: mark}),
         headers,

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from random import Random
 from typing import Any
 
@@ -65,20 +65,27 @@ class Follower:
             if answer.status_code != 200:
                 raise AssertionError(f"{url}{self.path} answered {answer.status_code}")
             self.connects += 1
-            try:
-                async for chunk in answer.aiter_raw():
-                    for event in parser.feed(chunk[:bytes_left]):
-                        self.take(event)
-                    self.last_id = parser.last_id
-                    await self.catch_up(client, url)
-                    bytes_left -= len(chunk)
-                    if bytes_left <= 0:
-                        return True
-            except httpx.TransportError:
-                self.broken[url] += 1
-                raise
-        self.broken[url] += 1
+            chunks = answer.aiter_raw()
+            while chunk := await self._next(chunks, url):
+                for event in parser.feed(chunk[:bytes_left]):
+                    self.take(event)
+                self.last_id = parser.last_id
+                await self.catch_up(client, url)
+                bytes_left -= len(chunk)
+                if bytes_left <= 0:
+                    return True
         return False
+
+    async def _next(self, chunks: AsyncIterator[bytes], url: str) -> bytes:
+        """Return the stream's next bytes, none at its end; counts one that is broken."""
+        try:
+            chunk = await anext(chunks, b"")
+        except httpx.TransportError:
+            self.broken[url] += 1
+            raise
+        if not chunk:
+            self.broken[url] += 1
+        return chunk
 
     def take(self, event: ServerEvent) -> None:
         """Take in one event."""

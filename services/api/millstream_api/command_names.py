@@ -1,13 +1,19 @@
 """Which command of batches a request would give, told by its method and path alone."""
 
 import re
-from typing import get_args
 
 from millstream_schemas.refusals import CommandName
 
 _OF_A_BATCH = re.compile(r"/v1/batches/([^/]+)/([a-z-]+)")
 _BATCH = re.compile(r"/v1/batches/([^/]+)")
-_NAMES: frozenset[CommandName] = frozenset(get_args(CommandName))
+_WORDS: dict[str, CommandName] = {
+    "stop": "stop",
+    "pause": "pause",
+    "resume": "resume",
+    "retry-failed": "retry_failed",
+    "continue": "continue",
+    "clone": "clone",
+}
 _FIXED: dict[tuple[str, str], CommandName] = {
     ("POST", "/v1/batches"): "start",
     ("POST", "/v1/batches:bulk"): "bulk",
@@ -26,6 +32,5 @@ def command_of(method: str, path: str) -> tuple[CommandName, str | None] | None:
     found = _OF_A_BATCH.fullmatch(path) if method == "POST" else None
     if found is None:
         return None
-    asked = found[2].replace("-", "_")
-    name = next((known for known in _NAMES if known == asked), None)
+    name = _WORDS.get(found[2])
     return (name, found[1]) if name is not None else None

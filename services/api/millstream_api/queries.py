@@ -49,7 +49,7 @@ class Queries:
         return first.model_copy(update={"batches": tuple(found), "next_cursor": cursor})
 
     async def samples(self, query: views.SamplesQuery) -> views.SamplePage:
-        """Return up to ``query.limit`` samples in stream order."""
+        """Return up to ``query.limit`` samples, as sorted."""
 
         async def ask(limit: int, cursor: str | None) -> views.SamplePage:
             part = query.model_copy(update={"limit": limit, "cursor": cursor})

@@ -55,7 +55,7 @@ class DirectLane:
         try:
             await self._client.post(
                 endpoint.target,
-                orjson.dumps(_body(route, endpoint, prompt)),
+                _encoded(_body(route, endpoint, prompt)),
                 answer,
                 timeout_s=route.timeout_s,
                 stall_s=route.stall_s,
@@ -65,6 +65,13 @@ class DirectLane:
             failure.message = safe_message(failure.message, key)
             raise
         return answer.completion(route)
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # an integer beyond 64 bits; a recipe's schema may hold such
+        return json.dumps(body).encode()
 
 
 def _body(route: Route, endpoint: Endpoint, prompt: Prompt) -> dict[str, Any]:

@@ -65,6 +65,10 @@ async def test_an_export_as_of_a_sequence_has_the_same_bytes_again(
     beyond = await api.client.get("/v1/audit/export?at_seq=999")
     assert beyond.status_code == 422
     assert "at_seq=999 lies beyond the log's end, which is at 4" in beyond.json()["detail"]
+    other = await api.start()
+    before = await api.client.get(f"/v1/audit/export?batch_id={other}&at_seq=4")
+    assert before.status_code == 422
+    assert f"at_seq=4 lies before the first event of batch {other}" in before.json()["detail"]
 
 
 async def test_bad_questions_name_what_is_wrong(api: Any) -> None:

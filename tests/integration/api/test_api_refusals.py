@@ -137,7 +137,12 @@ async def test_a_command_that_a_role_does_not_allow_is_told_too(
         ("POST", f"{batch}/stop", "stop", batch.rpartition("/")[2]),
         ("POST", f"{batch}/retry-failed", "retry_failed", batch.rpartition("/")[2]),
     ]
-    others = [("POST", f"{batch}/explode"), ("DELETE", batch), ("GET", "/v1/webhooks")]
+    words = ("explode", "start", "bulk", "priority", "retry_failed")  # no paths of commands
+    others = [
+        ("DELETE", batch),
+        ("GET", "/v1/webhooks"),
+        *(("POST", f"{batch}/{w}") for w in words),
+    ]
     async with (
         running_log(tmp_path) as log,
         make_api(log, projector=False, tokens_file=tmp_path / "tokens") as api,

@@ -1,6 +1,7 @@
 """Both lanes to models, against a real HTTP server: what goes out, what comes back, what fails."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -89,6 +90,19 @@ async def test_a_call_carries_the_prompt_the_limits_and_the_key(lanes: Lanes) ->
     assert (body["max_tokens"], body["seed"], body["temperature"]) == (77, 12, 0.5)
     assert body["response_format"]["json_schema"]["schema"]["properties"] == SCHEMA["properties"]
     assert "top_p" not in body
+
+
+async def test_a_schema_may_hold_a_number_beyond_64_bits(lanes: Lanes) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "maximum": 2**70}}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    async with ScriptedLLM([Ok({"a": 1})]) as llm:
+        prompt = dataclasses.replace(PROMPT, response_format=wanted)
+        await lanes.complete(route(llm), prompt, Progress())
+    (request,) = llm.requests
+    assert (
+        request.body["response_format"]["json_schema"]["schema"]["properties"]
+        == (schema["properties"])
+    )
 
 
 async def test_an_answer_comes_whole_with_its_tokens_and_cost(lanes: Lanes) -> None:

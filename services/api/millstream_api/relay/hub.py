@@ -1,8 +1,9 @@
 """The hub: the version map, the clients, and the clocks that wake them.
 
 A flush wakes every client, which then sends what changed since its own cursor. Flushes are
-self-clocked: the first change goes out at once, the next no sooner than 50 ms later, and no
-sooner than the last flush took, so that fan-out takes half of a core at most.
+self-clocked: the first change goes out at once, the next no sooner than 8 ms after the last flush
+began, and no sooner than three times as long as that flush took after its end, so that fan-out
+takes a quarter of a core at most.
 """
 
 import asyncio
