@@ -23,6 +23,7 @@ from bench.history import serve
 from bench.measure import Metric, end, median, percentile, report
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import decode
+from millstream.runtime.clock import utc_now
 from millstream.testing.browser import chromium_arguments, find_chromium
 from millstream.testing.hub_page import NARROW, WIDE
 from millstream_schemas import subjects
@@ -111,7 +112,7 @@ def lags_of(noted: page_watch.Noted, stored: dict[str, list[float]]) -> list[flo
     """Return how long each sample waited to be on the page.
 
     Raises:
-        SystemExit: too few of those that were stored meanwhile were seen.
+        SystemExit: one that was stored by the end of the load was never shown.
     """
     shown = dict(noted.counted)
     lags: list[float] = []
@@ -119,6 +120,10 @@ def lags_of(noted: page_watch.Noted, stored: dict[str, list[float]]) -> list[flo
         before = shown.get(batch_id, 0)
         lags += [at - time for time in stored.get(batch_id, [])[before:count]]
         shown[batch_id] = max(before, count)
+    for batch_id, times in stored.items():
+        due = sum(time <= noted.loaded_ms for time in times)
+        if shown.get(batch_id, 0) < due:
+            raise SystemExit(f"{batch_id} shows {shown.get(batch_id, 0)} of {due}: no figures")
     return lags
 
 
@@ -127,8 +132,9 @@ async def watched(page: Page, load: Load, rate: int, seconds: float) -> page_wat
     await load.run(rate, SETTLE_S, counts=False)
     await page_watch.begin(page)
     await load.run(rate, seconds)
+    loaded_ms = utc_now().timestamp() * 1000
     await asyncio.sleep(SETTLE_S)  # The last events come to stand there.
-    noted = await page_watch.end(page)
+    noted = await page_watch.end(page, loaded_ms)
     if len({batch for batch, _, _ in noted.seen}) < RUNNING * SEEN_LEAST:
         raise SystemExit(f"only some of the {RUNNING} batches moved on the page: no figures")
     return noted

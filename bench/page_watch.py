@@ -90,10 +90,14 @@ fetch("/v1/batches?limit=1000").then((answer) => answer.json()).then((page) => {
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What one run left: (batch, count, ms) as it came to stand there, and the page's health."""
+    """What one run left: (batch, count, ms) as it came to stand there, and the page's health.
+
+    The load had ended at ``loaded_ms`` of the log's clock.
+    """
 
     seen: list[tuple[str, int, float]]
     counted: dict[str, int]
+    loaded_ms: float
     frames_ms: list[float]
     long_ms: list[float]
 
@@ -103,8 +107,8 @@ async def begin(page: Page) -> None:
     await page.evaluate("window.bench.begin()")
 
 
-async def end(page: Page) -> Noted:
+async def end(page: Page, loaded_ms: float) -> Noted:
     """Return what was noted since ``begin``."""
     found: dict[str, Any] = await page.evaluate("window.bench.end()")
     seen = [(str(batch), int(count), float(at)) for batch, count, at in found["seen"]]
-    return Noted(seen, found["counted"], found["frames"], found["long"])
+    return Noted(seen, found["counted"], loaded_ms, found["frames"], found["long"])

@@ -8,6 +8,7 @@ yardstick is what the same page needs to read the same file and parse each line 
 
 import json
 import random
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from millstream_schemas.audit import ExportManifest
 EVENTS = 100_000
 SEEKS = 400
 LIMIT_MS = 60_000
+BOUNDS = {"open_s": 2.0, "seek_ms_p99": 16.0, "heap_mb": 40.0}
 _CLOCK = """
 window.moments = [];
 new MutationObserver(() => {
@@ -155,8 +157,10 @@ def measure(page: Page, path: Path, events: int) -> dict[str, Metric]:
     }
 
 
-def main() -> None:
-    """Run the bench."""
+def main() -> int:
+    """Measure; exit code 1 when a figure misses its mark."""
+    if find_chromium() is None:
+        sys.exit("bench replay needs a browser: apt-get install chromium")
     with tempfile.TemporaryDirectory(prefix="millstream-bench-") as directory:
         path = Path(directory) / "log.jsonl"
         events = write_log(path)
@@ -171,7 +175,11 @@ def main() -> None:
             metrics = measure(page, path, events)
             browser.close()
     report("replay", metrics)
+    missed = [name for name, most in BOUNDS.items() if metrics[name].value > most]
+    for name in missed:
+        print(f"MISSED: {name} is {metrics[name].value:.1f}, more than {BOUNDS[name]:g}")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

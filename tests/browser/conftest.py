@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.browser import chromium_arguments, find_chromium
+from millstream.testing.gate import Gate
 from millstream.testing.hub_page import WIDE, HubPage
 from millstream.testing.scripted_answers import Answer, Delayed, HttpError, Ok, Request
 from millstream.testing.scripted_llm import ScriptedLLMThread
@@ -119,6 +120,13 @@ def batches(stack: Stack) -> Iterator[Batches]:
     asked = Batches(stack.url)
     yield asked
     asked.stop_all()
+
+
+@pytest.fixture
+def gate(stack: Stack) -> Iterator[Gate]:
+    """The way to the shared system that can be shut, and that knows what was asked."""
+    with Gate(int(stack.url.rpartition(":")[2])) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """What the page tells of its connection is true, and an outage costs no change."""
 
 import re
-from collections.abc import Iterator
 
 import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from millstream.testing.batches import Batches
+from millstream.testing.browser import REFUSE_SHARING
 from millstream.testing.gate import Gate
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
 from millstream.testing.stack import Stack
@@ -24,15 +24,11 @@ SHIFT = """
     }
     static now() { return Right.now() + off; }
   };
+  const origin = performance.timeOrigin + off;
+  Object.defineProperty(performance, "timeOrigin", { get: () => origin });
 }
 """
 SECONDS = r"(?:\d m )?\d+ s"
-
-
-@pytest.fixture
-def gate(stack: Stack) -> Iterator[Gate]:
-    with Gate(int(stack.url.rpartition(":")[2])) as opened:
-        yield opened
 
 
 def start_steady(batches: Batches, target: int = 500) -> str:
@@ -63,10 +59,11 @@ def test_the_pill_tells_more_on_a_click(stack: Stack, hub: HubPage, batches: Bat
 
 
 @pytest.mark.parametrize("off_ms", [HOUR_MS, -HOUR_MS])
+@pytest.mark.parametrize("sharing", ["", REFUSE_SHARING], ids=["shared", "alone"])
 def test_a_clock_that_is_an_hour_off_spoils_neither_lag_nor_durations(
-    unopened: HubPage, batches: Batches, off_ms: int
+    unopened: HubPage, batches: Batches, off_ms: int, sharing: str
 ) -> None:
-    unopened.page.add_init_script(SHIFT % off_ms)
+    unopened.page.add_init_script(SHIFT % off_ms + sharing)
     unopened.open()
     batch_id = start_steady(batches)
     row = unopened.row(batch_id)

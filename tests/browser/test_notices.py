@@ -5,14 +5,10 @@ import re
 from playwright.sync_api import expect
 
 from millstream.testing.batches import Batches
+from millstream.testing.browser import REFUSE_STORAGE
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
 from millstream.testing.stack import wait_until
 
-REFUSE_STORAGE = """
-Object.defineProperty(window, "localStorage", {
-  get() { throw new DOMException("The operation is insecure.", "SecurityError"); },
-});
-"""
 AGO = re.compile(r"just now|(?:1 m )?\d+ s ago")
 KEPT_MOST = 20
 
@@ -70,6 +66,21 @@ def test_tabs_keep_a_notice_once_and_one_of_them_makes_the_sound(
     other.part("notices-clear").click()
     hub.part("bell").click()
     expect(hub.part("notice")).to_have_count(0)
+
+
+def test_a_notice_is_followed_and_those_that_come_under_the_eyes_are_read(
+    hub: HubPage, batches: Batches
+) -> None:
+    finish(hub, batches)
+    bell, notices = hub.part("bell"), hub.part("notice")
+    bell.click()
+    expect(notices).to_have_count(1)
+    second = finish(hub, batches)
+    expect(notices).to_have_count(2)
+    expect(bell).to_have_accessible_name("Notices")
+    notices.first.get_by_role("link").click()
+    expect(hub.part("notices")).to_be_hidden()
+    expect(hub.part("details")).to_have_attribute("data-batch", second)
 
 
 def test_the_bell_holds_the_last_twenty(hub: HubPage, batches: Batches) -> None:

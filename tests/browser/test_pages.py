@@ -5,7 +5,7 @@ from typing import Literal
 
 import httpx
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
@@ -27,6 +27,7 @@ def test_an_address_within_the_page_is_answered_with_the_page(stack: Stack) -> N
         "/batches/batch_1_a",
         "/samples",
         "/statistics",
+        "/replay",
         "/nodes",
         "/settings",
     ):
@@ -60,13 +61,12 @@ def test_a_refused_command_is_told_in_the_server_s_words(hub: HubPage, batches: 
     batch_id = start_steady(batches)
     batches.wait_samples(batch_id, 1)
     hub.open(f"batches/{batch_id}")
-    held: list[Route] = []
-    hub.page.route(f"**/v1/batches/{batch_id}/pause", lambda route: held.append(route))  # noqa: PLW0108  # it wants a function
+    held = hub.hold_posts(f"/v1/batches/{batch_id}/pause")
     hub.part("do-pause").click()
     expect(hub.part("command-asked")).to_have_text("Pausing…")
     batches.stop(batch_id)
     batches.wait(batch_id)
-    held.pop().continue_()
+    hub.only(held).continue_()
     error = hub.part("command-error")
     expect(error).to_contain_text(f"batch {batch_id} is stopped and can't be paused")
     expect(error).to_contain_text("It takes now: continue, clone")

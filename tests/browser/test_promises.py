@@ -1,55 +1,22 @@
 """What the original document promises of live progress, each row of its table by its number."""
 
 import re
-from collections.abc import Iterator
 
 import httpx
-import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from millstream.testing.batches import Batches
+from millstream.testing.browser import REFUSE_SHARING
 from millstream.testing.gate import Gate
 from millstream.testing.hub_page import HubPage
-from millstream.testing.stack import Stack, wait_until
+from millstream.testing.stack import wait_until
 
-LOOK_MS = 20
-LOOKS_MOST = 500
 STEADY = "scripted/steady"
 """Answers in the form of the recipe ``instruction``, after 0.3 s: slow enough to be watched."""
 
 
-def hold_posts(hub: HubPage, path: str) -> list[Route]:
-    """Keep back each POST to ``path`` until the test lets it go on."""
-    held: list[Route] = []
-
-    def on_request(route: Route) -> None:
-        if route.request.method == "POST":
-            held.append(route)
-        else:
-            route.continue_()
-
-    hub.page.route(f"**{path}", on_request)
-    return held
-
-
-def only(hub: HubPage, held: list[Route]) -> Route:
-    """Return the one call kept back; the browser may tell of it after the page has changed."""
-    for _ in range(LOOKS_MOST):
-        if held:
-            break
-        hub.page.wait_for_timeout(LOOK_MS)  # lets the browser's messages in
-    assert len(held) == 1
-    return held[0]
-
-
 def start_steady(batches: Batches, target: int = 500) -> str:
     return batches.start(target, STEADY, recipe="instruction", concurrency=1)
-
-
-@pytest.fixture
-def gate(stack: Stack) -> Iterator[Gate]:
-    with Gate(int(stack.url.rpartition(":")[2])) as opened:
-        yield opened
 
 
 def test_promise_02_the_first_message_has_every_live_batch(
@@ -59,6 +26,7 @@ def test_promise_02_the_first_message_has_every_live_batch(
     ids = [start_steady(batches) for _ in range(3)]
     for batch_id in ids:
         batches.wait_samples(batch_id, 1)
+    unopened.page.add_init_script(REFUSE_SHARING)
     unopened.page.route("**/v1/batches*", lambda route: route.abort())
     unopened.open()
     for batch_id in ids:
@@ -95,12 +63,12 @@ def test_promise_05_a_batch_can_be_added_while_others_run(hub: HubPage, batches:
 
 
 def test_promise_06_the_dialog_closes_at_once_and_the_batch_shows_everywhere(hub: HubPage) -> None:
-    held = hold_posts(hub, "/v1/batches")
+    held = hub.hold_posts("/v1/batches")
     hub.part("start-open").click()
     hub.part("start-recipe").select_option("instruction")
     hub.submit(target="40", model=STEADY, concurrency="1")
     expect(hub.part("start-dialog")).to_be_hidden()
-    call = only(hub, held)  # The dialog closed before the server has answered.
+    call = hub.only(held)  # The dialog closed before the server has answered.
     expect(hub.page.get_by_text("Starting…")).to_be_visible()
     call.continue_()
     expect(hub.part("chip")).to_have_text("Generating…")
@@ -132,8 +100,11 @@ def test_promise_04_the_chip_stands_as_long_as_any_batch_runs(
 
 
 def test_promise_07_bar_count_and_tokens_move_by_the_stream_alone(
-    hub: HubPage, batches: Batches
+    unopened: HubPage, batches: Batches
 ) -> None:
+    hub = unopened
+    hub.page.add_init_script(REFUSE_SHARING)
+    hub.open()
     hub.outages = True  # Whatever the page would ask for now is refused: nothing is polled.
     hub.page.route("**/v1/**", lambda route: route.abort())
     batch_id = start_steady(batches, 60)
@@ -200,12 +171,12 @@ def test_promise_11_a_stopped_batch_is_stopping_then_stopped_and_another_starts(
 ) -> None:
     batch_id = start_steady(batches)
     batches.wait_samples(batch_id, 1)
-    held = hold_posts(hub, "/stop")
+    held = hub.hold_posts("/stop")
     button = hub.part("stop", hub.row(batch_id))
     button.click()
     expect(button).to_have_text("Stopping…")
     expect(button).to_be_disabled()
-    only(hub, held).continue_()
+    hub.only(held).continue_()
     hub.expect_state(batch_id, "stopped")
     expect(hub.part("state", hub.past(batch_id))).to_have_text("Stopped")
     expect(hub.row(batch_id)).to_have_count(0)

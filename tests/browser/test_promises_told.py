@@ -2,9 +2,10 @@
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from millstream.testing.batches import Batches
+from millstream.testing.gate import Gate
 from millstream.testing.hub_page import HubPage
 from millstream.testing.stack import wait_until
 
@@ -48,7 +49,7 @@ def colours(hub: HubPage, batch_id: str) -> tuple[str, str]:
 
 def test_promise_13_the_badge_counts_on_every_page(hub: HubPage, batches: Batches) -> None:
     ids = [start_steady(batches) for _ in range(3)]
-    for section in ("", "batches", "samples", "statistics", "nodes", "settings"):
+    for section in ("", "batches", "samples", "statistics", "replay", "nodes", "settings"):
         hub.open(section)
         link = hub.page.get_by_role("link", name=re.compile(r"^Generation\s*Hub\s*:\s*3 running$"))
         expect(link).to_be_visible()
@@ -123,14 +124,18 @@ def test_promise_20_the_dialog_offers_every_choice_and_keeps_the_last(hub: HubPa
 
 
 def test_promise_21_what_the_stream_tells_is_whole_and_is_asked_for_by_nobody(
-    hub: HubPage, batches: Batches
+    page: Page, gate: Gate, batches: Batches
 ) -> None:
+    hub = HubPage(page, gate.url)
+    hub.open()
     batch_id = start_steady(batches, 24)
-    expect(hub.row(batch_id)).to_be_visible()
-    asked: list[str] = []
-    hub.page.on("request", lambda request: asked.append(request.url))
+    hub.expect_state(batch_id, "running")
+    assert "GET /v1/batches" in {request.partition("?")[0] for request in gate.asked}
+    batches.wait_samples(batch_id, 4)
+    gate.asked.clear()
     batches.wait_samples(batch_id, 20)
-    assert [url for url in asked if "/v1/batches" in url] == []
+    expect(hub.part("progress", hub.row(batch_id))).to_have_text(re.compile("^2[0-4] / 24"))
+    assert [request for request in gate.asked if "/v1/batches" in request] == []
     hub.expect_state(batch_id, "completed")
     expect(hub.part("progress", hub.past(batch_id))).to_have_text("24 / 24")
     counts = batches.view(batch_id)["counts"]
@@ -138,3 +143,4 @@ def test_promise_21_what_the_stream_tells_is_whole_and_is_asked_for_by_nobody(
     expect(hub.part("tokens", hub.past(batch_id))).to_have_text(f"{tokens:,}")
     hub.page.reload()
     expect(hub.part("tokens", hub.past(batch_id))).to_have_text(f"{tokens:,}")
+    assert hub.complaints() == []

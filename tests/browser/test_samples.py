@@ -11,6 +11,21 @@ from millstream.testing.hub_page import HubPage
 from millstream.testing.stack import Stack, wait_until
 
 MANY = 350
+GROWING = 240
+KEYS = 40
+REST_LEAST_MS = 100
+COUNT_WRITES = """() => {
+  window.writes = [];
+  const replace = history.replaceState;
+  history.replaceState = function (...given) {
+    window.writes.push(performance.now());
+    return replace.apply(this, given);
+  };
+}"""
+ONWARD = """list => {
+  const isAtEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 1;
+  list.scrollTop = isAtEnd ? 0 : list.scrollTop + 0.5 * list.clientHeight;
+}"""
 TO_THE_END = "list => { list.scrollTop = list.scrollHeight; }"
 
 
@@ -39,6 +54,7 @@ def test_a_list_of_any_length_keeps_only_the_rows_in_sight(many: str, hub: HubPa
     expect(last).to_have_attribute("aria-selected", "true")
     chosen = str(last.get_attribute("data-sample"))
     expect(hub.part("sample-reader")).to_have_attribute("data-sample", chosen)
+    expect(hub.page).to_have_url(re.compile(f"sample={chosen}"))
     hub.page.reload()  # The address names it, though the list begins at its beginning.
     expect(hub.part("sample-reader")).to_have_attribute("data-sample", chosen)
 
@@ -61,6 +77,7 @@ def test_two_samples_stand_side_by_side_and_each_is_copied_as_json(many: str, hu
     field = hub.part("field-diff").filter(has_text="question").first
     left, right = field.locator("bdi").all_inner_texts()
     assert left != right
+    expect(hub.page).to_have_url(re.compile(f"sample={second}"))
     hub.page.reload()
     expect(hub.part("sample-diff")).to_be_visible()
     hub.page.get_by_role("button", name="Swap sides").click()
@@ -74,6 +91,46 @@ def test_two_samples_stand_side_by_side_and_each_is_copied_as_json(many: str, hu
     copied = hub.page.evaluate("navigator.clipboard.readText()")
     assert json.loads(copied) == json.loads(raw)
     assert json.loads(copied)["id"] == first
+
+
+def test_a_held_key_writes_the_address_seldom_and_where_it_came_to_rest(
+    many: str, hub: HubPage
+) -> None:
+    hub.open(f"batches/{many}?tab=samples")
+    expect(hub.part("sample").first).to_have_attribute("aria-selected", "true")
+    hub.page.evaluate(COUNT_WRITES)
+    hub.part("sample-list").focus()
+    for _ in range(KEYS):
+        hub.page.keyboard.press("ArrowDown")
+    reached = hub.part("sample-list").locator(f'[aria-posinset="{KEYS + 1}"]')
+    expect(reached).to_have_attribute("aria-selected", "true")
+    chosen = str(reached.get_attribute("data-sample"))
+    expect(hub.page).to_have_url(re.compile(f"sample={chosen}$"))
+    gaps = hub.page.evaluate("window.writes.slice(1).map((at, place) => at - window.writes[place])")
+    assert min(gaps) >= REST_LEAST_MS
+
+
+def test_samples_of_a_running_batch_come_and_keep_the_reader_s_place(
+    hub: HubPage, batches: Batches
+) -> None:
+    batch_id = batches.start(GROWING, "simulated/fast")
+    batches.wait_samples(batch_id, 150)
+    hub.open(f"batches/{batch_id}?tab=samples&order=-stored")
+    samples = hub.part("sample-list")
+    expect(samples).to_be_visible()
+    samples.evaluate(TO_THE_END)
+    batches.wait(batch_id)
+    expect(hub.part("samples-total")).to_have_text(f"{GROWING} samples")
+    assert samples.evaluate("list => list.scrollTop") > 0
+    seen: set[str] = set()
+
+    def looked_through() -> bool:
+        rows = "rows => rows.map(row => row.dataset.sample)"
+        seen.update(hub.part("sample").evaluate_all(rows))
+        samples.evaluate(ONWARD)
+        return len(seen) == GROWING
+
+    wait_until(looked_through, 30, "every sample")
 
 
 def test_the_samples_of_all_batches_are_one_list_newest_first(

@@ -93,6 +93,32 @@ def test_a_form_is_kept_as_a_preset(hub: HubPage) -> None:
     assert hub.violations() == []
 
 
+def test_a_preset_named_as_a_built_in_one_stands_in_its_place(hub: HubPage) -> None:
+    hub.part("start-open").click()
+    hub.part("start-target").fill("34")
+    hub.part("preset-open").click()
+    hub.part("preset-name").fill("A working set")
+    hub.page.keyboard.press("Enter")
+    hub.part("start-preset").select_option("A first look")
+    hub.part("start-preset").select_option("A working set")
+    expect(hub.part("start-target")).to_have_value("34")
+    hub.page.get_by_role("button", name="Forget this preset").click()
+    hub.part("start-preset").select_option("A working set")
+    expect(hub.part("start-target")).to_have_value("500")
+
+
+def test_a_budget_s_box_stays_open_while_one_types_in_it(hub: HubPage) -> None:
+    hub.part("start-open").click()
+    hub.part("start-budgets").click()
+    field = hub.part("start-max-tokens")
+    field.fill("7")
+    hub.page.keyboard.press("Backspace")
+    expect(field).to_have_value("")
+    hub.page.keyboard.type("60")
+    expect(field).to_have_value("60")
+    expect(field).to_be_focused()
+
+
 def test_a_bad_target_is_refused_at_its_field(hub: HubPage) -> None:
     hub.outages = True  # The browser reports each 4xx answer.
     field, error = hub.part("start-target"), hub.part("start-target-error")

@@ -8,12 +8,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from millstream.testing.batches import Batches
+from millstream.testing.browser import REFUSE_SHARING
 from millstream.testing.hub_page import HubPage
 from millstream.testing.stack import Stack, wait_until
 
 TABS = 10
 REFUSALS = {
-    "absent": "delete window.SharedWorker;",
+    "absent": REFUSE_SHARING,
     "refused": "window.SharedWorker = class { constructor() { throw new Error('refused'); } };",
     "broken": "window.SharedWorker = class extends SharedWorker {"
     " constructor() { super('/assets/no-such-worker.js'); } };",

@@ -84,8 +84,10 @@ def test_all_that_match_are_given_a_priority_after_their_count_is_shown(
     expect(hub.part("confirm")).to_contain_text("Priority high: 2 batches?")
     hub.part("confirm-action").click()
     expect(hub.part("toast")).to_contain_text("2 batches given high priority")
+    expect(hub.part("together")).to_have_count(0)  # Done, none is meant any more.
     priorities = [batches.view(one)["priority"] for one in (*running, other)]
     assert priorities == ["high", "high", "normal"]
+    hub.part("choose-all").click()
     hub.part("filter-running").click()  # Another filter: what was chosen is let go.
     expect(hub.part("together")).to_have_count(0)
     hub.part("choose-all").click()

@@ -9,6 +9,8 @@ Object.defineProperty(window, "localStorage", {
 });
 """
 """A script that makes the page's browser one that keeps nothing."""
+REFUSE_SHARING = "delete window.SharedWorker;"
+"""A script that makes each tab ask by itself: a worker's requests escape ``Page.route``."""
 
 
 def find_chromium() -> str | None:

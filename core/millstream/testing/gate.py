@@ -1,5 +1,6 @@
 """A proxy before the API that can be shut: for all, or for live streams alone."""
 
+import re
 import socket
 import socketserver
 import threading
@@ -9,18 +10,21 @@ from typing import Literal, Self
 
 CHUNK = 65_536
 STREAM = b"GET /v1/stream"
+HEAD = re.compile(rb"([A-Z]+ /\S*) HTTP/1\.1\r\n")
 Passing = Literal["all", "no streams", "nothing"]
 
 
 class Gate:
     """Passes bytes both ways between clients and the server on ``port``; a context manager.
 
-    ``let`` says what passes from now on; what is open and may not pass any more is cut.
+    ``let`` says what passes from now on; what is open and may not pass any more is cut. ``asked``
+    has the method and path of each request, also of those that a browser's workers made.
     """
 
     def __init__(self, port: int) -> None:
         self._target = ("127.0.0.1", port)
         self._passing: Passing = "all"
+        self.asked: list[str] = []
         self._lock = threading.Lock()
         self._open: dict[socket.socket, bool] = {}
         self._server = _Server(("127.0.0.1", 0), _handler(self._serve))
@@ -61,6 +65,8 @@ class Gate:
             while data := client.recv(CHUNK):
                 with self._lock:
                     # A browser sends each request's head as one piece.
+                    if head := HEAD.match(data):
+                        self.asked.append(head[1].decode())
                     is_stream = self._open[client] = data.startswith(STREAM)
                     if not self._passes(is_stream=is_stream):
                         break

@@ -3,10 +3,12 @@
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, Route, expect
 
 WIDE = (1280, 900)
 NARROW = (390, 844)
+_LOOK_MS = 20
+_LOOKS_MOST = 500
 
 _RECORDER = """
 const seen = { toasts: [], connection: [], tones: [] };
@@ -101,6 +103,28 @@ class HubPage:
         for name, value in fields.items():
             self.part(f"start-{name.replace('_', '-')}").fill(value)
         self.part("start-submit").click()
+
+    def hold_posts(self, path: str) -> list[Route]:
+        """Keep back each POST to ``path`` until the test lets it go on."""
+        held: list[Route] = []
+
+        def on_request(route: Route) -> None:
+            if route.request.method == "POST":
+                held.append(route)
+            else:
+                route.continue_()
+
+        self.page.route(f"**{path}", on_request)
+        return held
+
+    def only(self, held: list[Route]) -> Route:
+        """Return the one call kept back; the browser may tell of it after the page has changed."""
+        for _ in range(_LOOKS_MOST):
+            if held:
+                break
+            self.page.wait_for_timeout(_LOOK_MS)  # lets the browser's messages in
+        assert len(held) == 1
+        return held[0]
 
     def resize(self, size: tuple[int, int]) -> None:
         """Give the window another size, in CSS pixels."""

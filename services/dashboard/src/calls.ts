@@ -149,9 +149,11 @@ export function getQuality(batch: BatchView, at: At, signal?: AbortSignal): Prom
   return request(withQuery(`${batchPath(batch.id)}/quality`, completeFor(batch, at)), { signal });
 }
 
+export const REFUSALS_MOST = 500;
+
 /** Commands about a batch that were refused, oldest first. */
 export function getRefusals(batchId: string, signal?: AbortSignal): Promise<RefusalPage> {
-  return request(withQuery("/v1/audit/refusals", { batch_id: batchId, limit: 500 }), { signal });
+  return request(withQuery("/v1/audit/refusals", { batch_id: batchId, limit: REFUSALS_MOST }), { signal });
 }
 
 /** Where the samples of a batch, or of a dataset, can be had as one file. */

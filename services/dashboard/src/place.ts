@@ -34,7 +34,13 @@ const PAGES: Record<string, PageName> = {
   "/settings": "settings",
 };
 
+/** Browsers refuse more than a hundred changes of the address in ten seconds. */
+const REST_MS = 150;
+
 const listeners = new Set<() => void>();
+/** The address that holds already and is written once the browser has rested. */
+let waiting: string | null = null;
+let resting: ReturnType<typeof setTimeout> | undefined;
 let held = "";
 let place: Place = { page: "hub", id: "", query: new URLSearchParams() };
 
@@ -42,14 +48,18 @@ let place: Place = { page: "hub", id: "", query: new URLSearchParams() };
 export function currentPlace(): Place {
   const old = OLD_BATCH.exec(location.hash);
   if (old) history.replaceState(null, "", batchAddress(old[1] ?? ""));
-  const address = location.pathname + location.search;
+  const { pathname, search } = here();
+  const address = pathname + search;
   if (address === held) return place;
   held = address;
-  const id = BATCH.exec(location.pathname)?.[1];
-  const page = id ? "batch" : (PAGES[location.pathname.replace(/(.)\/$/, "$1")] ?? "nowhere");
-  place = { page, id: id ? decoded(id) : "", query: new URLSearchParams(location.search) };
+  const id = BATCH.exec(pathname)?.[1];
+  const page = id ? "batch" : (PAGES[pathname.replace(/(.)\/$/, "$1")] ?? "nowhere");
+  place = { page, id: id ? decoded(id) : "", query: new URLSearchParams(search) };
   return place;
 }
+
+const here = (): Pick<URL, "pathname" | "search"> =>
+  waiting === null ? location : new URL(waiting, location.href);
 
 function decoded(part: string): string {
   try {
@@ -61,11 +71,31 @@ function decoded(part: string): string {
 
 function onPlace(listener: () => void): () => void {
   if (listeners.size === 0) {
-    window.addEventListener("popstate", tell);
-    window.addEventListener("hashchange", tell);
+    window.addEventListener("popstate", onMove);
+    window.addEventListener("hashchange", onMove);
   }
   listeners.add(listener);
   return () => listeners.delete(listener);
+}
+
+// The browser went elsewhere by itself: what waited was for the place that it has left.
+function onMove(): void {
+  waiting = null;
+  tell();
+}
+
+function write(): void {
+  if (waiting !== null) history.replaceState(null, "", waiting);
+  waiting = null;
+}
+
+/** Write now; what comes within the rest that follows waits, and only the last of it is written. */
+function writeAndRest(): void {
+  write();
+  resting = setTimeout(() => {
+    resting = undefined;
+    if (waiting !== null) writeAndRest();
+  }, REST_MS);
 }
 
 function tell(): void {
@@ -82,9 +112,14 @@ export function batchAddress(id: string, at: number | null = null): string {
 
 /** Go to another address of this page; `replace` leaves no step to go back to. */
 export function go(address: string, replace = false): void {
-  const isOther = new URL(address, location.href).pathname !== location.pathname;
-  if (replace) history.replaceState(null, "", address);
-  else history.pushState(null, "", address);
+  const isOther = new URL(address, location.href).pathname !== here().pathname;
+  if (replace) {
+    waiting = address;
+    if (resting === undefined) writeAndRest();
+  } else {
+    write();
+    history.pushState(null, "", address);
+  }
   if (isOther) window.scrollTo(0, 0);
   tell();
 }
@@ -95,13 +130,14 @@ export function showBatch(id: string, at: number | null = null): void {
 
 /** The present address with these parameters changed; null takes one away. */
 export function addressWith(changes: Record<string, string | null>): string {
-  const query = new URLSearchParams(location.search);
+  const { pathname, search } = here();
+  const query = new URLSearchParams(search);
   for (const [name, value] of Object.entries(changes)) {
     if (value === null || value === "") query.delete(name);
     else query.set(name, value);
   }
   const text = query.toString();
-  return location.pathname + (text ? `?${text}` : "");
+  return pathname + (text ? `?${text}` : "");
 }
 
 /** One parameter of the address, or `fallback`, and the way to change it. */

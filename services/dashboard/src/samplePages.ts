@@ -1,14 +1,13 @@
-/** Samples page after page, as far as the list was scrolled; the last page follows the stream. */
+/** Samples page after page, as far as the list was scrolled; those of a running batch grow. */
 
-import { keepPreviousData, useQueries, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useEffect, useMemo, useRef } from "react";
 
 import { getSample, getSamples, type SampleFilter } from "./calls";
 import { isLive, type BatchView, type Facets, type SampleView } from "./contract";
 
 const PAGE = 100;
 const REFRESH_MS = 2_000;
-const FIRST: readonly (string | null)[] = [null];
 
 export interface Samples {
   samples: readonly SampleView[];
@@ -26,37 +25,39 @@ export function useSamples(
   filter: SampleFilter,
   at: number | null,
 ): Samples {
-  const isMoving = at === null && batch !== null && isLive(batch.state);
-  const asked = ["samples", batch?.id ?? null, isMoving, ...Object.values(filter), at];
-  const name = JSON.stringify(asked);
-  // Each page has the cursor that the one before it ended with.
-  const [opened, setOpened] = useState({ name, cursors: FIRST });
-  if (opened.name !== name) setOpened({ name, cursors: FIRST });
-  const { cursors } = opened.name === name ? opened : { cursors: FIRST };
-  const pages = useQueries({
-    queries: cursors.map((cursor, place) => ({
-      queryKey: [...asked, cursor],
-      queryFn: ({ signal }: { signal: AbortSignal }) =>
-        getSamples(batch, { ...filter, cursor, limit: PAGE, facets: place === 0 }, at, signal),
-      ...(place === 0 ? { placeholderData: keepPreviousData } : {}),
-      // Of a running batch the first page has the counts, and the last one grows.
-      refetchInterval: isMoving && (place === 0 || place === cursors.length - 1) && REFRESH_MS,
-    })),
-  });
-  const [first, last] = [pages[0], pages.at(-1)];
-  const next = last?.data?.next_cursor ?? null;
-  return {
-    samples: pages.flatMap(({ data }) => data?.samples ?? []),
-    total: first?.data?.total ?? null,
-    facets: first?.data?.facets ?? {},
-    error: pages.find(({ error }) => error)?.error ?? null,
-    isPending: first?.isPending ?? true,
-    hasMore: next !== null,
-    more: () => {
-      if (next !== null && !last?.isPlaceholderData && !cursors.includes(next))
-        setOpened({ name, cursors: [...cursors, next] });
+  const isMoving = batch !== null && isLive(batch.state);
+  const pages = useInfiniteQuery({
+    queryKey: ["samples", batch?.id ?? null, ...Object.values(filter), at],
+    queryFn: ({ pageParam: cursor, signal }) => {
+      const page = { cursor, limit: PAGE, facets: cursor === null };
+      return getSamples(batch, { ...filter, ...page }, at, signal);
     },
-    retry: () => void Promise.all(pages.map((page) => page.refetch())),
+    initialPageParam: null as string | null,
+    // Asked again, each page begins where the one before it now ends: no sample falls between two.
+    getNextPageParam: (page) => page.next_cursor,
+    placeholderData: keepPreviousData,
+    // All pages are asked for again, so the more there are the more seldom.
+    refetchInterval: ({ state }) =>
+      isMoving && at === null && REFRESH_MS * (state.data?.pages.length ?? 1),
+  });
+  const { data, error, refetch } = pages;
+  const wasMoving = useRef(isMoving);
+  useEffect(() => {
+    if (wasMoving.current && !isMoving) void refetch(); // The last samples came with the end.
+    wasMoving.current = isMoving;
+  }, [isMoving, refetch]);
+  return {
+    samples: useMemo(() => data?.pages.flatMap((page) => page.samples) ?? [], [data]),
+    total: data?.pages[0]?.total ?? null,
+    facets: data?.pages[0]?.facets ?? {},
+    error,
+    isPending: pages.isPending,
+    hasMore: pages.hasNextPage,
+    more: () => {
+      // It would cut short a refresh; after an error it would ask again and again.
+      if (pages.hasNextPage && !pages.isFetching && !error) void pages.fetchNextPage();
+    },
+    retry: () => void refetch(),
   };
 }
 

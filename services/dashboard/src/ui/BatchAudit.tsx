@@ -3,7 +3,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 
 import { entriesOf, type Entry } from "../auditTrail";
-import { getEvents, getRefusals } from "../calls";
+import { getEvents, getRefusals, REFUSALS_MOST } from "../calls";
 import { isLive, type BatchView } from "../contract";
 import { useAt } from "../place";
 import { localTime, plural, UNKNOWN, wordsOf } from "../words";
@@ -71,9 +71,10 @@ export function BatchAudit({ batch }: { batch: BatchView }) {
           </tbody>
         </table>
       )}
-      {stored.data?.next_cursor && (
-        <p className="muted">
-          The first {plural(MOST, "event")} are shown; the tab Events has all of them.
+      {asked.some(({ data }) => data?.next_cursor != null) && (
+        <p className="muted" data-testid="audit-cut">
+          The first {plural(MOST, "event")} and {plural(REFUSALS_MOST, "refusal")} are shown; the tab
+          Events has all events, and <code>/v1/audit/refusals</code> all refusals.
         </p>
       )}
     </>

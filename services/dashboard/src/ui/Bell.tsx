@@ -1,6 +1,6 @@
 /** The last notices behind a bell, with how many of them were not looked at yet. */
 
-import { useSyncExternalStore } from "react";
+import { useEffect, useSyncExternalStore } from "react";
 
 import { clearKept, keptNotices, markRead, onKept, type Kept } from "../kept";
 import { useNow } from "../live/hooks";
@@ -31,15 +31,19 @@ export function Bell() {
         <Icon name="bell" />
         {unread > 0 && <span className="bell-count">{unread}</span>}
       </button>
-      <Popover id={LIST} title="Notices" onOpen={markRead}>
+      <Popover id={LIST} title="Notices">
         {() => <List kept={kept} />}
       </Popover>
     </>
   );
 }
 
+const hide = (): void => document.getElementById(LIST)?.hidePopover();
+
+/** It is drawn while it is open alone: what stands in it counts as read. */
 function List({ kept }: { kept: readonly Kept[] }) {
   const now = useNow();
+  useEffect(markRead, [kept]);
   if (kept.length === 0)
     return <p className="muted">No notices yet. Ends of batches and stuck ones are told here.</p>;
   return (
@@ -52,7 +56,13 @@ function List({ kept }: { kept: readonly Kept[] }) {
           <li key={fact} data-testid="notice" data-kind={kind}>
             <Icon name={NOTICE_ICONS[kind]} />
             <div>
-              {batch ? <Link to={batchAddress(batch)}>{title}</Link> : <b>{title}</b>}
+              {batch ? (
+                <Link to={batchAddress(batch)} onFollow={hide}>
+                  {title}
+                </Link>
+              ) : (
+                <b>{title}</b>
+              )}
               <p className="muted">
                 <Foreign>{text}</Foreign>
               </p>

@@ -1,5 +1,7 @@
 /** Bounds of a batch: reaching one of them stops it. */
 
+import { useState } from "react";
+
 import { BUDGETS, type StartValues } from "../start";
 import { Field } from "./Field";
 
@@ -11,8 +13,20 @@ export function BudgetFields(props: {
   const { values, change, errors } = props;
   const isSet = BUDGETS.some(({ value }) => values[value].trim() !== "");
   const isWrong = BUDGETS.some(({ field }) => errors[field] !== undefined);
+  // What asks for the box opens it; nothing but its reader closes it, least of all while one types.
+  const reason = isWrong ? "wrong" : isSet ? "set" : "";
+  const [seen, setSeen] = useState("");
+  const [isOpen, setOpen] = useState(false);
+  if (seen !== reason) {
+    setSeen(reason);
+    if (reason !== "") setOpen(true);
+  }
   return (
-    <details className="budgets" open={isSet || isWrong || undefined}>
+    <details
+      className="budgets"
+      open={isOpen}
+      onToggle={(event) => setOpen(event.currentTarget.open)}
+    >
       <summary data-testid="start-budgets">
         Budget: the batch stops when one of these is reached
       </summary>

@@ -39,7 +39,11 @@ export function History({ isPage = false }: { isPage?: boolean }) {
   const isNow = at === null;
   const isNewest = isNow && cursor === null && !filter.text && isPlain(view);
   const rows = page.data ? withNew(page.data, view.state, isNewest && !view.model && !view.recipe) : [];
-  const { ask, dialog } = useRehearsal();
+  const letGo = (): void => {
+    letAllGo();
+    setAllOf("");
+  };
+  const { ask, dialog } = useRehearsal(letGo);
   const chosen = useChosen();
   const [isHelping, setHelping] = useState(false);
   const keyed = useMemo<Keyed>(() => {
@@ -88,10 +92,7 @@ export function History({ isPage = false }: { isPage?: boolean }) {
           ask={(command) =>
             void ask(command, isAll && chosen.size === 0 ? { filter } : { ids: [...chosen] })
           }
-          letGo={() => {
-            letAllGo();
-            setAllOf("");
-          }}
+          letGo={letGo}
         />
       )}
       {rows.length > 0 && <Rows rows={rows} columns={view.columns} />}

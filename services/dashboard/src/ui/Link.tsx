@@ -11,11 +11,14 @@ export function Link(props: {
   className?: string;
   isCurrent?: boolean;
   testid?: string;
+  /** Called when a plain click follows it. */
+  onFollow?(): void;
 }) {
   const follow = (event: MouseEvent): void => {
     if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
       return;
     event.preventDefault();
+    props.onFollow?.();
     go(props.to);
   };
   return (

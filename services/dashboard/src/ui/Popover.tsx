@@ -5,7 +5,6 @@ import { useState, type ReactNode } from "react";
 export function Popover(props: {
   id: string;
   title: string;
-  onOpen?(): void;
   children(): ReactNode;
 }) {
   const [isOpen, setOpen] = useState(false);
@@ -19,11 +18,7 @@ export function Popover(props: {
       aria-labelledby={isOpen ? title : undefined}
       className="popover"
       data-testid={props.id}
-      onBeforeToggle={(event) => {
-        const opens = event.newState === "open";
-        setOpen(opens);
-        if (opens) props.onOpen?.();
-      }}
+      onBeforeToggle={(event) => setOpen(event.newState === "open")}
     >
       <h2 id={title}>{props.title}</h2>
       {isOpen && props.children()}

@@ -5,7 +5,9 @@ import { KeepForm } from "./KeepForm";
 
 export function Presets(props: { values: StartValues; take(values: StartValues): void }) {
   const own = presets.use();
-  const all = [...BUILT_IN, ...own];
+  // One kept by the name of another stands in its place.
+  const others = BUILT_IN.filter(({ name }) => !own.some((one) => one.name === name));
+  const all = [...others, ...own];
   const now = JSON.stringify(props.values);
   const chosen = all.find(({ value }) => JSON.stringify(value) === now)?.name ?? "";
   return (

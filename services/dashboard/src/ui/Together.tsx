@@ -3,7 +3,7 @@
 import { useCallback, useState } from "react";
 
 import type { Those } from "../calls";
-import { letAllGo, useChosen } from "../selection";
+import { useChosen } from "../selection";
 import {
   perform,
   PRIORITIES,
@@ -66,8 +66,8 @@ export function TogetherBar(props: {
   );
 }
 
-/** The question with its answer in advance, and the way to ask it. */
-export function useRehearsal() {
+/** The question with its answer in advance, and the way to ask it; done, `letGo` is called. */
+export function useRehearsal(letGo: () => void) {
   const [found, setFound] = useState<Rehearsal | null>(null);
   const [isOpen, setOpen] = useState(false);
   const ask = useCallback(async (command: Together, those: Those): Promise<void> => {
@@ -85,7 +85,7 @@ export function useRehearsal() {
           action={found.takes.length ? `${found.command.name} ${found.takes.length}` : null}
           onClose={() => setOpen(false)}
           onConfirm={() => {
-            letAllGo();
+            letGo();
             void perform(found);
           }}
         >
