@@ -129,7 +129,7 @@ class LitellmLane:
         base = self._targets.base(route)
         arguments: dict[str, Any] = {
             "model": route.litellm_model,
-            "messages": _copy(prompt.messages),  # shared, and litellm may change them
+            "messages": [{**one} for one in prompt.messages],  # shared, and litellm may change them
             "stream": True,
             "stream_options": {"include_usage": True},
             "max_tokens": prompt.max_tokens,
