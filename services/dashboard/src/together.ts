@@ -1,8 +1,7 @@
 /** The same command for several batches: first what would come of it, then exactly that. */
 
-import { commandBatches, getBatch, type Those } from "./calls";
+import { commandBatches, type Those } from "./calls";
 import { LIVE_STATES, type BulkItem, type State } from "./contract";
-import { store } from "./live/session";
 import { notify } from "./notices";
 import { stopExactly } from "./stopping";
 import { plural, wordsOf } from "./words";
@@ -87,7 +86,6 @@ export async function perform({ command, takes }: Rehearsal): Promise<void> {
       title: `${plural(done, "batch", "batches")} ${command.done}`,
       text: refused.map(({ id, detail, status }) => `${id}: ${detail || status}`).join("; "),
     });
-    await Promise.all(takes.map(async (id) => store.push((await getBatch(id)).batch)));
   } catch (error) {
     notify({
       kind: "error",

@@ -1,6 +1,6 @@
 /** Webhooks as the server tells of them: the mirror of `schemas/millstream_schemas/webhooks.py`. */
 
-import { randomKey, request } from "./http";
+import { request } from "./http";
 
 export const WEBHOOK_EVENTS = [
   "batch.completed",
@@ -46,13 +46,12 @@ export function listWebhooks(signal?: AbortSignal): Promise<{ webhooks: Webhook[
   return request(PATH, { signal });
 }
 
-/** Add a webhook; the answer alone has its secret. */
-export function addWebhook(body: {
-  url: string;
-  events: readonly string[];
-  description: string;
-}): Promise<{ webhook: Webhook; secret: string }> {
-  return request(PATH, { method: "POST", body, headers: { "Idempotency-Key": randomKey() } });
+/** Add a webhook; the answer alone has its secret, also that to a repeat with the same `key`. */
+export function addWebhook(
+  body: { url: string; events: readonly string[]; description: string },
+  key: string,
+): Promise<{ webhook: Webhook; secret: string }> {
+  return request(PATH, { method: "POST", body, headers: { "Idempotency-Key": key } });
 }
 
 export function switchWebhook(id: string, is_active: boolean): Promise<{ webhook: Webhook }> {

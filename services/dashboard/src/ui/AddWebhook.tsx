@@ -5,6 +5,7 @@ import { useState, type FormEvent } from "react";
 
 import { copyText } from "../clipboard";
 import { Problem } from "../http";
+import { Unanswered } from "../unanswered";
 import { addWebhook, WEBHOOK_EVENTS } from "../webhooks";
 import { spaced, wordsOf } from "../words";
 import { Field } from "./Field";
@@ -19,11 +20,13 @@ export function AddWebhook() {
   const [problem, setProblem] = useState<Problem | null>(null);
   const [isBusy, setBusy] = useState(false);
   const [secret, setSecret] = useState("");
+  // A repeat after a lost answer can't add a second webhook, and gets the secret of the first.
+  const [unanswered] = useState(() => new Unanswered());
   const send = async (): Promise<void> => {
     setBusy(true);
     setProblem(null);
     try {
-      setSecret((await addWebhook({ url, events, description })).secret);
+      setSecret((await unanswered.ask({ url, events, description }, addWebhook)).secret);
       setUrl("");
       setDescription("");
     } catch (error) {
@@ -102,7 +105,7 @@ export function AddWebhook() {
           Add webhook
         </button>
       </div>
-      {secret && <Secret secret={secret} forget={() => setSecret("")} />}
+      {secret && <Secret key={secret} secret={secret} forget={() => setSecret("")} />}
     </form>
   );
 }

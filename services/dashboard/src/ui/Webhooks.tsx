@@ -36,15 +36,14 @@ export function Webhooks() {
         Addresses that are told when a batch ends, gets stuck or reaches a budget: signed, in order,
         at least once.
       </p>
-      {answer.error ? (
+      {answer.error && (
         <Trouble
           what="The webhooks could not be read"
           words={wordsOf(answer.error)}
           retry={() => void answer.refetch()}
         />
-      ) : (
-        <AddWebhook />
       )}
+      <AddWebhook />
       {answer.isPending && <Empty>Reading the webhooks…</Empty>}
       {answer.data && webhooks.length === 0 && (
         <Empty testid="webhooks-empty">No address is told yet. Add one above.</Empty>

@@ -1,11 +1,12 @@
 /** Starting a batch: the dialog closes at once and comes back only with an error. */
 
-import { useCallback, useRef, useState } from "react";
+import { useCallback, useState } from "react";
 
 import { startBatch } from "../calls";
-import { Problem, randomKey } from "../http";
+import { Problem } from "../http";
 import { store } from "../live/session";
 import { keepChoice, lastChoice, toBody, type StartValues } from "../start";
+import { Unanswered } from "../unanswered";
 import { wordsOf } from "../words";
 
 export interface Start {
@@ -24,8 +25,8 @@ export function useStart(): Start {
   const [sending, setSending] = useState(0);
   const [values, setValues] = useState(lastChoice);
   const [problem, setProblem] = useState<Problem | null>(null);
-  // A repeat after a lost answer carries the same key, so that it can't start a second batch.
-  const unanswered = useRef<{ body: string; key: string } | null>(null);
+  // A repeat after a lost answer can't start a second batch.
+  const [unanswered] = useState(() => new Unanswered());
 
   const open = useCallback(() => setOpen(true), []);
   const close = useCallback(() => {
@@ -38,16 +39,10 @@ export function useStart(): Start {
   );
 
   const send = async (): Promise<void> => {
-    const body = toBody(values);
-    const text = JSON.stringify(body);
-    const key = unanswered.current?.body === text ? unanswered.current.key : randomKey();
-    unanswered.current = null;
     try {
-      store.push((await startBatch(body, key)).batch);
+      store.push((await unanswered.ask(toBody(values), startBatch)).batch);
     } catch (error) {
-      const failed = error instanceof Problem ? error : new Problem(wordsOf(error), 0);
-      if (failed.status === 0) unanswered.current = { body: text, key };
-      setProblem(failed);
+      setProblem(error instanceof Problem ? error : new Problem(wordsOf(error), 0));
       setOpen(true);
     }
   };
