@@ -2,7 +2,7 @@
 
 import { useSyncExternalStore } from "react";
 
-import { recall, remember } from "./preferences";
+import { onPreference, recall, remember } from "./preferences";
 
 export interface Named<T> {
   name: string;
@@ -19,23 +19,32 @@ export interface Kept<T> {
 export const NAME_MOST = 40;
 const MOST = 30;
 
-/** The list kept as `key`; where storage is refused it lasts as long as the page. */
+/** The list kept as `key`, the same in all tabs; where storage is refused it lasts as long as the page. */
 export function keptList<T>(key: string, isValue: (value: unknown) => value is T): Kept<T> {
   const listeners = new Set<() => void>();
   const isList = (found: unknown): found is Named<T>[] =>
     Array.isArray(found) && found.every(isNamed(isValue));
   let held: readonly Named<T>[] | null = null;
   const all = (): readonly Named<T>[] => (held ??= recall<Named<T>[]>(key, [], isList));
+  const tell = (): void => {
+    for (const listener of [...listeners]) listener();
+  };
+  onPreference(key, () => {
+    held = null;
+    tell();
+  });
   const change = (next: readonly Named<T>[]): void => {
     held = next;
     remember(key, next);
-    for (const listener of [...listeners]) listener();
+    tell();
   };
   const onChange = (listener: () => void): (() => void) => {
     listeners.add(listener);
     return () => listeners.delete(listener);
   };
-  const others = (name: string): Named<T>[] => all().filter((one) => one.name !== name);
+  // Another tab may have kept something a moment ago.
+  const others = (name: string): Named<T>[] =>
+    recall<readonly Named<T>[]>(key, all(), isList).filter((one) => one.name !== name);
   return {
     use: () => useSyncExternalStore(onChange, all),
     keep: (name, value) => change([...others(name), { name, value }].slice(-MOST)),

@@ -15,7 +15,8 @@ export function recall<T>(name: string, fallback: T, isValid: (value: unknown) =
 
 /** Call `listener` when another tab of this browser keeps another value. */
 export function onPreference(name: string, listener: () => void): void {
-  globalThis.addEventListener("storage", ({ key }) => {
+  // Node, where the page's own tests run, has no tabs to tell of.
+  globalThis.addEventListener?.("storage", ({ key }) => {
     if (key === PREFIX + name) listener();
   });
 }

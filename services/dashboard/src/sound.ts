@@ -1,6 +1,6 @@
 /** Short tones for what happens while nobody looks; off until switched on. */
 
-import { recall, remember } from "./preferences";
+import { onPreference, recall, remember } from "./preferences";
 
 export type Pattern = "success" | "stopped" | "failure" | "warning";
 
@@ -20,6 +20,11 @@ let isOn = recall("sound", false, isBoolean);
 let context: AudioContext | undefined;
 const listeners = new Set<() => void>();
 
+onPreference("sound", () => {
+  isOn = recall("sound", false, isBoolean);
+  tell();
+});
+
 export const soundIsOn = (): boolean => isOn;
 
 export function onSound(listener: () => void): () => void {
@@ -31,8 +36,12 @@ export function onSound(listener: () => void): () => void {
 export function switchSound(on: boolean): void {
   isOn = on;
   remember("sound", on);
-  for (const listener of [...listeners]) listener();
+  tell();
   if (on) play("success");
+}
+
+function tell(): void {
+  for (const listener of [...listeners]) listener();
 }
 
 export function play(pattern: Pattern): void {

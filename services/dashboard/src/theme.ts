@@ -1,6 +1,6 @@
 /** Light or dark: as the system is, unless it was chosen here. */
 
-import { recall, remember } from "./preferences";
+import { onPreference, recall, remember } from "./preferences";
 
 export const THEMES = ["system", "light", "dark"] as const;
 export type Theme = (typeof THEMES)[number];
@@ -10,6 +10,8 @@ const isTheme = (value: unknown): value is Theme => THEMES.some((theme) => theme
 let chosen: Theme = recall("theme", "system", isTheme);
 const listeners = new Set<() => void>();
 
+onPreference("theme", () => show(recall("theme", "system", isTheme)));
+
 export const currentTheme = (): Theme => chosen;
 
 export function onTheme(listener: () => void): () => void {
@@ -18,8 +20,12 @@ export function onTheme(listener: () => void): () => void {
 }
 
 export function chooseTheme(theme: Theme): void {
-  chosen = theme;
   remember("theme", theme);
+  show(theme);
+}
+
+function show(theme: Theme): void {
+  chosen = theme;
   applyTheme();
   for (const listener of [...listeners]) listener();
 }

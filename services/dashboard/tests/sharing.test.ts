@@ -3,13 +3,14 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { BatchView } from "../src/contract";
 import { ServerClock } from "../src/live/clock";
 import type { FeedSources, Stream } from "../src/live/feed";
-import { ANSWER_MS, Line, QUIET_MS, type FarPort } from "../src/live/line";
-import { Sharing, type Handout, type Port, type Word } from "../src/live/sharing";
+import { AGAIN_MS, ANSWER_MS, Line, QUIET_MS, type FarPort } from "../src/live/line";
+import { Sharing, WAITING_MOST, type Handout, type Port, type Word } from "../src/live/sharing";
 import { BatchStore } from "../src/live/store";
 import { batch } from "./builders";
 
 const A = "batch_1790000000_0000000a";
 const B = "batch_1790000000_0000000b";
+const HEARTBEAT_MS = 30_000;
 
 class PlayedStream extends EventTarget implements Stream {
   readyState = 1;
@@ -39,6 +40,7 @@ class Channel {
     onmessage: null,
     postMessage: (handout: Handout) => {
       this.handed += 1;
+      this.whole.push(handout.isWhole);
       if (this.isOpen) this.held.push(handout);
       if (!this.isAsleep) this.deliver();
     },
@@ -49,6 +51,8 @@ class Channel {
   isOpen = true;
   isAsleep = false;
   handed = 0;
+  /** Of each handout whether it was whole. */
+  whole: boolean[] = [];
   held: Handout[] = [];
   crash = (): void => undefined;
 
@@ -58,10 +62,16 @@ class Channel {
   }
 }
 
+/** Each time that it opens the shared connection it gets a channel of its own. */
 class Tab {
-  readonly channel = new Channel();
+  channel = new Channel();
+  isDeaf = false;
+  opened = 0;
   readonly store = new BatchStore((flush) => queueMicrotask(flush));
   readonly line = new Line(this.store, new ServerClock(), sources, () => {
+    this.opened += 1;
+    if (this.opened > 1) this.channel = new Channel();
+    this.channel.isAsleep ||= this.isDeaf;
     sharing.welcome(this.channel.far);
     return this.channel.near;
   });
@@ -76,6 +86,14 @@ const stream = (): PlayedStream => streams.at(-1) as PlayedStream;
 const pass = (milliseconds = 1) => vi.advanceTimersByTimeAsync(milliseconds);
 const update = (change: Partial<BatchView>, id: string): void =>
   stream().say("batch_update", { batch: batch(change) }, id);
+
+/** Let time pass in which these streams, and no others, are heard of. */
+async function passLively(milliseconds: number, ...lively: PlayedStream[]): Promise<void> {
+  for (let left = milliseconds; left > 0; left -= HEARTBEAT_MS) {
+    for (const one of lively) one.say("heartbeat", {});
+    await pass(Math.min(left, HEARTBEAT_MS));
+  }
+}
 
 async function open(): Promise<Tab> {
   const tab = new Tab();
@@ -136,6 +154,21 @@ describe("the shared connection", () => {
     await pass();
     expect(tab.store.get(A)?.sequence).toBe(99);
     expect(tab.line.vitals().sequence).toBe(99);
+  });
+
+  test("keeps no more for a tab that takes nothing than what makes it whole again", async () => {
+    const tab = await open();
+    stream().say("all_batches", { batches: {}, as_of: 1 });
+    await pass();
+    tab.channel.isAsleep = true;
+    const ids = Array.from({ length: WAITING_MOST + 2 }, (_, place) => `batch_1790000000_${place}`);
+    for (const [place, id] of ids.entries()) update({ id, sequence: place + 2 }, `${place + 2}-one`);
+    await pass();
+    tab.channel.isAsleep = false;
+    tab.channel.deliver();
+    await pass();
+    expect(tab.channel.whole).toEqual([true, false, false, true]);
+    expect(tab.store.live().length).toBe(ids.length);
   });
 
   test("forgets a tab that leaves or crashes", async () => {
@@ -218,6 +251,44 @@ describe("a tab's line", () => {
     expect(streams.length).toBeGreaterThanOrEqual(3);
     stream().say("all_batches", { batches: {}, as_of: 1 });
     expect(other.line.connection().state).toBe("live");
+  });
+
+  test("is shared again once the worker answers, and holds no stream of its own then", async () => {
+    const other = await open();
+    const tab = new Tab();
+    tab.isDeaf = true;
+    tab.channel.isAsleep = true;
+    tab.line.start();
+    await pass(ANSWER_MS);
+    const own = stream();
+    own.say("all_batches", { batches: { [A]: batch({ id: A, sequence: 5 }) }, as_of: 5 }, "5-one");
+    expect(other.line.vitals().tabs).toBe(1); // It has said that it left.
+    const shared = streams[0] as PlayedStream;
+    await passLively(AGAIN_MS + ANSWER_MS, own, shared);
+    expect(tab.opened).toBe(2);
+    expect([own.readyState, tab.line.connection().state]).toEqual([1, "live"]);
+    tab.isDeaf = false;
+    const known = { [A]: batch({ id: A, sequence: 6 }) };
+    shared.say("all_batches", { batches: known, as_of: 6 }, "6-one");
+    await passLively(AGAIN_MS, own, shared);
+    expect(tab.opened).toBe(3);
+    expect([own.readyState, tab.line.connection().state]).toEqual([2, "live"]);
+    expect(tab.line.vitals().tabs).toBe(2);
+    shared.say("batch_update", { batch: batch({ id: A, sequence: 7, target: 77 }) }, "7-one");
+    await passLively(QUIET_MS + ANSWER_MS, shared);
+    expect(tab.store.get(A)?.target).toBe(77);
+    expect([streams.length, tab.channel.isOpen]).toEqual([2, true]);
+  });
+
+  test("stays its own while the shared one is not live", async () => {
+    const tab = new Tab();
+    tab.channel.isAsleep = true;
+    tab.line.start();
+    await pass(ANSWER_MS);
+    const own = stream();
+    await passLively(2 * AGAIN_MS + 2 * ANSWER_MS, own);
+    expect(tab.opened).toBe(3);
+    expect([own.readyState, tab.line.connection().state]).toEqual([1, "live"]);
   });
 
   test("stays shared through any silence of the server", async () => {

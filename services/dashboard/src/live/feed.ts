@@ -137,6 +137,13 @@ export class Feed {
     if (this.#connection.state === "connecting") this.#startPolling();
   };
 
+  /** Connect no more; nothing that is still under way changes its state. */
+  end(): void {
+    this.#close();
+    clearTimeout(this.#poll);
+    this.#round += 1;
+  }
+
   /** The machine says that it has no network; a server on this machine may answer all the same. */
   doubt = async (): Promise<void> => {
     const round = this.#round;

@@ -21,6 +21,8 @@ export type OpenShared = (onLost: () => void) => FarPort;
 /** So long without a word, and then without an answer, the shared connection is given up. */
 export const QUIET_MS = 3 * BEAT_MS;
 export const ANSWER_MS = 3_000;
+/** So long after that it is asked for again. */
+export const AGAIN_MS = 60_000;
 
 export class Line {
   readonly #store: BatchStore;
@@ -59,20 +61,13 @@ export class Line {
 
   /** Connect: over the shared connection if it can be had. */
   start(): void {
-    try {
-      this.#port = this.#openShared(this.#useOwn);
-    } catch (error) {
-      console.info("This browser shares no connection between tabs.", error);
-      return this.#useOwn();
-    }
-    this.#port.onmessage = ({ data }) => this.#take(data);
-    this.join();
+    this.#askShared();
   }
 
   /** The tab comes, or comes back from where nothing reached it. */
   join = (): void => {
-    if (this.#own) return this.#own.connect();
     this.#isAway = false;
+    if (this.#own) return this.#own.connect();
     this.#port?.postMessage("join");
     this.#expect(ANSWER_MS, this.#useOwn);
   };
@@ -99,8 +94,13 @@ export class Line {
   offline = (): void => void this.#own?.doubt();
 
   #take({ connection, vitals, now, leads, isWhole, batches }: Handout): void {
-    if (this.#own || this.#isAway) return;
+    if (this.#isAway) return;
     this.#port?.postMessage("taken");
+    if (this.#own) {
+      if (connection.state !== "live") return; // The own one may be better than that.
+      this.#dropOwn(this.#own);
+      if (!isWhole) return this.join(); // What was handed before was not taken in.
+    }
     this.#expect(QUIET_MS, this.join);
     this.#clock.observe(now);
     const { epoch } = this.#vitals;
@@ -122,16 +122,44 @@ export class Line {
     this.#watchdog = setTimeout(otherwise, milliseconds);
   }
 
+  #askShared = (): void => {
+    try {
+      const port = this.#openShared(() => {
+        if (port === this.#port) this.#useOwn();
+      });
+      port.onmessage = ({ data }) => {
+        if (port === this.#port) this.#take(data);
+      };
+      this.#port = port;
+    } catch (error) {
+      console.info("This browser shares no connection between tabs.", error);
+      return this.#useOwn();
+    }
+    this.#port.postMessage("join");
+    this.#expect(ANSWER_MS, this.#useOwn);
+  };
+
   #useOwn = (): void => {
-    if (this.#own) return;
     clearTimeout(this.#watchdog);
-    this.#port?.close();
-    this.#port = undefined;
+    if (this.#port) {
+      this.#port.postMessage("leave"); // It may live, and would keep all changes for this tab.
+      this.#port.close();
+      this.#port = undefined;
+      this.#expect(AGAIN_MS, this.#askShared);
+    }
+    if (this.#own) return;
     this.#own = new Feed(this.#store, this.#clock, this.#sources);
     this.#own.onConnection(this.#tell);
     this.#own.connect();
     this.#tell();
   };
+
+  #dropOwn(own: Feed): void {
+    this.#vitals = own.vitals();
+    this.#connection = own.connection();
+    this.#own = undefined;
+    own.end();
+  }
 
   #tell = (): void => {
     for (const listener of [...this.#listeners]) listener();

@@ -7,6 +7,7 @@ import { watchEnds } from "./ends";
 import { clock } from "./clock";
 import { Lag } from "./lag";
 import { Line, openSharedWorker } from "./line";
+import { onReturn } from "./returns";
 import { sources } from "./sources";
 import { atNextFrame, BatchStore } from "./store";
 
@@ -41,13 +42,9 @@ export function startSession(): void {
     // What came about before the connection was live had to wait for it.
     if (isNew && at >= line.connection().since) lag.note(clock.now() - at);
   });
-  let wasAway = false;
+  onReturn(line, () => void queries.invalidateQueries());
   line.onConnection(() => {
-    const isLive = line.connection().state === "live";
-    // Answers fetched while the server was away are old or missing.
-    if (isLive && wasAway) void queries.invalidateQueries();
-    wasAway = !isLive;
-    if (!isLive) lag.forget();
+    if (line.connection().state !== "live") lag.forget();
   });
   line.start();
   window.addEventListener("offline", line.offline);

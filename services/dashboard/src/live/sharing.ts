@@ -35,6 +35,9 @@ export interface Port {
 /** A tab hears something at least this often, so that it notices a connection that died. */
 export const BEAT_MS = 10_000;
 
+/** A tab that took nothing while so many batches changed is handed all that is known instead. */
+export const WAITING_MOST = 500;
+
 interface Tab {
   port: Port;
   waiting: Map<string, BatchView>;
@@ -55,7 +58,7 @@ export class Sharing {
   constructor(sources: FeedSources) {
     this.feed = this.#makeFeed(sources);
     this.#store.onChange((_, next) => {
-      for (const tab of this.#tabs.values()) if (!tab.isWhole) tab.waiting.set(next.id, next);
+      for (const tab of this.#tabs.values()) keepFor(tab, next);
       this.#tellAll();
     });
     this.feed.onConnection(this.#tellAll);
@@ -160,4 +163,13 @@ export class Sharing {
       .map((id) => this.#store.get(id))
       .filter((batch) => batch !== undefined);
   }
+}
+
+/** A tab that crashed unheard takes nothing any more: what is kept for it must not grow for ever. */
+function keepFor(tab: Tab, batch: BatchView): void {
+  if (tab.isWhole) return;
+  tab.waiting.set(batch.id, batch);
+  if (tab.waiting.size <= WAITING_MOST) return;
+  tab.waiting.clear();
+  tab.isWhole = true;
 }
