@@ -39,5 +39,5 @@ export default defineConfig({
     modulePreload: { polyfill: false },
   },
   worker: { format: "es" },
-  server: { proxy: { "/v1": API } },
+  server: { proxy: { "/v1": API, "/healthz": API } },
 });

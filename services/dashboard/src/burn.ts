@@ -29,7 +29,7 @@ export function burnOf(
   const isMoney = counts.cost_nano_usd !== null && counts.cost_nano_usd > 0;
   const total = isMoney ? counts.cost_nano_usd : counts.tokens_in + counts.tokens_out;
   const budget = isMoney ? budgets.max_cost_nano_usd : budgets.max_tokens;
-  const start = Date.parse(batch.running_at ?? batch.started_at) / 1000;
+  const start = Date.parse(batch.started_at) / 1000;
   const last = Math.max(start, (batch.finished_at ? Date.parse(batch.finished_at) : now) / 1000);
   const points = cumulated(timeline, isMoney).filter(([time]) => time > start && time < last);
   const times = [start, ...points.map(([time]) => time), last];

@@ -98,7 +98,6 @@ export interface BatchView {
   smart_mode: boolean;
   started_by: string;
   started_at: string;
-  running_at: string | null;
   last_progress_at: string | null;
   finished_at: string | null;
   stop_reason: string | null;

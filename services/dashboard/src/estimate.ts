@@ -67,7 +67,7 @@ function priced({ counts }: BatchView, price: Price): number {
   );
 }
 
-function timePerSample({ running_at, started_at, finished_at, counts }: BatchView): number | null {
+function timePerSample({ started_at, finished_at, counts }: BatchView): number | null {
   if (finished_at === null) return null;
-  return (Date.parse(finished_at) - Date.parse(running_at ?? started_at)) / counts.generated;
+  return (Date.parse(finished_at) - Date.parse(started_at)) / counts.generated;
 }

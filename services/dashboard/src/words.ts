@@ -54,7 +54,7 @@ export function duration(milliseconds: number): string {
 
 /** How long the batch has run at `now` (ms), or ran in all. */
 export function batchDuration(batch: BatchView, now: number): string {
-  const from = Date.parse(batch.running_at ?? batch.started_at);
+  const from = Date.parse(batch.started_at);
   return duration((batch.finished_at ? Date.parse(batch.finished_at) : now) - from);
 }
 

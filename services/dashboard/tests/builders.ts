@@ -42,7 +42,6 @@ export function batch(change: Partial<BatchView> = {}): BatchView {
     smart_mode: false,
     started_by: "user",
     started_at: "2026-09-21T12:00:00Z",
-    running_at: null,
     last_progress_at: null,
     finished_at: null,
     stop_reason: null,

@@ -16,7 +16,7 @@ function timeline(...costs: number[]): Timeline {
 }
 
 function running(cost: number | null, max: number | null = null) {
-  const view = batch({ started_at: minute(0), running_at: minute(0), target: 40 });
+  const view = batch({ started_at: minute(0), target: 40 });
   return {
     ...view,
     counts: counts({ generated: 10, pending: 30, tokens_in: 50, tokens_out: 50, cost_nano_usd: cost }),

@@ -9,7 +9,7 @@ function ended(generated: number, tokens: number, seconds: number, model = "simu
   return batch({
     model,
     state: "completed",
-    running_at: "2026-09-21T12:00:00Z",
+    started_at: "2026-09-21T12:00:00Z",
     finished_at: new Date(Date.parse("2026-09-21T12:00:00Z") + seconds * 1000).toISOString(),
     counts: counts({ generated, tokens_in: tokens, tokens_out: tokens }),
   });

@@ -9,7 +9,6 @@ const START = Date.parse("2026-01-01T00:00:00Z");
 function seen(second: number, generated: number) {
   return batch({
     started_at: new Date(START).toISOString(),
-    running_at: new Date(START).toISOString(),
     last_progress_at: new Date(START + second * 1000).toISOString(),
     counts: counts({ generated, pending: 1000 - generated }),
   });

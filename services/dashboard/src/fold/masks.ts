@@ -40,10 +40,6 @@ export function without(a: Mask, b: Mask): Mask {
   return { high: (a.high & ~b.high) >>> 0, low: (a.low & ~b.low) >>> 0 };
 }
 
-export function isNone(a: Mask): boolean {
-  return a.high === 0 && a.low === 0;
-}
-
 /** Whether no slot is marked in both. */
 export function areApart(a: Mask, b: Mask): boolean {
   return (a.high & b.high) === 0 && (a.low & b.low) === 0;

@@ -40,7 +40,7 @@ export class Pace {
     const base = marks.findLast(({ at }) => at <= now - WINDOW_MS) ?? marks[0];
     if (base && now - base.at >= SEEN_LEAST_MS)
       return (1000 * (generated - base.generated)) / (now - base.at);
-    const from = Date.parse(batch.running_at ?? batch.started_at);
+    const from = Date.parse(batch.started_at);
     return now - from >= 1000 ? (1000 * generated) / (now - from) : null;
   }
 }

@@ -18,12 +18,12 @@ let spare: LogWorker | null = null;
 
 /** Have a worker ready, so that the next file need not wait until one has started. */
 export function prepareWorker(): void {
-  spare ??= new LogWorker();
+  if (!spare || spare.isBroken) spare = new LogWorker();
 }
 
 /** A worker of one's own, the one that was prepared if there is one. */
 export function takeWorker(): LogWorker {
-  const taken = spare ?? new LogWorker();
+  const taken = spare && !spare.isBroken ? spare : new LogWorker();
   spare = null;
   return taken;
 }
@@ -32,6 +32,8 @@ export class LogWorker {
   readonly #worker = new Worker(workerAddress, { type: "module" });
   readonly #waiting = new Map<number, Waiting>();
   #number = 0;
+  /** Why it answers nothing any more; null while it does. */
+  #failure: string | null = null;
 
   constructor() {
     this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#take(data);
@@ -41,12 +43,17 @@ export class LogWorker {
     };
   }
 
+  get isBroken(): boolean {
+    return this.#failure !== null;
+  }
+
   /** Ask one question. Rejects with words for a person, also when the worker is ended. */
   ask<N extends Name>(
     name: N,
     ask: Questions[N]["ask"],
     progress: (value: number) => void = () => undefined,
   ): Promise<Questions[N]["answer"]> {
+    if (this.#failure !== null) return Promise.reject(new Error(this.#failure));
     const number = ++this.#number;
     return new Promise((resolve, reject) => {
       this.#waiting.set(number, { resolve, reject, progress });
@@ -69,6 +76,7 @@ export class LogWorker {
   }
 
   #fail(words: string): void {
+    this.#failure = words;
     const all = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const { reject } of all) reject(new Error(words));

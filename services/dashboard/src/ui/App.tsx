@@ -4,6 +4,7 @@ import { Suspense, useEffect } from "react";
 
 import { useConnection, useCountsNow } from "../live/hooks";
 import { usePlace, type Place } from "../place";
+import { Broken } from "./Broken";
 import { StaleNote, VersionNote } from "./Connection";
 import { History } from "./History";
 import { Hub } from "./Hub";
@@ -32,9 +33,11 @@ export function App() {
       <main id="hub" className={isOffline ? "is-stale" : undefined}>
         <VersionNote />
         <StaleNote />
-        <Suspense fallback={<Opening />}>
-          <Content place={place} />
-        </Suspense>
+        <Broken key={place.page}>
+          <Suspense fallback={<Opening />}>
+            <Content place={place} />
+          </Suspense>
+        </Broken>
       </main>
       <Toasts />
     </>

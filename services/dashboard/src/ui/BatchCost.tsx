@@ -1,7 +1,7 @@
 /** What a batch has spent over time, what it will have in the end, and what its budget leaves. */
 
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { lazy, Suspense } from "react";
+import { lazy, Suspense, useMemo } from "react";
 
 import type { Figures } from "../analysis";
 import { burnOf, type Burn } from "../burn";
@@ -43,9 +43,15 @@ function Shown(props: {
   timeline: Parameters<typeof burnOf>[1];
 }) {
   const { batch, figures, timeline } = props;
-  // A chart that is drawn anew each second would not be read; what it tells moves with its answers.
-  const now = useNow();
-  const burn = burnOf(batch, timeline, figures, Math.floor(now / REFRESH_MS) * REFRESH_MS);
+  const now = Math.floor(useNow() / REFRESH_MS) * REFRESH_MS;
+  const isMoving = useWorld().at === null && isLive(batch.state);
+  const burn = burnOf(batch, timeline, figures, now);
+  // A chart that is drawn anew with each sample can't be read: that of a live batch stands a while.
+  const changing = isMoving ? [null, null, figures !== undefined] : [batch, timeline, figures];
+  const { times, series } = useMemo(
+    () => ({ times: burn.times, series: seriesOf(burn) }),
+    [now, burn.isMoney, ...changing],
+  );
   const unit = burn.isMoney ? money : (value: number | null) => tokens(value);
   const points = burn.times.map((time, place) => ({
     time,
@@ -64,9 +70,9 @@ function Shown(props: {
       <Facts batch={batch} burn={burn} figures={figures} unit={unit} />
       <Suspense fallback={<div className="chart" />}>
         <Chart
-          times={burn.times}
-          step={Math.max(1, ((burn.times.at(-1) ?? 0) - (burn.times[0] ?? 0)) / 50)}
-          series={seriesOf(burn)}
+          times={times}
+          step={Math.max(1, ((times.at(-1) ?? 0) - (times[0] ?? 0)) / 50)}
+          series={series}
         />
       </Suspense>
       <details>

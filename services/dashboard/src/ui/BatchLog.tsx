@@ -1,4 +1,4 @@
-/** The batch's own log: proven against what this page shows, downloaded, replayed. */
+/** The batch's own log: proven against the read model's answer, downloaded, replayed. */
 
 import { useEffect } from "react";
 

@@ -10,7 +10,7 @@ import { isLive, type BatchView } from "../contract";
 import { useBatch } from "../live/hooks";
 import { pastWorld, PRESENT, WorldContext } from "../live/world";
 import { useAt, useParameter } from "../place";
-import { duration, localTime, money, plural, tokens, UNKNOWN, waitsFor, wordsOf } from "../words";
+import { duration, localTime, money, plural, tokens, UNKNOWN, wordsOf } from "../words";
 import { BatchAudit } from "./BatchAudit";
 import { BatchCost } from "./BatchCost";
 import { BatchErrors } from "./BatchErrors";
@@ -22,7 +22,7 @@ import { Commands } from "./Commands";
 import { Exports } from "./Exports";
 import { Link } from "./Link";
 import { Empty, Foreign, ModelName, ProgressBar, StateChip, Trouble } from "./parts";
-import { Ticking } from "./RunningPanel";
+import { HeldUp, Ticking } from "./RunningPanel";
 import { SampleBrowser } from "./SampleBrowser";
 import { TimeTravel } from "./TimeTravel";
 
@@ -87,11 +87,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
       </div>
       <ProgressBar batch={batch} />
       {at === null && <Commands batch={batch} />}
-      {at === null && batch.held_up && (
-        <p className="held-up">
-          <Foreign>{waitsFor(batch, Date.now()) ?? ""}</Foreign>
-        </p>
-      )}
+      {at === null && batch.held_up && <HeldUp batch={batch} />}
       {figures.error ? (
         <Trouble
           what="The figures could not be read"

@@ -86,10 +86,7 @@ const Shown = memo(function Shown(props: { id: string; moment: Moment; log: LogW
   const { view, sequence, storedAt } = moment;
   // The fold keeps the seed exactly; what is drawn is a plain number.
   const batch = useMemo(
-    () =>
-      view === null
-        ? null
-        : ({ ...view, seed: Number(view["seed"]), running_at: null } as unknown as BatchView),
+    () => (view && ({ ...view, seed: Number(view["seed"]) } as unknown as BatchView)),
     [view],
   );
   const world = useMemo(

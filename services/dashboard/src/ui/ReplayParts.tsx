@@ -64,7 +64,11 @@ function Part(
   useEffect(() => {
     let isCurrent = true;
     log.ask(name, { id, from, limit: end - from, until }).then(
-      (answer) => isCurrent && setFound(answer),
+      (answer) => {
+        if (!isCurrent) return;
+        setFound(answer);
+        setWords(null);
+      },
       (error: unknown) => isCurrent && setWords(wordsOf(error)),
     );
     return () => {

@@ -96,7 +96,8 @@ const BatchRow = memo(function BatchRow({ id }: { id: string }) {
   );
 });
 
-function HeldUp({ batch }: { batch: BatchView }) {
+/** What a batch waits for, until when. */
+export function HeldUp({ batch }: { batch: BatchView }) {
   const words = waitsFor(batch, useNow());
   if (!words) return null;
   return (
