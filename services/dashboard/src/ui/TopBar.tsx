@@ -1,6 +1,6 @@
 /** Name, navigation with the running badge, connection, notices, sound switch. */
 
-import { useSyncExternalStore } from "react";
+import { useEffect, useRef, useSyncExternalStore } from "react";
 
 import { useCountsNow } from "../live/hooks";
 import { usePlace } from "../place";
@@ -12,13 +12,19 @@ import { Link } from "./Link";
 
 export function TopBar() {
   const { page } = usePlace();
+  const sections = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // On a narrow screen the row of sections may have been moved away from this one.
+    const current = sections.current?.querySelector("[aria-current]");
+    current?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [page]);
   return (
     <header className="topbar">
       <span className="brand">
         <span className="brand-mark" aria-hidden="true" />
         Millstream
       </span>
-      <nav aria-label="Sections">
+      <nav ref={sections} aria-label="Sections">
         <Link to="/" isCurrent={page === "hub"}>
           <span>
             <span className="for-readers">Generation </span>Hub
