@@ -22,6 +22,7 @@ def open_for(hub: HubPage, recipe: str, model: str) -> None:
 def test_the_estimate_is_what_batches_alike_took(hub: HubPage, batches: Batches) -> None:
     made = batches.start(4, STEADY, recipe="instruction", concurrency=4)
     counts = batches.wait(made)["counts"]
+    hub.expect_state(made, "completed")  # the page asks for an answer that knows what it has seen
     open_for(hub, "instruction", STEADY)
     hub.part("start-target").fill("400")
     estimate = hub.part("start-estimate")

@@ -23,14 +23,18 @@ import { TopBar } from "./TopBar";
 
 export function App() {
   const { running } = useCountsNow();
-  const isOffline = useConnection().state === "offline";
+  const { state } = useConnection();
+  const isConnecting = state === "connecting";
   const place = usePlace();
-  useEffect(fetchDialogs, []);
+  useEffect(() => {
+    // What the hub itself needs comes first.
+    if (!isConnecting) fetchDialogs();
+  }, [isConnecting]);
   useEffect(() => showCount(running), [running]);
   return (
     <>
       <TopBar />
-      <main id="hub" className={isOffline ? "is-stale" : undefined}>
+      <main id="hub" className={state === "offline" ? "is-stale" : undefined}>
         <VersionNote />
         <StaleNote />
         <Broken key={place.page}>

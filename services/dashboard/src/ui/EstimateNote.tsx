@@ -5,6 +5,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { listBatches } from "../calls";
 import type { ModelList } from "../choices";
 import { estimate, type Estimate, type Range } from "../estimate";
+import { store } from "../live/session";
 import { modelOf, whole, type StartValues } from "../start";
 import { useSettled } from "../settled";
 import { duration, money, plural, UNKNOWN } from "../words";
@@ -22,7 +23,7 @@ export function EstimateNote(props: {
   const ask = (question: { model?: string; recipe: string }) => ({
     queryKey: ["estimate", question],
     queryFn: ({ signal }: { signal: AbortSignal }) =>
-      listBatches({ ...question, limit: BASIS }, signal),
+      listBatches({ ...question, limit: BASIS, minSequence: store.movedAt() }, signal),
     enabled: recipe !== "",
     placeholderData: keepPreviousData,
   });
