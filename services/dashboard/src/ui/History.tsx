@@ -1,7 +1,7 @@
 /** All batches, newest first: pages and filters from the server, live rows from the stream. */
 
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { useMemo, useState } from "react";
+import { useMemo, useState, type CSSProperties } from "react";
 
 import { listBatches, type HistoryQuestion } from "../calls";
 import type { BatchPage, BatchView, State } from "../contract";
@@ -159,7 +159,7 @@ function Rows({ rows, columns }: { rows: readonly BatchView[]; columns: string }
   const after = titles.filter(([name]) => !OF_THE_REQUEST.has(name));
   const [isSeen, ref] = useIsDrawn();
   return (
-    <div className="history-rows" ref={ref}>
+    <div className="history-rows" ref={ref} style={{ "--rows": rows.length } as CSSProperties}>
       {/* The roles are said again since a narrow page lays the table out as cards. */}
       <table role="table" className="history-table">
         <thead role="rowgroup">
