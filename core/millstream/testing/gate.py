@@ -11,14 +11,16 @@ from typing import Literal, Self
 CHUNK = 65_536
 STREAM = b"GET /v1/stream"
 HEAD = re.compile(rb"([A-Z]+ /\S*) HTTP/1\.1\r\n")
-Passing = Literal["all", "no streams", "nothing"]
+BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+Passing = Literal["all", "no streams", "errors", "nothing"]
 
 
 class Gate:
     """Passes bytes both ways between clients and the server on ``port``; a context manager.
 
-    ``let`` says what passes from now on; what is open and may not pass any more is cut. ``asked``
-    has the method and path of each request, also of those that a browser's workers made.
+    ``let`` says what passes from now on; what is open and may not pass any more is cut; with
+    ``errors`` each request is answered 502, as by a proxy before a dead server. ``asked`` has the
+    method and path of each request, also of those that a browser's workers made.
     """
 
     def __init__(self, port: int) -> None:
@@ -68,8 +70,12 @@ class Gate:
                     if head := HEAD.match(data):
                         self.asked.append(head[1].decode())
                     is_stream = self._open[client] = data.startswith(STREAM)
-                    if not self._passes(is_stream=is_stream):
-                        break
+                    passes = self._passes(is_stream=is_stream)
+                    refuses = self._passing == "errors"
+                if refuses:
+                    client.sendall(BAD_GATEWAY)
+                if not passes:
+                    break
                 server.sendall(data)
             _cut(client)
             _cut(server)

@@ -127,6 +127,18 @@ describe("the feed", () => {
     }
   });
 
+  test("is back at most two seconds after an outage of ten", async () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    for (let away = 0; away < 10_000; away += 100) {
+      if (last().readyState !== CLOSED) last().fail(CLOSED); // As after an answer of 502.
+      await pass(100);
+    }
+    const before = streams.length;
+    last().fail(CLOSED);
+    await pass(2_000);
+    expect(streams.length).toBeGreaterThan(before);
+  });
+
   test("leaves the retry to a browser that goes on by itself", async () => {
     last().say("all_batches", { batches: {}, as_of: 1 });
     last().fail(0);

@@ -22,7 +22,8 @@ Send = Callable[[Any], Awaitable[None]]
 
 AHEAD_WAIT_S = 2.0
 """How long a replica that is behind a client's id waits before it starts that client afresh."""
-RETRY_MS = (1000, 3000)
+RETRY_MS = (500, 1500)
+"""A page is live again within two seconds of the server's return."""
 RETRY_BUSY_MS = 30_000
 PIPE = "millstream.pipe"
 """ASGI extension of our server: the connection itself, as a `Pipe`."""

@@ -65,7 +65,9 @@ export const SILENCE_MS = 35_000;
 /** A short hiccup of the stream is not worth a poll. */
 export const GRACE_MS = 1_500;
 export const POLL_MS = 5_000;
-const BACKOFF_MS = [500, 1_000, 2_000, 4_000, 8_000];
+/** A stream is asked for anew after this part of the time it has been away, but within bounds. */
+const RETRY_SHARE = 1 / 8;
+const RETRY_MS = { least: 500, most: 8_000 };
 const CLOSED = 2;
 
 interface Timed {
@@ -80,7 +82,8 @@ export class Feed {
   #connection: Connection;
   #vitals = NO_VITALS;
   #stream: Stream | undefined;
-  #failures = 0;
+  /** Since when the stream is away, by the browser's clock; null while it is not. */
+  #awaySince: number | null = null;
   #round = 0;
   #isUp = false;
   #isLost = false;
@@ -174,7 +177,7 @@ export class Feed {
       healed: this.#isLost ? healed + 1 : healed,
     };
     this.#isLost = false;
-    this.#failures = 0;
+    this.#awaySince = null;
     this.#isUp = true;
     this.#round += 1;
     clearTimeout(this.#poll);
@@ -187,11 +190,12 @@ export class Feed {
     if (this.#isUp || this.#connection.state === "connecting") this.#set("reconnecting");
     this.#isLost ||= this.#isUp;
     this.#isUp = false;
+    this.#awaySince ??= Date.now();
     this.#startPolling();
     if (this.#stream?.readyState !== CLOSED || this.#retry !== undefined) return;
     // The browser has given up, as it does after an HTTP error: it is ours to go on.
-    const pause = BACKOFF_MS[Math.min(this.#failures, BACKOFF_MS.length - 1)] ?? 8_000;
-    this.#failures += 1;
+    const share = (Date.now() - this.#awaySince) * RETRY_SHARE;
+    const pause = Math.min(RETRY_MS.most, Math.max(RETRY_MS.least, share));
     this.#retry = setTimeout(this.connect, pause * (0.75 + Math.random() / 2));
   }
 
