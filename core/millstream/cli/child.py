@@ -95,7 +95,8 @@ class Child:
                 pause_s = BACKOFF_FIRST_S
             self._said(f"{self.spec.name} {_ended(code)}; starting it again in {pause_s:g} s")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._stopping.wait()
             pause_s = min(pause_s * 2, BACKOFF_MAX_S)
             self.restarts += 1
 
@@ -106,7 +107,8 @@ class Child:
             ServerError: it kept ending, or that took longer than the spec allows.
         """
         try:
-            await asyncio.wait_for(self._settled.wait(), self.spec.ready_limit_s)
+            async with asyncio.timeout(self.spec.ready_limit_s):
+                await self._settled.wait()
         except TimeoutError as error:
             raise ServerError(
                 f"{self.spec.name} was not ready within {self.spec.ready_limit_s:g} s"
@@ -123,7 +125,8 @@ class Child:
             return
         self._signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), bound_s or self.spec.stop_bound_s)
+            async with asyncio.timeout(bound_s or self.spec.stop_bound_s):
+                await process.wait()
         except TimeoutError:
             self._signal(signal.SIGKILL)
             await process.wait()

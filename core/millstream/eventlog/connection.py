@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from typing import Any
 
 import structlog
 from nats.aio.client import Client
@@ -18,6 +19,7 @@ log = structlog.get_logger()
 CONNECT_BOUND_S = 10.0
 AGAIN_S = 10.0
 DRAIN_BOUND_S = 2.0
+CANCEL_AGAIN_S = 0.1
 _REFUSED = re.compile(r'permissions violation for publish to "(.+)"')
 
 
@@ -134,24 +136,24 @@ async def connected(
         if not client.is_closed:
             log.warning("nats.connection_lost")
 
+    connecting = client.connect(
+        servers=[url.strip() for url in settings.nats_url.split(",")],
+        name=f"{service}/{settings.node}",
+        inbox_prefix=f"_INBOX_{service}",
+        user=settings.nats_user,
+        password=_password(settings),
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds; floats work
+        ping_interval=2,
+        max_outstanding_pings=2,
+        connect_timeout=1,
+        drain_timeout=int(DRAIN_BOUND_S),
+        error_cb=notes.note,
+        disconnected_cb=note_disconnect,
+        reconnected_cb=_note_reconnect,
+    )
     try:
-        async with asyncio.timeout(bound_s):
-            await client.connect(
-                servers=[url.strip() for url in settings.nats_url.split(",")],
-                name=f"{service}/{settings.node}",
-                inbox_prefix=f"_INBOX_{service}",
-                user=settings.nats_user,
-                password=_password(settings),
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds; floats work
-                ping_interval=2,
-                max_outstanding_pings=2,
-                connect_timeout=1,
-                drain_timeout=int(DRAIN_BOUND_S),
-                error_cb=notes.note,
-                disconnected_cb=note_disconnect,
-                reconnected_cb=_note_reconnect,
-            )
+        await _bounded(connecting, bound_s)
     except (TimeoutError, NatsError, OSError) as error:
         with contextlib.suppress(AssertionError):  # what close raises before any connection
             await client.close()
@@ -171,6 +173,26 @@ async def connected(
         with contextlib.suppress(TimeoutError, NatsError, OSError, RuntimeError):
             async with asyncio.timeout(DRAIN_BOUND_S):
                 await client.close()
+
+
+async def _bounded(work: Coroutine[Any, Any, None], bound_s: float) -> None:
+    """Do ``work``, or raise TimeoutError after ``bound_s`` seconds.
+
+    It is cancelled until it ends. The client tries again for ever, and ``asyncio.wait_for``, which
+    it waits with, loses a cancellation that comes as the answer does (cpython issue 86296, mended
+    in Python 3.12): the one of ``asyncio.timeout`` left it trying where a server refuses at once.
+    """
+    task = asyncio.create_task(work)  # noqa: TID251  # it ends before this function does
+    try:
+        await asyncio.wait({task}, timeout=bound_s)
+    finally:
+        is_late = not task.done()
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
+    if is_late and task.cancelled():
+        raise TimeoutError
+    task.result()
 
 
 def _password(settings: Settings) -> str | None:
