@@ -18,7 +18,7 @@ from pathlib import Path
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Route, async_playwright
 
-from bench import page_outage, page_watch
+from bench import page_heap, page_outage, page_watch
 from bench.history import serve
 from bench.measure import Metric, end, median, percentile, report
 from millstream.eventlog.log import EventLog
@@ -262,7 +262,7 @@ def main() -> int:
     """Measure; exit code 1 when a figure misses its mark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--only", choices=("hub", "outage"), default="hub")
+    parser.add_argument("--only", choices=("hub", "outage", "heap"), default="hub")
     options = parser.parse_args()
     if find_chromium() is None:
         sys.exit("bench page needs a browser: apt-get install chromium")
@@ -270,6 +270,7 @@ def main() -> int:
     name, run, bounds = {
         "hub": ("page", lambda: measure(options.seconds), BOUNDS),
         "outage": ("page_outage", page_outage.measure, page_outage.BOUNDS),
+        "heap": ("page_heap", page_heap.measure, page_heap.BOUNDS),
     }[options.only]
 
     async def bounded() -> dict[str, Metric]:
