@@ -45,6 +45,7 @@ class Seen:
     cores: float
     kb_per_client: float
     still_open: int
+    reader_lags_ms: list[float]
 
     @property
     def cpu_ms_per_1000(self) -> float:
@@ -86,6 +87,7 @@ async def seen(pid: int, url: str, clients: int, seconds: float) -> Seen:
         cpu_s / seconds,
         rss / 1000 / clients,
         found["open"],
+        found["lags_ms"],
     )
 
 
@@ -150,6 +152,7 @@ async def measure(clients: int, seconds: float) -> dict[str, Metric]:
     return {
         "latency_ms_p99": Metric(percentile(relay.ages_ms, 0.99), "ms"),
         "latency_ms_p50": Metric(percentile(relay.ages_ms, 0.5), "ms"),
+        "reader_lag_ms_p99": Metric(percentile(relay.reader_lags_ms, 0.99), "ms"),
         "cores": Metric(relay.cores, "cores"),
         "frames_per_s": Metric(relay.frames_per_s, "/s"),
         "frame_bytes": Metric(relay.frame_bytes, "B"),

@@ -2,7 +2,9 @@
 
 ``python -m bench.relay_client URL CLIENTS SECONDS``: connects, prints ``ready``, counts from the
 first line on stdin for that long, and prints a JSON line. A few readers look into the frames for
-the time in them: ``"at":<seconds>`` of a yardstick, or the time of a batch's last event.
+the time in them: ``"at":<seconds>`` of a yardstick, or the time of a batch's last sample. A time
+that comes again is not news: a claim changes the batch too, and its frame repeats the sample
+before. How late this process itself was is told beside, as the lag of its loop.
 """
 
 import asyncio
@@ -19,6 +21,7 @@ LOOKERS = 10
 OUR_TIME = re.compile(rb'"last_progress_at":"([^"]+)"')
 PLAIN_TIME = re.compile(rb'"at":([0-9.]+)')
 CONNECT_TOGETHER = 100
+TICK_S = 0.005
 
 
 class Reader(asyncio.Protocol):
@@ -31,6 +34,7 @@ class Reader(asyncio.Protocol):
         self.is_open = False
         self._head = head
         self._looks = looks
+        self._told: set[bytes] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the stream."""
@@ -45,13 +49,25 @@ class Reader(asyncio.Protocol):
             now = time.time()  # noqa: TID251  # the wall clock that the frames were stamped by
             for found in PLAIN_TIME.findall(data):
                 self.ages_ms.append((now - float(found)) * 1000)
-            for found in OUR_TIME.findall(data):
+            for found in set(OUR_TIME.findall(data)) - self._told:
+                self._told.add(found)
                 at = datetime.fromisoformat(found.decode()).timestamp()
                 self.ages_ms.append((now - at) * 1000)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Note the end."""
         self.is_open = False
+
+
+async def lags(seconds: float) -> list[float]:
+    """Return how late each tick of so many seconds came, in milliseconds."""
+    found = []
+    now = begun = time.monotonic()
+    while now < begun + seconds:
+        await asyncio.sleep(TICK_S)
+        due, now = now + TICK_S, time.monotonic()
+        found.append((now - due) * 1000)
+    return found
 
 
 async def read(url: str, clients: int, seconds: float) -> None:
@@ -61,9 +77,10 @@ async def read(url: str, clients: int, seconds: float) -> None:
     head = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: text/event-stream\r\n\r\n"
     loop = asyncio.get_running_loop()
     readers: list[Reader] = []
+    apart = max(1, clients // LOOKERS)
 
     async def connect(number: int) -> None:
-        reader = Reader(head.encode(), looks=number < LOOKERS)
+        reader = Reader(head.encode(), looks=number % apart == 0)
         await loop.create_connection(lambda: reader, parts.hostname, parts.port)
         readers.append(reader)
 
@@ -80,13 +97,14 @@ async def read(url: str, clients: int, seconds: float) -> None:
     for reader in readers:
         reader.ages_ms.clear()
     begun = time.monotonic()
-    await asyncio.sleep(seconds)
+    lags_ms = await lags(seconds)
     took = time.monotonic() - begun
     found = {
         "frames_per_s": (sum(reader.frames for reader in readers) - before[0]) / took,
         "bytes_per_s": (sum(reader.bytes for reader in readers) - before[1]) / took,
         "ages_ms": [age for reader in readers for age in reader.ages_ms],
         "open": sum(reader.is_open for reader in readers),
+        "lags_ms": lags_ms,
     }
     print(json.dumps(found), flush=True)
 

@@ -1,12 +1,13 @@
-"""The hub: the version map, the clients, and the clocks that wake them.
+"""The hub: the version map, the clients, and the clock that wakes them.
 
-A flush wakes every client, which then sends what changed since its own cursor. Flushes are
-self-clocked: the first change goes out at once, the next no sooner than 8 ms after the last flush
-began, and no sooner than three times as long as that flush took after its end, so that fan-out
-takes a quarter of a core at most.
+A flush wakes every client, which then sends what changed since its own cursor. The first change
+goes out at once. While more come, flushes follow each other, each spread over `flush_pause`: no
+client is written to more often than that, none waits longer, and no moment has all the work. So
+fan-out takes a quarter of a core while few read, a third with a thousand, half at most.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 import structlog
@@ -20,13 +21,22 @@ log = structlog.get_logger()
 
 FLUSH_LEAST_S = 0.008
 """About half a frame of a screen: what came meanwhile goes out together."""
-FLUSH_REST = 3
-"""So many times as long as a flush took none begins: many readers get fewer, larger writes."""
-WAKES_PER_TURN = 256
+FLUSH_MOST_S = 0.04
+"""As long as half of a core is enough, nobody waits longer for the next flush."""
+WAKES_PER_TURN = 128
 BEAT_S = 15.0
 STUCK_S = 60.0
 STUCK_CHECK_S = 5.0
 CLIENTS_MOST = 10_000
+
+
+def flush_pause(used_s: float) -> float:
+    """Return the seconds from one flush to the next, after one that used ``used_s``.
+
+    Many readers make a flush dear, and so get fewer and larger writes. The measure is processor
+    time: on a busy machine a flush takes longer, and must not be put off for that.
+    """
+    return max(FLUSH_LEAST_S, min(4 * used_s, FLUSH_MOST_S), 2 * used_s)
 
 
 class Hub:
@@ -193,14 +203,13 @@ class Hub:
     async def flush_changes(self) -> None:
         """Wake the clients whenever something changed; never ends."""
         loop = asyncio.get_running_loop()
+        pause, ended = 0.0, loop.time()
         while True:
             await self._changed.wait()
             self._changed.clear()
-            started = loop.time()
-            await self._wake_all()
-            ended = loop.time()
-            took = ended - started
-            await asyncio.sleep(max(FLUSH_LEAST_S - took, FLUSH_REST * took))
+            is_first = loop.time() - ended >= pause
+            used = await self._wake_all(0.0 if is_first else pause)
+            pause, ended = flush_pause(used), loop.time()
 
     async def beat(self) -> None:
         """Send heartbeats; never ends. One timer serves all clients."""
@@ -211,7 +220,7 @@ class Hub:
             for client in self.clients:
                 if ticks % client.flavour.beats == 0:
                     client.beat = True
-            await self._wake_all()
+            await self._wake_all(FLUSH_MOST_S)
 
     async def tell_log_away(self, *, is_away: bool) -> None:
         """Tell all clients at once when the log stops or starts answering.
@@ -254,10 +263,22 @@ class Hub:
             for client in list(self.clients):
                 client.abort()
 
-    async def _wake_all(self) -> None:
-        """Wake every client, some per turn of the loop: requests are answered in between."""
+    async def _wake_all(self, spread_s: float = 0.0) -> float:
+        """Wake every client, evenly over ``spread_s``; return the processor time it took.
+
+        Some are woken per turn of the loop: requests are answered in between.
+        """
+        loop = asyncio.get_running_loop()
         clients = list(self.clients)
+        begun, used = loop.time(), 0.0
         for start in range(0, len(clients), WAKES_PER_TURN):
-            for client in clients[start : start + WAKES_PER_TURN]:
+            before = time.thread_time()
+            turn = clients[start : start + WAKES_PER_TURN]
+            for client in turn:
                 client.wake()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # What they wrote goes out in this turn.
+            used += time.thread_time() - before
+            due = begun + spread_s * (start + len(turn)) / len(clients)
+            if (rest := due - loop.time()) > 0:
+                await asyncio.sleep(rest)
+        return used
