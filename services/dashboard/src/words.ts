@@ -49,7 +49,7 @@ export function duration(milliseconds: number): string {
   const two = (value: number): string => String(value).padStart(2, "0");
   if (minutes === 0) return `${seconds} s`;
   if (minutes < 60) return `${minutes} m ${two(seconds % 60)} s`;
-  return `${Math.floor(minutes / 60).toLocaleString()} h ${two(minutes % 60)} m`;
+  return `${grouped(Math.floor(minutes / 60))} h ${two(minutes % 60)} m`;
 }
 
 /** How long the batch has run at `now` (ms), or ran in all. */
@@ -62,7 +62,7 @@ export function batchDuration(batch: BatchView, now: number): string {
 export function paceWords(perSecond: number): string {
   if (perSecond < 1) return `${Math.round(perSecond * 60)}/min`;
   if (perSecond < 10) return `${perSecond.toFixed(1)}/s`;
-  return `${Math.round(perSecond).toLocaleString("en-US")}/s`;
+  return `${grouped(Math.round(perSecond))}/s`;
 }
 
 export function tokens(counts: Counts): number {
@@ -111,7 +111,7 @@ export function budgetWords(batch: BatchView): string[] {
   if (bounds.max_cost_nano_usd !== null)
     words.push(`${money(counts.cost_nano_usd)} of ${money(bounds.max_cost_nano_usd)}`);
   if (bounds.max_tokens !== null)
-    words.push(`${tokens(counts).toLocaleString()} of ${plural(bounds.max_tokens, "token")}`);
+    words.push(`${grouped(tokens(counts))} of ${plural(bounds.max_tokens, "token")}`);
   if (bounds.max_attempts !== null) words.push(`at most ${plural(bounds.max_attempts, "call")}`);
   if (bounds.max_duration_s !== null)
     words.push(`at most ${duration(bounds.max_duration_s * 1000)}`);

@@ -44,9 +44,7 @@ class Channel {
       if (this.isOpen) this.held.push(handout);
       if (!this.isAsleep) this.deliver();
     },
-    addEventListener: (_, listener) => {
-      this.crash = listener;
-    },
+    addEventListener: (_, listener) => void (this.crash = listener),
   };
   isOpen = true;
   isAsleep = false;
@@ -133,9 +131,11 @@ describe("the shared connection", () => {
       expect(line.connection().state).toBe("live");
       expect(line.vitals()).toMatchObject({ sequence: 5, tabs: 2, healed: 0 });
     }
+    const before = second.line.connection();
     update({ id: A, sequence: 6, target: 66 }, "6-one");
     await pass();
     for (const { store } of [first, second]) expect(store.get(A)?.target).toBe(66);
+    expect(second.line.connection()).toBe(before);
   });
 
   test("hands a sleeping tab one thing, and the latest of each batch once it wakes", async () => {

@@ -1,31 +1,45 @@
 /** React's view of the session: each hook redraws its component for its own change only. */
 
-import { useCallback, useSyncExternalStore } from "react";
+import { useCallback, useRef, useSyncExternalStore } from "react";
 
 import type { BatchView } from "../contract";
 import type { Connection, Vitals } from "./feed";
 import { clock } from "./clock";
 import { lag, line } from "./session";
+import { isSteady } from "./steady";
 import { PRESENT, useWorld } from "./world";
 
 /** Given by the build hook; a page that was built otherwise does not know its build. */
 const OWN_BUILD = import.meta.env.VITE_BUILD as string | undefined;
 
-/** The newest view of one batch, or undefined while the page holds none; lazily where not seen. */
-export function useBatch(id: string, isSeen = true): BatchView | undefined {
+/** The newest view of one batch, or undefined while the page holds none. */
+export function useBatch(id: string): BatchView | undefined {
   const { store } = useWorld();
-  const subscribe = useCallback(
-    (listener: () => void) =>
-      isSeen ? store.onRow(id, listener) : store.onRowAtEase(id, listener),
-    [store, id, isSeen],
-  );
+  const subscribe = useCallback((listener: () => void) => store.onRow(id, listener), [store, id]);
   return useSyncExternalStore(subscribe, () => store.get(id));
 }
 
-/** The newer of the held view and one that came with an answer. */
-export function useNewest(answered: BatchView, isSeen = true): BatchView {
-  const held = useBatch(answered.id, isSeen);
-  return held && held.sequence > answered.sequence ? held : answered;
+/**
+ * As `useBatch`, or an `answered` view until a newer one is held; but the same one as long as nothing
+ * has changed except what moves with each sample: for rows, which write that by themselves.
+ */
+export function useSteady<A extends BatchView | undefined>(id: string, answered: A): A | BatchView {
+  const { store } = useWorld();
+  const steady = useRef<A | BatchView>(answered);
+  const subscribe = useCallback((listener: () => void) => store.onRow(id, listener), [store, id]);
+  return useSyncExternalStore(subscribe, () => {
+    const newest = newer(answered, store.get(id));
+    if (!steady.current || !newest || !isSteady(steady.current, newest)) steady.current = newest;
+    return steady.current;
+  });
+}
+
+/** The newer one of an answered and a held view of a batch. */
+export function newer<A extends BatchView | undefined>(
+  answered: A,
+  held: BatchView | undefined,
+): A | BatchView {
+  return held && (!answered || held.sequence > answered.sequence) ? held : answered;
 }
 
 export function useLiveIds(): readonly string[] {

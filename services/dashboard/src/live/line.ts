@@ -112,9 +112,15 @@ export class Line {
     } else {
       for (const batch of batches) this.#store.push(batch);
     }
-    this.#connection = connection;
+    this.#connect(connection);
     this.#clock.freeze(connection.state === "offline");
     this.#tell();
+  }
+
+  // Each handout has its own copy of the same: React would draw all anew that shows any of it.
+  #connect(connection: Connection): void {
+    const { state, since } = this.#connection;
+    if (connection.state !== state || connection.since !== since) this.#connection = connection;
   }
 
   #expect(milliseconds: number, otherwise: () => void): void {

@@ -22,6 +22,7 @@ import { Commands } from "./Commands";
 import { Exports } from "./Exports";
 import { Link } from "./Link";
 import { Empty, Foreign, ModelName, ProgressBar, StateChip, Trouble } from "./parts";
+import { useMoving } from "./moving";
 import { HeldUp, Ticking } from "./RunningPanel";
 import { SampleBrowser } from "./SampleBrowser";
 import { TimeTravel } from "./TimeTravel";
@@ -74,6 +75,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
     if (at === null) return PRESENT;
     return pastWorld([batch], at, time);
   }, [at, batch, time]);
+  const moves = useMoving(batch);
   const content = (
     <>
       <div className="facts">
@@ -82,7 +84,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
         </span>
         {batch.counts.failed > 0 && <span className="is-bad">{batch.counts.failed} failed</span>}
         <span>{plural(tokens(batch.counts), "token")}</span>
-        {at === null && isLive(batch.state) && <Ticking batch={batch} />}
+        {at === null && isLive(batch.state) && <Ticking state={batch.state} moves={moves} />}
         <ModelName batch={batch} />
       </div>
       <ProgressBar batch={batch} />

@@ -2,7 +2,7 @@
 
 import type { ConnectionState } from "../live/feed";
 import { useConnection, useIsOutdated, useLag, useNow, useVitals } from "../live/hooks";
-import { duration, localTime, plural, UNKNOWN } from "../words";
+import { duration, grouped, localTime, plural, UNKNOWN } from "../words";
 import { Popover } from "./Popover";
 
 const WORDS: Record<ConnectionState, { name: string; hint: string }> = {
@@ -55,10 +55,10 @@ function Details() {
   const now = useNow();
   const facts: [name: string, testid: string, value: string][] = [
     ["Since", "since", localTime(new Date(since).toISOString())],
-    ["Up to sequence", "sequence", sequence.toLocaleString()],
+    ["Up to sequence", "sequence", grouped(sequence)],
     ["Stored to shown", "lag", lag === null ? UNKNOWN : `${Math.round(lag)} ms`],
     ["Last message", "heard", heardAt === null ? UNKNOWN : `${duration(now - heardAt)} ago`],
-    ["Breaks healed", "healed", healed.toLocaleString()],
+    ["Breaks healed", "healed", grouped(healed)],
     ["Shared by", "sharing", plural(tabs, "tab")],
   ];
   return (

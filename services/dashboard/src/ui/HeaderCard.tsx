@@ -6,7 +6,7 @@ import { getStatistics } from "../calls";
 import { useLiveIds } from "../live/hooks";
 import { store } from "../live/session";
 import { useWorld } from "../live/world";
-import { money, UNKNOWN, wordsOf } from "../words";
+import { grouped, money, UNKNOWN, wordsOf } from "../words";
 import { Icon } from "./Icon";
 import { Later, StartDialog } from "./later";
 import { useStart } from "./useStart";
@@ -68,10 +68,10 @@ function StatisticsStrip({ isMoving }: { isMoving: boolean }) {
     refetchInterval: isMoving ? REFRESH_MS : false,
   });
   const facts: [name: string, testid: string, value: string][] = [
-    ["Samples", "total", data ? data.total.toLocaleString() : UNKNOWN],
-    ["Batches", "batches", data ? data.batches.toLocaleString() : UNKNOWN],
-    ["Topics", "topics", data ? data.unique_topics.toLocaleString() : UNKNOWN],
-    ["Tokens", "tokens", data ? (data.tokens_in + data.tokens_out).toLocaleString() : UNKNOWN],
+    ["Samples", "total", data ? grouped(data.total) : UNKNOWN],
+    ["Batches", "batches", data ? grouped(data.batches) : UNKNOWN],
+    ["Topics", "topics", data ? grouped(data.unique_topics) : UNKNOWN],
+    ["Tokens", "tokens", data ? grouped(data.tokens_in + data.tokens_out) : UNKNOWN],
     ["Cost", "cost", data ? money(data.cost_nano_usd) : UNKNOWN],
   ];
   return (

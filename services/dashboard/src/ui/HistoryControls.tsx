@@ -13,6 +13,7 @@ import {
   type HistoryView,
 } from "../historyView";
 import { usePlace } from "../place";
+import { grouped } from "../words";
 import { Icon } from "./Icon";
 import { KeepForm } from "./KeepForm";
 import { Foreign, StateChip } from "./parts";
@@ -73,7 +74,7 @@ function FacetChoice(props: {
         {!isListed && <option>{value}</option>}
         {tallies.map((tally) => (
           <option key={tally.name} value={tally.name}>
-            {`${tally.name} (${tally.count.toLocaleString()})`}
+            {`${tally.name} (${grouped(tally.count)})`}
           </option>
         ))}
       </select>
@@ -120,7 +121,7 @@ export function StateFilter(props: {
         aria-pressed={props.chosen === null}
         onClick={() => changeView({ state: null })}
       >
-        All {total.toLocaleString()}
+        All {grouped(total)}
       </button>
       {shown.map((state) => (
         <button

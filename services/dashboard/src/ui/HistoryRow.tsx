@@ -4,12 +4,13 @@ import { memo, type MouseEvent } from "react";
 
 import { isLive, type BatchView } from "../contract";
 import type { Column } from "../historyView";
-import { useNewest, useNow } from "../live/hooks";
+import { useSteady } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { showBatch } from "../place";
 import { toggle, useIsChosen } from "../selection";
-import { batchDuration, grouped, localTime, money, tokens } from "../words";
+import { grouped, localTime, tokens } from "../words";
 import { BatchLink } from "./Link";
+import { failing, useMoving, wording, writeCost, writeDuration, writeGenerated } from "./moving";
 import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
 import { StopButton } from "./StopButton";
 
@@ -20,8 +21,9 @@ export const HistoryRow = memo(function HistoryRow(props: {
   isSeen: boolean;
 }) {
   const { answered, columns, isSeen } = props;
-  const batch = useNewest(answered, isSeen);
-  const { id, counts, target } = batch;
+  const batch = useSteady(answered.id, answered);
+  const moves = useMoving(batch, isSeen);
+  const { id } = batch;
   const { at } = useWorld();
   const isChosen = useIsChosen(id);
   const shows = (column: Column): boolean => columns.split(",").includes(column);
@@ -74,29 +76,33 @@ export const HistoryRow = memo(function HistoryRow(props: {
       )}
       <td role="cell" className="progress-cell">
         <span data-testid="progress">
-          <b>{grouped(counts.generated)}</b> / {grouped(target)}
+          <b ref={moves(writeGenerated)} /> / {grouped(batch.target)}
         </span>
-        <ProgressBar batch={batch} />
+        <ProgressBar batch={batch} moves={moves} />
       </td>
       {shows("failed") && (
-        <td role="cell" className={counts.failed ? "number is-bad" : "number"} data-label="failed">
-          {grouped(counts.failed)}
-        </td>
+        <td role="cell" className="number" data-label="failed" ref={moves(writeFailed)} />
       )}
       {shows("tokens") && (
-        <td role="cell" className="number" data-label="tokens" data-testid="tokens">
-          {grouped(tokens(counts))}
-        </td>
+        <td
+          role="cell"
+          className="number"
+          data-label="tokens"
+          data-testid="tokens"
+          ref={moves(writeTokens)}
+        />
       )}
       {shows("cost") && (
-        <td role="cell" className="number" data-label="cost" data-testid="cost">
-          {money(counts.cost_nano_usd)}
-        </td>
+        <td
+          role="cell"
+          className="number"
+          data-label="cost"
+          data-testid="cost"
+          ref={moves(writeCost)}
+        />
       )}
       {shows("duration") && (
-        <td role="cell" className="number" data-testid="duration">
-          {isLive(batch.state) ? <LiveDuration batch={batch} /> : batchDuration(batch, 0)}
-        </td>
+        <td role="cell" className="number" data-testid="duration" ref={moves(writeDuration)} />
       )}
       <td role="cell" className="actions">
         {isLive(batch.state) && <StopButton batch={batch} />}
@@ -113,6 +119,5 @@ const Started = memo(function Started({ at }: { at: string }) {
   );
 });
 
-function LiveDuration({ batch }: { batch: BatchView }) {
-  return <>{batchDuration(batch, useNow())}</>;
-}
+const writeFailed = failing(grouped);
+const writeTokens = wording(({ batch }) => grouped(tokens(batch.counts)));

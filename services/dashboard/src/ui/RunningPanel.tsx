@@ -2,13 +2,23 @@
 
 import { memo, useState } from "react";
 
-import type { BatchView } from "../contract";
-import { useBatch, useLiveIds, useNow } from "../live/hooks";
-import { useWorld, type World } from "../live/world";
+import type { BatchView, State } from "../contract";
+import { useLiveIds, useNow, useSteady } from "../live/hooks";
+import { useWorld } from "../live/world";
 import { stopExactly } from "../stopping";
-import { batchDuration, duration, grouped, money, paceWords, plural, tokens, waitsFor } from "../words";
+import { duration, grouped, paceWords, plural, tokens, waitsFor } from "../words";
 import { Confirm, Later } from "./later";
 import { BatchLink } from "./Link";
+import {
+  failing,
+  useMoving,
+  wording,
+  writeCost,
+  writeDuration,
+  writeGenerated,
+  type Moment,
+  type Moves,
+} from "./moving";
 import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
 import { StopButton, StopError } from "./StopButton";
 
@@ -59,9 +69,13 @@ export function RunningPanel() {
 }
 
 const BatchRow = memo(function BatchRow({ id }: { id: string }) {
-  const batch = useBatch(id);
-  if (!batch) return null;
-  const { generated, failed } = batch.counts;
+  const batch = useSteady(id, undefined);
+  return batch ? <Row batch={batch} /> : null;
+});
+
+function Row({ batch }: { batch: BatchView }) {
+  const { id, state } = batch;
+  const moves = useMoving(batch);
   return (
     <li
       className={batch.stuck ? "batch-row is-stuck" : "batch-row"}
@@ -71,30 +85,30 @@ const BatchRow = memo(function BatchRow({ id }: { id: string }) {
       <div className="batch-name">
         <BatchLink id={id} />
         <ModelName batch={batch} />
-        {batch.state !== "running" && <StateChip state={batch.state} />}
+        {state !== "running" && <StateChip state={state} />}
         {batch.stuck && <span className="tag tag-stuck">stuck</span>}
         {batch.held_up && <span className="tag tag-stuck">{batch.held_up.kind}</span>}
       </div>
-      <ProgressBar batch={batch} />
+      <ProgressBar batch={batch} moves={moves} />
       <div className="facts">
-        <span data-testid="progress">
-          <b>{grouped(generated)}</b> / {plural(batch.target, "sample")}
+        <span data-testid="progress" className="fact-progress">
+          <b ref={moves(writeGenerated)} /> / {plural(batch.target, "sample")}
         </span>
-        <span data-testid="failed" className={failed ? "is-bad" : undefined}>
-          {grouped(failed)} failed
-        </span>
-        <span data-testid="tokens">{plural(tokens(batch.counts), "token")}</span>
-        <span data-testid="cost" title="Cost of all attempts; — means that no price is known">
-          {money(batch.counts.cost_nano_usd)}
-        </span>
-        <Ticking batch={batch} />
+        <span data-testid="failed" ref={moves(writeFailed)} />
+        <span data-testid="tokens" className="fact-tokens" ref={moves(writeTokens)} />
+        <span
+          data-testid="cost"
+          title="Cost of all attempts; — means that no price is known"
+          ref={moves(writeCost)}
+        />
+        <Ticking state={state} moves={moves} />
       </div>
       <StopButton batch={batch} />
       {batch.held_up && <HeldUp batch={batch} />}
       <StopError id={id} />
     </li>
   );
-});
+}
 
 /** What a batch waits for, until when. */
 export function HeldUp({ batch }: { batch: BatchView }) {
@@ -107,40 +121,40 @@ export function HeldUp({ batch }: { batch: BatchView }) {
   );
 }
 
-/** The facts that move with the clock alone. */
-export function Ticking({ batch }: { batch: BatchView }) {
-  const world = useWorld();
-  const now = useNow();
+/** The facts that move with the clock too. */
+export function Ticking({ state, moves }: { state: State; moves: Moves }) {
   return (
     <>
-      <span data-testid="duration">{batchDuration(batch, now)}</span>
-      <Speed batch={batch} now={now} />
-      <span data-testid="last-sample" className="last-sample">
-        {lastSample(world, batch, now)}
-      </span>
-    </>
-  );
-}
-
-/** How fast a running batch goes, and how long what is left takes at that. */
-function Speed({ batch, now }: { batch: BatchView; now: number }) {
-  const perSecond = useWorld().store.perSecond(batch, now);
-  if (batch.state !== "running" || perSecond === null) return null;
-  return (
-    <>
-      <span data-testid="rate" title="Samples made, over the last minute">
-        {paceWords(perSecond)}
-      </span>
-      {perSecond > 0 && (
-        <span data-testid="eta" title="At this rate">
-          about {duration((1000 * batch.counts.pending) / perSecond)} left
-        </span>
+      <span data-testid="duration" ref={moves(writeDuration)} />
+      {state === "running" && (
+        <>
+          <span data-testid="rate" title="Samples made, over the last minute" ref={moves(writeRate)} />
+          <span data-testid="eta" className="fact-eta" title="At this rate" ref={moves(writeEta)} />
+        </>
       )}
+      <span data-testid="last-sample" className="last-sample" ref={moves(writeLastSample)} />
     </>
   );
 }
 
-function lastSample({ store }: World, batch: BatchView, now: number): string {
+const writeFailed = failing((failed) => `${grouped(failed)} failed`);
+const writeTokens = wording(({ batch }) => plural(tokens(batch.counts), "token"));
+const writeRate = wording((moment) => {
+  const perSecond = paceOf(moment);
+  return perSecond === null ? "" : paceWords(perSecond);
+});
+const writeEta = wording((moment) => {
+  const perSecond = paceOf(moment);
+  if (!perSecond) return "";
+  return `about ${duration((1000 * moment.batch.counts.pending) / perSecond)} left`;
+});
+const writeLastSample = wording(lastSample);
+
+function paceOf({ batch, now, store }: Moment): number | null {
+  return store.perSecond(batch, now);
+}
+
+function lastSample({ batch, now, store }: Moment): string {
   if (batch.state === "queued") return "waiting for a worker";
   if (batch.counts.generated === 0) return "no sample yet";
   const at = store.lastSampleAt(batch.id);

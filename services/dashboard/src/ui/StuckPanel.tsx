@@ -6,7 +6,7 @@ import type { BatchView } from "../contract";
 import { useBatch, useNow, useStuckIds } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { stopExactly } from "../stopping";
-import { duration, localTime, plural } from "../words";
+import { duration, grouped, localTime, plural } from "../words";
 import { Icon } from "./Icon";
 import { BatchLink } from "./Link";
 import { Foreign, ModelName, StateChip } from "./parts";
@@ -63,7 +63,7 @@ function StuckRow({ id }: { id: string }) {
         <ModelName batch={batch} />
         {batch.state !== "running" && <StateChip state={batch.state} />}
         <span>
-          {batch.counts.generated.toLocaleString()} / {plural(batch.target, "sample")}
+          {grouped(batch.counts.generated)} / {plural(batch.target, "sample")}
         </span>
       </div>
       <p data-testid="stuck-cause">

@@ -1,10 +1,11 @@
 /** Small parts that several places share: chips, bars, model names, text from models. */
 
-import { memo, type ReactNode } from "react";
+import { memo, useLayoutEffect, useRef, type ReactNode } from "react";
 
 import { isLive, type BatchView, type State } from "../contract";
-import { modelNote, percent } from "../words";
+import { grouped, modelNote, percent } from "../words";
 import { Icon, type IconName } from "./Icon";
+import type { Moment, Moves } from "./moving";
 
 const CHIPS: Record<State, { icon: IconName | null; word: string }> = {
   queued: { icon: "clock", word: "Queued" },
@@ -22,7 +23,7 @@ export function StateChip({ state, count }: { state: State; count?: number }) {
     <span className={`chip chip-${state}`} data-testid="state" data-state={state}>
       {icon ? <Icon name={icon} /> : <span className="spinner" aria-hidden="true" />}
       {word}
-      {count === undefined ? null : ` ${count.toLocaleString()}`}
+      {count === undefined ? null : ` ${grouped(count)}`}
     </span>
   );
 }
@@ -51,24 +52,42 @@ function isSameModel(a: { batch: Modelled }, b: { batch: Modelled }): boolean {
   return a.batch.model === b.batch.model && a.batch.provider === b.batch.provider;
 }
 
-/** Made, failed and open samples as one bar. No transition: it would cost frames at each change. */
-export function ProgressBar({ batch }: { batch: BatchView }) {
-  const { generated, failed } = batch.counts;
+/** Made, failed and open samples as one bar, which a row that `moves` keeps up to date. */
+export function ProgressBar({ batch, moves }: { batch: BatchView; moves?: Moves }) {
+  const own = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    if (own.current) writeBar(own.current, { batch });
+  });
   return (
     <div
+      ref={moves?.(writeBar) ?? own}
       className={`bar bar-of-${isLive(batch.state) ? "live" : batch.state}`}
       data-testid="bar"
       role="progressbar"
       aria-label={`Progress of ${batch.id}`}
       aria-valuemin={0}
       aria-valuemax={batch.target}
-      aria-valuenow={Math.min(generated + failed, batch.target)}
-      aria-valuetext={`${generated} of ${batch.target} made, ${failed} failed`}
     >
-      <span className="bar-made" style={{ width: `${percent(generated, batch.target)}%` }} />
-      <span className="bar-failed" style={{ width: `${percent(failed, batch.target)}%` }} />
+      <span className="bar-made" />
+      <span className="bar-failed" />
     </div>
   );
+}
+
+function writeBar(bar: HTMLElement, { batch }: Pick<Moment, "batch">): void {
+  const { counts, target } = batch;
+  const { generated, failed } = counts;
+  const said = `${generated} of ${target} made, ${failed} failed`;
+  if (bar.ariaValueText === said) return;
+  bar.ariaValueText = said;
+  bar.ariaValueNow = String(Math.min(generated + failed, target));
+  const parts = bar.children as HTMLCollectionOf<HTMLElement>;
+  [generated, failed].forEach((count, place) => {
+    // Less than that is no pixel.
+    const width = `${percent(count, target).toFixed(1)}%`;
+    const part = parts[place];
+    if (part && part.style.width !== width) part.style.width = width;
+  });
 }
 
 /** What stands in place of content that is not there, and what to do about it. */

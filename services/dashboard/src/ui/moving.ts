@@ -1,0 +1,93 @@
+/**
+ * What moves in a row, written into its elements directly: many rows move many times a second, and
+ * React would go through all of a row for one number in it.
+ */
+
+import { useLayoutEffect, useState, type RefCallback } from "react";
+
+import { isLive, type BatchView } from "../contract";
+import { newer } from "../live/hooks";
+import type { BatchStore } from "../live/store";
+import { useWorld } from "../live/world";
+import { batchDuration, grouped, money } from "../words";
+
+/** A batch as it is now. */
+export interface Moment {
+  batch: BatchView;
+  /** In milliseconds since 1970. */
+  now: number;
+  store: BatchStore;
+}
+
+/** Brings an element up to a moment; touches it only where it differs. */
+export type Write = (element: HTMLElement, moment: Moment) => void;
+
+/** The ref of an element that this function writes; the same function gives the same ref. */
+export type Moves = (write: Write) => RefCallback<HTMLElement>;
+
+/**
+ * Writes what moves of a batch at each change of it, or once a second where it is not `isSeen`, and
+ * at each second while it lives. React must give the elements no children of its own.
+ */
+export function useMoving(steady: BatchView, isSeen = true): Moves {
+  const { store, second, onSecond } = useWorld();
+  const [row] = useState(() => new Row());
+  const { id } = steady;
+  const ticks = isLive(steady.state);
+  useLayoutEffect(() => {
+    const write = (): void =>
+      row.write({ batch: newer(steady, store.get(id)), now: second() * 1000, store });
+    write();
+    const stop = isSeen ? store.onRow(id, write) : store.onRowAtEase(id, write);
+    const stopTicking = ticks ? onSecond(write) : undefined;
+    return () => {
+      stop();
+      stopTicking?.();
+    };
+  }, [row, steady, id, ticks, isSeen, store, second, onSecond]);
+  return row.moves;
+}
+
+class Row {
+  readonly #refs = new Map<Write, RefCallback<HTMLElement>>();
+  readonly #elements = new Map<Write, HTMLElement>();
+
+  write(moment: Moment): void {
+    for (const [write, element] of this.#elements) write(element, moment);
+  }
+
+  moves: Moves = (write) => {
+    const made = this.#refs.get(write);
+    if (made) return made;
+    const ref: RefCallback<HTMLElement> = (element) => {
+      if (element) this.#elements.set(write, element);
+      else this.#elements.delete(write);
+    };
+    this.#refs.set(write, ref);
+    return ref;
+  };
+}
+
+/** Writes words; without any the element is hidden. */
+export function wording(words: (moment: Moment) => string): Write {
+  return (element, moment) => {
+    const next = words(moment);
+    const text = element.firstChild ?? element.appendChild(new Text());
+    if (text.nodeValue === next) return;
+    text.nodeValue = next;
+    element.hidden = next === "";
+  };
+}
+
+export const writeGenerated = wording(({ batch }) => grouped(batch.counts.generated));
+export const writeCost = wording(({ batch }) => money(batch.counts.cost_nano_usd));
+export const writeDuration = wording(({ batch, now }) => batchDuration(batch, now));
+
+/** Writes how many samples failed, in the colour of what is bad once there are any. */
+export function failing(words: (failed: number) => string): Write {
+  const write = wording(({ batch }) => words(batch.counts.failed));
+  return (element, moment) => {
+    element.classList.toggle("is-bad", moment.batch.counts.failed > 0);
+    write(element, moment);
+  };
+}
