@@ -7,6 +7,9 @@ from millstream_schemas.errors import ErrorCategory
 from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
 
+ANSWER_CHARACTERS_MOST = 250_000
+"""More than validation lets pass: such an answer is refused there, and the rest is not read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from millstream_generator.completion import (
+    ANSWER_CHARACTERS_MOST,
     CallFailedError,
     Completion,
     Progress,
@@ -26,8 +27,6 @@ from millstream_schemas.slices import Usage
 
 ERROR_BYTES_MOST = 20_000
 EVENT_BYTES_MOST = 4_000_000
-ANSWER_CHARACTERS_MOST = 250_000
-"""More than validation lets pass: such an answer is refused there, and the rest is not read."""
 
 
 class DirectLane:

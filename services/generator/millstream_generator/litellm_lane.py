@@ -9,7 +9,6 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from importlib import import_module
 from inspect import isawaitable
 from typing import Any
@@ -23,6 +22,7 @@ from millstream_generator.completion import (
     storable,
 )
 from millstream_generator.failures import classify
+from millstream_generator.litellm_stream import LitellmAnswer
 from millstream_generator.targets import Targets
 from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
@@ -81,49 +81,22 @@ class LitellmLane:
     async def _stream(
         self, route: Route, arguments: dict[str, Any], progress: Progress
     ) -> Completion:
-        opened = await self._litellm.acompletion(**arguments)
+        litellm = self._litellm
+        opened = await litellm.acompletion(**arguments)
         if opened is None:  # what litellm gives after it has dropped parameters on a 422 in vain
             message = "the endpoint refuses the request's parameters (422)"
             raise CallFailedError("invalid_request", message, status_code=422)
+        answer = LitellmAnswer(opened, progress)
         # Closed in any case: a stream that is only dropped keeps its server busy.
-        async with contextlib.aclosing(opened) as stream:
-            completion = await self._collect(route, aiter(stream), progress)
-        # litellm makes an end up for a stream that broke off; what the provider sent is kept here.
-        told = ("received_finish_reason", "intermittent_finish_reason")
-        if all(getattr(opened, name, "unknown") is None for name in told):
-            raise CallFailedError("server", "the stream broke off in the middle of an answer")
-        return completion
-
-    async def _collect(
-        self, route: Route, chunks: AsyncIterator[Any], progress: Progress
-    ) -> Completion:
-        parts: list[str] = []
-        finish_reason: object = None
-        request_id: object = None
-        usage: Any = None
-        while True:
-            try:
-                async with asyncio.timeout(route.stall_s):
-                    chunk = await anext(chunks)
-            except StopAsyncIteration:
-                break
-            except TimeoutError as error:
-                message = f"the answer stalled: no token for {route.stall_s:g} s"
-                raise CallFailedError("timeout", message) from error
-            request_id = request_id or getattr(chunk, "id", None)
-            usage = getattr(chunk, "usage", None) or usage
-            for choice in chunk.choices:
-                text = choice.delta.content
-                if text:
-                    if progress.first_token_at is None:
-                        progress.first_token_at = time.monotonic()
-                    progress.characters += len(text)
-                    parts.append(text)
-                finish_reason = choice.finish_reason or finish_reason
-            if usage is not None and finish_reason is not None:
-                break  # litellm sums the usage up last; what it would do next is log the call
-        used = _usage(route, usage, progress)
-        return Completion("".join(parts), _text(finish_reason), used, _text(request_id))
+        async with contextlib.aclosing(opened):
+            await answer.read(route.stall_s)
+        await answer.count_untold(litellm, route.litellm_model, arguments["messages"])
+        return Completion(
+            answer.text,
+            _text(answer.finish_reason),
+            _usage(route, answer, progress),
+            _text(answer.request_id),
+        )
 
     def _arguments(self, route: Route, prompt: Prompt) -> dict[str, Any]:
         base = self._targets.base(route)
@@ -210,15 +183,13 @@ def _text(value: object) -> str | None:
     return None if value is None else storable(str(value))[:200]
 
 
-def _usage(route: Route, usage: Any, progress: Progress) -> Usage:
+def _usage(route: Route, answer: LitellmAnswer, progress: Progress) -> Usage:
     now = time.monotonic()
-    tokens_in = getattr(usage, "prompt_tokens", None)
-    tokens_out = getattr(usage, "completion_tokens", None)
     first = progress.first_token_at
     return Usage(
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
-        cost_nano_usd=priced(route, tokens_in, tokens_out),
+        tokens_in=answer.tokens_in,
+        tokens_out=answer.tokens_out,
+        cost_nano_usd=priced(route, answer.tokens_in, answer.tokens_out),
         latency_ms=round((now - progress.started_at) * 1000, 3),
         first_token_ms=None if first is None else round((first - progress.started_at) * 1000, 3),
     )

@@ -23,6 +23,15 @@ litellm.disable_streaming_logging = True
 # Else it asks huggingface.co for a tokenizer in the midst of a call, and blocks the loop meanwhile.
 litellm.disable_hf_tokenizer_download = True
 
+
+def _unpriced(**_: object) -> None:
+    """Price nothing: our own prices are pinned in the batch, and litellm's are never read."""
+
+
+# Else it prices each stream as it opens, when nothing of it is known: a quarter of a call's time
+# where its price map lacks the model.
+litellm.response_cost_calculator = _unpriced  # type: ignore[assignment]
+
 # litellm makes the coroutine of a call in a thread; a cancel meanwhile drops it before it starts.
 # No request was sent and nothing is left open, so a stop need not write of it.
 warnings.filterwarnings(

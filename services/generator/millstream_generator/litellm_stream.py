@@ -1,0 +1,192 @@
+"""Reads an answer from a stream of litellm's, for the most part past litellm's own wrapper.
+
+The wrapper builds every chunk anew, keeps them all, and at the end puts the answer together again
+to log and price it: half of a call's processor time. What lies beneath it, the provider's own
+reader, gives OpenAI's chunks or litellm's generic ones, nearly always; these are read as they are.
+Any other chunk and any error are left to the wrapper, with all that it knows of them.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from millstream_generator.completion import ANSWER_CHARACTERS_MOST, CallFailedError, Progress
+from millstream_generator.failures import classify
+
+_GENERIC = frozenset({"text", "is_finished", "finish_reason", "usage"})
+_TOLD = ("received_finish_reason", "intermittent_finish_reason")
+
+
+class LitellmAnswer:
+    """What has come of one answer; ``tokens_in`` and ``tokens_out`` are None until it is told."""
+
+    def __init__(self, stream: Any, progress: Progress) -> None:
+        self.finish_reason: object = None
+        self.request_id: object = None
+        self.tokens_in: int | None = None
+        self.tokens_out: int | None = None
+        self._is_whole = False
+        self._stream = stream
+        self._progress = progress
+        self._parts: list[str] = []
+        self._thoughts: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(self._parts)
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the answer is so long that no more of it is read."""
+        return self._progress.characters > ANSWER_CHARACTERS_MOST
+
+    async def read(self, stall_s: float) -> None:
+        """Read to the end; whoever opened the stream closes it.
+
+        Raises:
+            CallFailedError: silence for ``stall_s``, or an end in the middle of an answer.
+            Exception: litellm's own, of many classes, for whatever else fails.
+        """
+        # A few providers have streams of another class.
+        is_wrapper = hasattr(self._stream, "fetch_stream")
+        async with contextlib.aclosing(
+            self._unwrapped() if is_wrapper else self._wrapped()
+        ) as chunks:
+            while not self.is_too_long:
+                try:
+                    async with asyncio.timeout(stall_s):
+                        await anext(chunks)
+                except StopAsyncIteration:
+                    break
+                except TimeoutError as error:
+                    message = f"the answer stalled: no token for {stall_s:g} s"
+                    raise CallFailedError("timeout", message) from error
+        if self.finish_reason is None and not self.is_too_long:
+            raise CallFailedError("server", "the stream broke off in the middle of an answer")
+
+    async def _unwrapped(self) -> AsyncGenerator[None, None]:
+        """Take chunk after chunk from beneath the wrapper; a ``yield`` follows each."""
+        stream, source = self._stream, None
+        try:
+            source = await stream.fetch_stream()
+            rest = source
+            if isinstance(source, AsyncIterable) and not _is_rewritten(stream):
+                chunks = aiter(source)
+                async for chunk in chunks:
+                    if chunk is not None and not self._take(chunk):
+                        rest = _rest(chunk, chunks)
+                        break
+                    yield
+                else:
+                    return
+        except Exception as error:  # noqa: BLE001  # of many classes; the wrapper tells them apart
+            if self._is_whole and classify(error).link == "lost":
+                return
+            rest = _failed(error)
+        stream.completion_stream = rest
+        try:
+            async for _ in self._wrapped():
+                yield
+        finally:
+            stream.completion_stream = source  # which the wrapper has to close
+
+    async def _wrapped(self) -> AsyncGenerator[None, None]:
+        """Take what the stream gives to everybody."""
+        found = self.finish_reason
+        async for chunk in self._stream:
+            if not self._take(chunk):
+                message = "the stream holds an event that is no completion chunk"
+                raise CallFailedError("server", message)
+            yield
+            if self.tokens_in is not None and self.finish_reason is not None:
+                break  # the usage comes last; what the wrapper would do next is log the call
+        # It makes an end up for a stream that broke off; what the provider sent is kept here.
+        if all(getattr(self._stream, name, "unknown") is None for name in _TOLD):
+            self.finish_reason = found
+
+    def _take(self, chunk: Any) -> bool:
+        """Take a chunk; False where it is of no known form, and then nothing is taken."""
+        deltas: Sequence[Any] = ()
+        if isinstance(chunk, dict):
+            if not chunk.keys() >= _GENERIC:
+                return False
+            texts, usage = [chunk["text"]], chunk["usage"]
+            # It says "stop" of the end of the stream, too, whatever the provider has said before.
+            reasons = [self.finish_reason or chunk["finish_reason"]]
+        else:
+            choices = getattr(chunk, "choices", None)
+            if not isinstance(choices, list):
+                return False
+            deltas = [getattr(choice, "delta", None) for choice in choices]
+            texts = [getattr(delta, "content", 0) for delta in deltas]
+            reasons = [getattr(choice, "finish_reason", None) for choice in choices]
+            usage = getattr(chunk, "usage", None)
+        if "error" in reasons or not all(isinstance(text, str | None) for text in texts):
+            return False
+        for text in filter(None, texts):
+            self._take_text(text)
+        for delta in deltas:
+            if thought := getattr(delta, "reasoning_content", None):
+                self._thoughts.append(str(thought))
+        for reason in filter(None, reasons):
+            self.finish_reason = reason
+            # Gemini's reader says "stop" in every chunk, and that it is not meant so.
+            self._is_whole = getattr(chunk, "hidden_params", {}).get("is_finished") is not False
+        self.request_id = self.request_id or getattr(chunk, "id", None)
+        if usage is not None:
+            self.tokens_in = _count(usage, "prompt_tokens", self.tokens_in)
+            self.tokens_out = _count(usage, "completion_tokens", self.tokens_out)
+        return True
+
+    def _take_text(self, text: str) -> None:
+        progress = self._progress
+        if progress.first_token_at is None:
+            progress.first_token_at = time.monotonic()
+        progress.characters += len(text)
+        self._parts.append(text)
+
+    async def count_untold(
+        self, litellm: Any, model: str, messages: Sequence[Mapping[str, str]]
+    ) -> None:
+        """Let litellm count the tokens that the provider has not told."""
+        if self.tokens_in is None:
+            self.tokens_in = await asyncio.to_thread(
+                litellm.token_counter, model=model, messages=messages
+            )
+        if self.tokens_out is None:
+            self.tokens_out = await asyncio.to_thread(
+                litellm.token_counter,
+                model=model,
+                text="".join((*self._thoughts, *self._parts)),
+                count_response_tokens=True,
+            )
+
+
+def _is_rewritten(stream: Any) -> bool:
+    """Tell whether the wrapper changes the text: takes end marks off, or puts thoughts in."""
+    return bool(
+        stream.custom_llm_provider == "sagemaker" or stream.merge_reasoning_content_in_choices
+    )
+
+
+async def _rest(chunk: Any, chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Give a chunk that was read already, and those after it."""
+    yield chunk
+    async for one in chunks:
+        yield one
+
+
+async def _failed(error: Exception) -> AsyncIterator[Any]:
+    """Fail as the provider's own reader did."""
+    raise error
+    yield
+
+
+def _count(usage: Any, name: str, before: int | None) -> int | None:
+    """Return a number of tokens; some providers tell it in parts, with zeros for the others."""
+    found = usage.get(name) if isinstance(usage, dict) else getattr(usage, name, None)
+    is_told = isinstance(found, int) and found >= 0 and (found > 0 or before is None)
+    return found if is_told else before
