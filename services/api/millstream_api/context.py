@@ -36,13 +36,13 @@ class Context:
     webhooks: Webhooks
 
 
-def get_context(request: Request) -> Context:
+async def get_context(request: Request) -> Context:
     """Return the parts of the API that serves ``request``."""
     context: Context = request.app.state.context
     return context
 
 
-def get_actor(request: Request) -> Actor:
+async def get_actor(request: Request) -> Actor:
     """Return who asks, as the gateway found out."""
     actor: Actor = request.state.actor
     return actor

@@ -4,7 +4,9 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+import duckdb
 import structlog
 
 from millstream.errors import LogError
@@ -35,6 +37,8 @@ from millstream_projector.projection import Projection, project
 from millstream_projector.room import Patience
 from millstream_projector.store import Store, StoreError
 from millstream_projector.stuck.watchdog import Watchdog
+from millstream_projector.views.board import Board
+from millstream_projector.views.paging import RefusedError
 from millstream_schemas.answers import NodeBeat
 
 log = structlog.get_logger()
@@ -82,10 +86,19 @@ async def _serve(
     )
     log.info("projector.started", checkpoint=store.checkpoint, head=head.last)
     try:
-        projection = await loop.run_in_executor(writer, Projection, store)
+        board = Board()
+        projection = await loop.run_in_executor(
+            writer, partial(Projection, store, on_stored=board.take)
+        )
         progress = Progress(store.checkpoint, now_s=boot_seconds())
         service = _Service(
-            settings, event_log, head.created, projection, progress, rebuilder=rebuilder
+            settings,
+            event_log,
+            head.created,
+            projection,
+            progress,
+            board=board,
+            rebuilder=rebuilder,
         )
         await service.run(store, writer, stop)
     finally:
@@ -103,12 +116,14 @@ class _Service:
         projection: Projection,
         progress: Progress,
         *,
+        board: Board,
         rebuilder: Rebuilder,
     ) -> None:
         self._settings = settings
         self._event_log = event_log
         self._stream = stream
         self._projection = projection
+        self._board = board
         self._progress = progress
         self._rebuilder = rebuilder
         self._nodes = Nodes(event_log.answers)
@@ -137,7 +152,9 @@ class _Service:
         auditor = Auditor(
             store, self._progress, self._sealer, self._rebuilder, node=self._settings.node
         )
-        answerer = Answerer(self._event_log.connection, readers, self._progress, auditor)
+        answerer = Answerer(
+            self._event_log.connection, readers, self._board, self._progress, auditor
+        )
         copies = Copies(store, writer, self._settings.data_dir)
         jobs = Jobs(self._event_log.connection, copies, self._progress)
         measures = Measures(self._progress, store.path)
@@ -149,6 +166,7 @@ class _Service:
                 jobs.serving(),
                 asyncio.TaskGroup() as tasks,
             ):
+                loading = tasks.create_task(self._load_board(readers))
                 tasks.create_task(self._rebuilder.serve(stop, ending))
                 tasks.create_task(self._follow_head(ending))
                 tasks.create_task(self._watchdog.watch(ending))
@@ -162,9 +180,19 @@ class _Service:
                     ending,
                     patience=self._patience,
                 )
+                loading.cancel()
         finally:
             auditor.close()
             readers.close()
+
+    async def _load_board(self, readers: Readers) -> None:
+        """Let the history be answered from memory; until then, and without it, SQL does."""
+        try:
+            await self._board.load(readers.find)
+        except (RefusedError, duckdb.Error) as error:
+            log.warning("board.not_loaded", reason=str(error))
+        else:
+            log.info("board.loaded", batches=len(self._board))
 
     def _feed(self) -> AsyncGenerator[list[Stored], None]:
         """Give what follows the checkpoint: by a consumer where this process may make one.

@@ -26,6 +26,7 @@ from millstream_projector.past.moments import Moments
 from millstream_projector.progress import Progress
 from millstream_projector.store import Store
 from millstream_projector.views import queries
+from millstream_projector.views.board import Board
 from millstream_projector.views.paging import RefusedError, no_such_batch
 from millstream_schemas import analysis, audit, subjects, views
 from millstream_schemas.envelope import Contract
@@ -96,10 +97,16 @@ class Answerer:
     """Takes requests, waits until the projection is far enough, and replies."""
 
     def __init__(
-        self, connection: Client, readers: Readers, progress: Progress, auditor: Auditor
+        self,
+        connection: Client,
+        readers: Readers,
+        board: Board,
+        progress: Progress,
+        auditor: Auditor,
     ) -> None:
-        """Serve over ``connection`` what ``readers`` and ``auditor`` find."""
+        """Serve over ``connection`` what ``readers``, ``board`` and ``auditor`` find."""
         self._connection = connection
+        self._board = board
         self._auditor = auditor
         self._readers = readers
         self._progress = progress
@@ -178,6 +185,10 @@ class Answerer:
         if isinstance(request, views.EventsQuery):
             as_of = past.sequence if past else self._progress.checkpoint
             return await self._events(request, as_of, most_bytes)
+        if isinstance(request, views.HistoryQuery) and past is None:
+            found = self._board.history(request, most_bytes)
+            if found is not None:
+                return found
         return await self._readers.answer(name, request, most_bytes, past)
 
     async def _events(self, request: views.EventsQuery, as_of: int, most_bytes: int) -> bytes:

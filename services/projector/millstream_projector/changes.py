@@ -27,19 +27,23 @@ ATTEMPT_TYPES = {
 }
 """The events about one call, and the ``kind`` of those that are no sample of the dataset."""
 
+END_TYPES = ("batch.completed.v1", "batch.stopped.v1", "batch.failed.v1")
+"""The events that end a batch."""
+
 
 @dataclass(slots=True)
 class Changes:
     """Rows to insert, batches to replace, and the checkpoint that they lead to.
 
     ``root`` is the hash chain's at the checkpoint, over ``chained`` events. Rows that events
-    became are ``appended`` as they are.
+    became are ``appended`` as they are; ``ended`` are the sequences of batches' ends.
     """
 
     checkpoint: int = 0
     root: bytes = GENESIS
     chained: int = 0
     batches: dict[str, Row] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
     slice_states: list[Row] = field(default_factory=list)
     appended: list[tuple[Table, Rows]] = field(default_factory=list)
     redactions: list[Stored] = field(default_factory=list)

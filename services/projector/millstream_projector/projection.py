@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -54,11 +54,19 @@ class Projection:
     ``snapshot`` may be read from any thread: it is replaced as a whole, after each commit.
     """
 
-    def __init__(self, store: Store, *, is_chained: bool = True) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        is_chained: bool = True,
+        on_stored: Callable[[Changes], None] | None = None,
+    ) -> None:
         """Go on where the store's checkpoint stands.
 
         ``is_chained`` is false for a fold of a part of the log, which has no hash chain.
+        ``on_stored`` is told of each transaction before ``advance`` returns.
         """
+        self._on_stored = on_stored
         self._store = store
         self._is_chained = is_chained
         self._latencies = {
@@ -135,6 +143,8 @@ class Projection:
     def _write(self, changes: Changes, after: Snapshot) -> None:
         self._store.write(changes)
         self.snapshot = after
+        if self._on_stored is not None:
+            self._on_stored(changes)
         self._store.tidy(idle=False)
 
     def _committed(self) -> None:

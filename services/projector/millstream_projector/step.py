@@ -14,7 +14,7 @@ from millstream.eventlog.chain import ChainState
 from millstream.eventlog.lean import LeanReader, solid
 from millstream.eventlog.stored import Decoder, Stored
 from millstream_projector import tables
-from millstream_projector.changes import ATTEMPT_TYPES, Changes, is_new_sample
+from millstream_projector.changes import ATTEMPT_TYPES, END_TYPES, Changes, is_new_sample
 from millstream_projector.heads import Known, lengthen
 from millstream_projector.rows import Taken, attempt_columns, event_columns, sample_columns
 from millstream_schemas.envelope import BatchEvent
@@ -122,8 +122,11 @@ class Step:
             fold.touched.add(event.slice)
         if isinstance(event, SampleRedacted):
             self._changes.redactions.append(stored)
+        kind = getattr(event, "type", "")
+        if kind in END_TYPES:
+            self._changes.ended[event.batch_id] = stored.sequence
         is_counted = isinstance(event, SampleGenerated) and is_new_sample(event, before, after)
-        self._add(fold, stored, event, getattr(event, "type", ""), is_counted=is_counted)
+        self._add(fold, stored, event, kind, is_counted=is_counted)
 
     def _add(self, fold: _Fold, stored: Stored, event: Any, kind: str, *, is_counted: bool) -> None:
         """Add the row of one event, which may be one of the contract or a lean one."""

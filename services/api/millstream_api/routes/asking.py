@@ -45,7 +45,7 @@ Reasoned = TypeVar(
 )
 
 
-def get_new(actor: Asker, key: Key = None) -> Asked:
+async def get_new(actor: Asker, key: Key = None) -> Asked:
     """Return who asks for something that no batch has seen yet.
 
     Raises:
@@ -54,7 +54,7 @@ def get_new(actor: Asker, key: Key = None) -> Asked:
     return Asked(actor, key if key is None else check_key(key))
 
 
-def get_asked(actor: Asker, key: Key = None, if_match: IfMatch = None) -> Asked:
+async def get_asked(actor: Asker, key: Key = None, if_match: IfMatch = None) -> Asked:
     """Return who asks for something of a batch.
 
     Raises:
@@ -63,7 +63,7 @@ def get_asked(actor: Asker, key: Key = None, if_match: IfMatch = None) -> Asked:
     return Asked(actor, key if key is None else check_key(key), _version(if_match))
 
 
-def get_reason(why: Why = None) -> str:
+async def get_reason(why: Why = None) -> str:
     """Return the reason that a header gives, empty for none.
 
     Raises:

@@ -25,7 +25,7 @@ Since = Annotated[
 Pin: TypeAlias = dict[str, int | None]
 
 
-def _read_pin(at_seq: AtSeq = None, since: Since = 0, min_sequence: MinSequence = 0) -> Pin:
+async def _read_pin(at_seq: AtSeq = None, since: Since = 0, min_sequence: MinSequence = 0) -> Pin:
     return {"at_seq": at_seq, "since": since, "min_sequence": min_sequence}
 
 

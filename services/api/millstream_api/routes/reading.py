@@ -32,7 +32,7 @@ Topic = Annotated[str | None, Query(max_length=300, description="Only this one: 
 Chosen = Annotated[str | None, Query(max_length=300, description="Only this one.")]
 
 
-def get_moment(
+async def get_moment(
     min_sequence: MinSequence = 0, at_seq: AtSeq = None, at_time: AtTime = None
 ) -> views.Query:
     """Return the part of a query that says as of when its answer must be true.
@@ -43,7 +43,7 @@ def get_moment(
     return moment_of(min_sequence, at_seq, at_time)
 
 
-def get_sample_filter(
+async def get_sample_filter(
     *,
     text: Text = None,
     topic: Topic = None,

@@ -1,11 +1,15 @@
-"""The history: batches filtered, sorted, counted and paged."""
+"""The history: batches filtered, sorted, counted and paged; as SQL, for any moment.
 
-from collections.abc import Iterable
+The one of the present is answered from memory (``board``), with the same answers.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import duckdb
 import orjson
 
+from millstream_projector.changes import END_TYPES
 from millstream_projector.views.paging import (
     INT_MOST,
     Filter,
@@ -23,9 +27,13 @@ VIEW_SIZE = "strlen(view) + 1"
 BATCHES = Listing("batches", "view", ("started_seq",), "DESC", VIEW_SIZE)
 """Newest first: what a list of batches is without another wish."""
 
-_AXES = {"states": "state", "models": "model", "recipes": "recipe", "topics": "topic"}
-_ENDS = "('batch.completed.v1', 'batch.stopped.v1', 'batch.failed.v1')"
-_KEYS = {
+AXES = {"states": "state", "models": "model", "recipes": "recipe", "topics": "topic"}
+"""What is counted, under the names of the filters: columns."""
+ENDS = (
+    "(SELECT batch_id, max(seq) AS end_seq FROM events WHERE type IN"  # noqa: S608
+    f" ({', '.join(repr(kind) for kind in END_TYPES)}) GROUP BY batch_id) AS ends"
+)
+KEYS = {
     "progress": "(1000000 * (generated + failed + abandoned)) // target",
     "cost": "cost_nano_usd",
     "samples": "generated",
@@ -44,9 +52,7 @@ def history(
         RefusedError: the cursor or the range of time makes no sense.
     """
     where = _filter(request)
-    found = facets(connection, "batches", _AXES, where)
-    states = dict(sorted(found.pop("states")))
-    chosen: Iterable[str] = request.states or states
+    found = facets(connection, "batches", AXES, where)
     listing = _listing(request.sort)
     if request.cursor is not None:
         listing.after(where, decode_cursor(request.cursor, request.sort, len(listing.keys)))
@@ -54,8 +60,20 @@ def history(
         listing.sql(where), [*where.values, request.limit + 1, most_bytes]
     ).fetchall()
     shown, next_cursor = cut(rows, request.limit, listing, request.sort)
+    return page(request, [orjson.Fragment(row[0]) for row in shown], next_cursor, found)
+
+
+def page(
+    request: views.HistoryQuery,
+    batches: Sequence[orjson.Fragment],
+    next_cursor: str | None,
+    found: dict[str, list[tuple[str, int]]],
+) -> dict[str, Any]:
+    """Return the body of BatchPage; ``found`` is how many batches have each value of each axis."""
+    states = dict(sorted(found.pop("states")))
+    chosen: Iterable[str] = request.states or states
     return {
-        "batches": [orjson.Fragment(row[0]) for row in shown],
+        "batches": batches,
         "next_cursor": next_cursor,
         "total": sum(states.get(state, 0) for state in chosen),
         "states": states,
@@ -63,7 +81,12 @@ def history(
     }
 
 
-def _filter(request: views.HistoryQuery) -> Filter:
+def check_range(request: views.HistoryQuery) -> None:
+    """Refuse a range of time that holds nothing.
+
+    Raises:
+        RefusedError: it ends before it begins.
+    """
     after, before = request.started_after, request.started_before
     if after is not None and before is not None and after >= before:
         raise RefusedError(
@@ -71,6 +94,11 @@ def _filter(request: views.HistoryQuery) -> Filter:
             f"started_after={after.isoformat()!r} is not before"
             f" started_before={before.isoformat()!r}; exchange them, or leave one out",
         )
+
+
+def _filter(request: views.HistoryQuery) -> Filter:
+    check_range(request)
+    after, before = request.started_after, request.started_before
     where = Filter("view IS NOT NULL")
     if request.states:
         chosen = list(dict.fromkeys(request.states))
@@ -87,10 +115,9 @@ def _filter(request: views.HistoryQuery) -> Filter:
     if before is not None:
         where.add("started_at < ?", column_time(before))
     if request.text:
-        where.add(
-            "contains(lower(concat_ws(chr(10), batch_id, model, recipe, topic)), lower(?))",
-            request.text,
-        )
+        texts = ("batch_id", "model", "recipe", "topic")
+        found = " OR ".join(f"contains(lower({column}), lower(?))" for column in texts)
+        where.add(f"({found})", *[request.text] * len(texts))
     return where
 
 
@@ -102,10 +129,9 @@ def _listing(sort: views.Sort) -> Listing:
     table = "batches"
     if name == "finished":
         table = (
-            "(SELECT batches.*, ends.end_seq FROM batches LEFT JOIN"  # noqa: S608
-            f" (SELECT batch_id, max(seq) AS end_seq FROM events WHERE type IN {_ENDS}"
-            " GROUP BY batch_id) AS ends USING (batch_id)) AS batches"
+            "(SELECT batches.*, ends.end_seq FROM batches"  # noqa: S608
+            f" LEFT JOIN {ENDS} USING (batch_id)) AS batches"
         )
     last = -1 if order == "DESC" else INT_MOST
-    key = f"coalesce({_KEYS[name]}, {last})"
+    key = f"coalesce({KEYS[name]}, {last})"
     return Listing("batches", "view", (key, "started_seq"), order, VIEW_SIZE, source=table)

@@ -1,0 +1,293 @@
+"""The history of the present, kept in memory beside the tables it is a copy of.
+
+The plans, threads and transactions of SQL cost a page of the history more than its rows do, most
+of all while events come in. Here a page is a few operations on sets of places, made where the
+request arrives. What is older is asked of the tables (``history``), and the answers are the same
+to the byte.
+"""
+
+import heapq
+import threading
+import zlib
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import duckdb
+import orjson
+
+from millstream_projector.changes import Changes, Row
+from millstream_projector.views.history import AXES, ENDS, KEYS, check_range, page
+from millstream_projector.views.paging import (
+    INT_MOST,
+    column_time,
+    decode_cursor,
+    encode_cursor,
+    one,
+)
+from millstream_projector.views.places import Axis, Places, each, those
+from millstream_schemas import views
+
+PIECE = 2_000
+Find = Callable[[Callable[[duckdb.DuckDBPyConnection], Any]], Awaitable[Any]]
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # as the tables' times: in UTC, without a zone
+_US = timedelta(microseconds=1)
+_WINDOW = -12
+"""A view and the one it is likened to fit into so many bits of memory; without a header."""
+_COLUMNS = (
+    "batch_id, started_seq, started_at, state, model, recipe, topic, target, generated, failed,"
+    " abandoned, cost_nano_usd, view"
+)
+
+
+class Board:
+    """Every batch that was started: its place is how many were started before it.
+
+    ``take`` and ``load`` may be called from any thread, ``history`` too.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing until ``load``."""
+        self._lock = threading.Lock()
+        self._is_loaded = False
+        self._early: list[Changes] = []
+        self._as_of = 0
+        self._place_of: dict[str, int] = {}
+        self._ids: list[str] = []
+        self._started: list[int] = []
+        self._times = array("q")
+        self._axes = {name: Axis() for name in AXES}
+        self._keys = {f"{sign}{name}": array("q") for name in KEYS for sign in ("", "-")}
+        self._views: list[bytes] = []
+        self._likeness = b""
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        return len(self._ids)
+
+    async def load(self, find: Find) -> None:
+        """Copy what the tables hold, a piece at a time; what is stored meanwhile is not missed.
+
+        ``find`` runs a read in a reading thread.
+
+        Raises:
+            RefusedError: no more is read, since the process ends.
+            duckdb.Error: the tables can't be read.
+        """
+        as_of, starts, ends = await find(_survey)
+        for begin in range(0, len(starts), PIECE):
+            low, high = starts[begin], starts[begin : begin + PIECE][-1]
+            rows = await find(partial(_between, low=low, high=high, ends=ends))
+            self._extend(rows)
+            for row in rows:
+                self._views[self._place_of[row["batch_id"]]] = self._packed(row["view"])
+        with self._lock:
+            self._as_of = as_of
+            self._is_loaded = True
+            for changes in self._early:
+                self._take(changes)
+            self._early = []
+
+    def take(self, changes: Changes) -> None:
+        """Follow what was stored."""
+        with self._lock:
+            if self._is_loaded:
+                self._take(changes)
+            else:
+                self._early.append(changes)
+
+    def _take(self, changes: Changes) -> None:
+        if changes.checkpoint <= self._as_of:
+            return
+        rows = [row for row in changes.batches.values() if "view" in row]
+        news = [row for row in rows if row["batch_id"] not in self._place_of]
+        self._extend(sorted(news, key=lambda row: row["started_seq"]))
+        for row in rows:
+            place = self._place_of[row["batch_id"]]
+            for name, axis in self._axes.items():
+                axis.put(place, row[AXES[name]])
+            ended = changes.ended.get(row["batch_id"], self._keys["-finished"][place])
+            self._put_keys(place, {**row, "end_seq": ended})
+            self._views[place] = self._packed(row["view"])
+        self._as_of = changes.checkpoint
+
+    def _extend(self, rows: Sequence[Row]) -> None:
+        """Add batches behind all others, without their views."""
+        for place, row in enumerate(rows, len(self._ids)):
+            self._place_of[row["batch_id"]] = place
+            self._ids.append(lowered(row["batch_id"]))
+            self._started.append(row["started_seq"])
+            self._times.append(_microseconds(row["started_at"]))
+            self._views.append(b"")
+            for keys in self._keys.values():
+                keys.append(-1)
+            self._put_keys(place, row)
+        for name, axis in self._axes.items():
+            axis.extend([row[AXES[name]] for row in rows])
+
+    def _put_keys(self, place: int, row: Row) -> None:
+        done = row["generated"] + row["failed"] + row["abandoned"]
+        found = {
+            "progress": 1_000_000 * done // row["target"],
+            "cost": row["cost_nano_usd"],
+            "samples": row["generated"],
+            "finished": row.get("end_seq"),
+        }
+        for name, key in found.items():
+            # The tables hold no number beyond 64 bits: there it is null.
+            is_known = key is not None and 0 <= key <= INT_MOST
+            self._keys[f"-{name}"][place] = key if is_known else -1
+            self._keys[name][place] = key if is_known else INT_MOST
+
+    def _packed(self, view: str) -> bytes:
+        text = view.encode()
+        self._likeness = self._likeness or text
+        packer = zlib.compressobj(1, wbits=_WINDOW, memLevel=5, zdict=self._likeness)
+        return packer.compress(text) + packer.flush()
+
+    def _view(self, place: int) -> bytes:
+        unpacker = zlib.decompressobj(wbits=_WINDOW, zdict=self._likeness)
+        return unpacker.decompress(self._views[place])
+
+    def history(self, request: views.HistoryQuery, most_bytes: int) -> bytes | None:
+        """Return the answer of ``queries.answer``; None while the tables are being copied.
+
+        Raises:
+            RefusedError: the cursor or the range of time makes no sense.
+        """
+        with self._lock:
+            if not self._is_loaded:
+                return None
+            return orjson.dumps({**self._page(request, most_bytes), "as_of": self._as_of})
+
+    def _page(self, request: views.HistoryQuery, most_bytes: int) -> dict[str, Any]:
+        check_range(request)
+        own = self._own(request)
+        chosen = rest = self._rest(request)
+        for places in own.values():
+            chosen &= places
+        found: dict[str, list[tuple[str, int]]] = {}
+        for name, axis in self._axes.items():
+            among = chosen
+            if name in own:
+                among = rest
+                for other, places in own.items():
+                    among &= places if other != name else among
+            found[name] = axis.counts(among)
+        keys = list(islice(self._ordered(request, chosen), request.limit + 1))
+        shown: list[bytes] = []
+        left = most_bytes
+        for *_, place in keys[: request.limit]:
+            view = self._view(place)
+            left -= len(view) + 1
+            if left < 0 and shown:
+                break
+            shown.append(view)
+        cursor = None
+        if len(shown) < len(keys):
+            *key, place = keys[len(shown) - 1]
+            cursor = encode_cursor(request.sort, [*key, self._started[place]])
+        return page(request, [orjson.Fragment(view) for view in shown], cursor, found)
+
+    def _own(self, request: views.HistoryQuery) -> dict[str, Places]:
+        """Return what each filter that has an axis of its own leaves, if it is set."""
+        wanted: dict[str, Sequence[str]] = {"states": request.states} if request.states else {}
+        for name, value in (
+            ("models", request.model),
+            ("recipes", request.recipe),
+            ("topics", request.topic),
+        ):
+            if value is not None:
+                wanted[name] = [value]
+        return {
+            name: self._axes[name].having(values.__contains__) for name, values in wanted.items()
+        }
+
+    def _rest(self, request: views.HistoryQuery) -> Places:
+        """Return what the other filters leave."""
+        found = (1 << len(self._ids)) - 1
+        after, before = request.started_after, request.started_before
+        if after is not None or before is not None:
+            low = -INT_MOST if after is None else _microseconds(column_time(after))
+            high = INT_MOST if before is None else _microseconds(column_time(before))
+            found &= those([low <= time < high for time in reversed(self._times)])
+        if request.text:
+            text = lowered(request.text)
+            named = those([text in batch_id for batch_id in reversed(self._ids)])
+            for name, axis in self._axes.items():
+                if name != "states":
+                    named |= axis.having(lambda value: text in lowered(value))
+            found &= named
+        return found
+
+    def _ordered(self, request: views.HistoryQuery, chosen: Places) -> Iterator[tuple[int, ...]]:
+        """Give the key (none when sorted by start) and the place of each batch after the cursor."""
+        sort, downwards = request.sort, request.sort.startswith("-")
+        keys = self._keys.get(sort)
+        bound: list[int] = []
+        if request.cursor is not None:
+            bound = decode_cursor(request.cursor, sort, 1 if keys is None else 2)
+            bound[-1] = self._place_after(bound[-1], downwards=downwards)
+        if keys is None:
+            if bound:
+                before = (1 << bound[0]) - 1
+                chosen &= before if downwards else ~before
+            return ((place,) for place in each(chosen, downwards=downwards))
+        places = list(each(chosen, downwards=downwards))
+        pairs: Iterator[tuple[int, ...]] = zip(map(keys.__getitem__, places), places, strict=True)
+        if bound:
+            first, second = bound
+            border = (first, second)
+            pairs = (pair for pair in pairs if (pair < border) == downwards)
+        pick = heapq.nlargest if downwards else heapq.nsmallest
+        return iter(pick(request.limit + 1, pairs))
+
+    def _place_after(self, sequence: int, *, downwards: bool) -> int:
+        """Return the border between what comes before and after a batch started at ``sequence``."""
+        return (bisect_left if downwards else bisect_right)(self._started, sequence)
+
+
+def lowered(text: str) -> str:
+    """Return ``text`` in lower case as DuckDB has it: sign by sign."""
+    return text.lower() if text.isascii() else "".join(sign.lower()[0] for sign in text)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _US
+
+
+def _survey(
+    connection: duckdb.DuckDBPyConnection,
+) -> tuple[int, list[int], dict[str, int]]:
+    """Return the checkpoint, the sequences of all starts in order, and those of the ends."""
+    connection.begin()
+    try:
+        as_of = one(connection, "SELECT seq FROM checkpoint")[0]
+        starts = connection.execute(
+            "SELECT started_seq FROM batches WHERE view IS NOT NULL ORDER BY 1"
+        ).fetchall()
+        ends = connection.execute(f"SELECT batch_id, end_seq FROM {ENDS}").fetchall()  # noqa: S608
+    finally:
+        connection.rollback()
+    return as_of, [start for (start,) in starts], dict(ends)
+
+
+def _between(
+    connection: duckdb.DuckDBPyConnection, *, low: int, high: int, ends: dict[str, int]
+) -> list[Row]:
+    """Return the rows of the batches whose starts lie from ``low`` to ``high``, in order."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM batches WHERE started_seq BETWEEN ? AND ?",  # noqa: S608
+        [low, high],
+    ).fetchall()
+    names = _COLUMNS.split(", ")
+    rows: list[Row] = [dict(zip(names, row, strict=True)) for row in found]
+    return sorted(
+        ({**row, "end_seq": ends.get(row["batch_id"])} for row in rows),
+        key=lambda row: row["started_seq"],
+    )
