@@ -53,6 +53,9 @@ export function isManifest(found: StoredLine | Manifest): found is Manifest {
   return "kind" in found;
 }
 
+/** The headers that were read last: those of the next line are often the same. */
+let knownHeaders = "";
+
 function storedLine(document: Record<string, unknown>): StoredLine {
   const { headers = "", payload_hash = null, is_base64 = false } = document;
   const found: StoredLine = {
@@ -65,7 +68,9 @@ function storedLine(document: Record<string, unknown>): StoredLine {
     payloadHash: typeof payload_hash === "string" ? payload_hash : null,
   };
   if (found.sequence < 1) throw new LineError("its sequence is below 1");
-  if (!BASE64.test(found.headers)) throw new LineError("its headers are no base64");
+  if (found.headers !== knownHeaders && !BASE64.test(found.headers))
+    throw new LineError("its headers are no base64");
+  knownHeaders = found.headers;
   if (found.isBase64 && !BASE64.test(found.payload))
     throw new LineError("its payload is no base64");
   if (payload_hash !== null && !HASH.test(String(payload_hash)))

@@ -51,12 +51,25 @@ export function readerOf(root: Schema, name: string): Reader {
   return new Compiler(root.$defs ?? {}).named(name);
 }
 
+/** As `readerOf`, but what it gives has only those fields that are `kept`: all others are checked. */
+export function readerOfParts(root: Schema, name: string, kept: readonly string[]): Reader {
+  const definitions = root.$defs ?? {};
+  const schema = definitions[name];
+  if (!schema) throw new Error(`the contract's schema has no ${name}`);
+  const isKept = (field: string): boolean => kept.includes(field);
+  return new Compiler(definitions).fields(schema, isKept, new Compiler(definitions, false));
+}
+
 const NOTHING = Object.freeze({});
 
 class Compiler {
   readonly #held = new Map<string, Reader>();
 
-  constructor(readonly definitions: Record<string, Schema>) {}
+  /** Readers that do not `build` only check, and give what they were given. */
+  constructor(
+    readonly definitions: Record<string, Schema>,
+    readonly builds = true,
+  ) {}
 
   named(name: string): Reader {
     const held = this.#held.get(name);
@@ -73,12 +86,17 @@ class Compiler {
 
   compile(schema: Schema): Reader {
     if (schema.$ref) return this.named(schema.$ref.split("/").at(-1) ?? "");
-    if (schema.anyOf) return anyOf(schema.anyOf.map((one) => this.compile(one)));
+    if (schema.anyOf) {
+      const others = schema.anyOf.filter((one) => one.type !== "null");
+      const read = anyOf(others.map((one) => this.compile(one)));
+      if (others.length === schema.anyOf.length) return read;
+      return (value) => (value === null ? null : read(value));
+    }
     if (schema.const !== undefined) return oneOf([schema.const]);
     if (schema.enum) return oneOf(schema.enum);
     switch (schema.type) {
       case "object":
-        return schema.properties ? this.#fields(schema) : this.#map(schema);
+        return schema.properties ? this.fields(schema) : this.#map(schema);
       case "array":
         return this.#list(schema);
       case "string":
@@ -95,24 +113,33 @@ class Compiler {
     }
   }
 
-  #fields({ properties = {}, required = [] }: Schema): Reader {
+  fields(
+    { properties = {}, required = [] }: Schema,
+    isKept: (name: string) => boolean = () => this.builds,
+    others: Compiler = this,
+  ): Reader {
     const fields = Object.entries(properties).map(([name, schema]) => ({
       name,
-      read: this.compile(schema),
+      isKept: isKept(name),
+      read: (isKept(name) ? this : others).compile(schema),
       isRequired: required.includes(name),
       fallback: schema.default ?? null,
     }));
+    const builds = this.builds;
     return (value) => {
       const document = objectOf(value);
-      const found: Document = {};
+      const found: Document = builds ? {} : document;
       let at = "";
       try {
-        for (const { name, read, isRequired, fallback } of fields) {
+        for (let place = 0; place < fields.length; place++) {
+          const { name, isKept, read, isRequired, fallback } = fields[place]!;
           const given = document[name];
           at = name;
-          if (given !== undefined) found[name] = read(given);
-          else if (isRequired) throw new FormError("", "is missing");
-          else found[name] = fallback;
+          if (given !== undefined) {
+            const one = read(given);
+            if (isKept) found[name] = one;
+          } else if (isRequired) throw new FormError("", "is missing");
+          else if (isKept) found[name] = fallback;
         }
       } catch (error) {
         throw inside(at, error);
@@ -169,8 +196,9 @@ function objectOf(value: unknown): Document {
   throw new FormError("", "is no object");
 }
 
-function anyOf(readers: readonly Reader[]): Reader {
-  const ordered = [...readers];
+function anyOf(ordered: readonly Reader[]): Reader {
+  const [only] = ordered;
+  if (only && ordered.length === 1) return only;
   return (value) => {
     let first: FormError | null = null;
     for (const read of ordered) {
@@ -187,8 +215,9 @@ function anyOf(readers: readonly Reader[]): Reader {
 
 function oneOf(values: readonly unknown[]): Reader {
   const words = values.map((one) => JSON.stringify(one)).join(", ");
+  const [first] = values;
   return (value) => {
-    if (values.includes(value)) return value;
+    if (value === first || values.includes(value)) return value;
     throw new FormError("", `is none of ${words}`);
   };
 }

@@ -15,21 +15,55 @@ export class FileError extends Error {
 
 const NEWLINE = 10;
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const lenient = new TextDecoder("utf-8", { ignoreBOM: true });
+/** What stands for a byte that is no UTF-8. */
+const NO_CHARACTER = "\ufffd";
 
 /** Cuts bytes into lines; a last line without an end of line comes from `rest`. */
 export class LineCutter {
   #left: Uint8Array[] = [];
-  #number = 0;
+  #number: number;
   /** Where in the whole the first byte that is left stands. */
-  #start = 0;
+  #start: number;
+
+  /** For bytes that begin with line `first`, at `start` of the whole. */
+  constructor(start = 0, first = 1) {
+    this.#start = start;
+    this.#number = first - 1;
+  }
 
   *cut(bytes: Uint8Array): Generator<Line> {
+    const whole = bytes.lastIndexOf(NEWLINE) + 1;
+    let from = 0;
+    if (this.#left.length > 0 && whole > 0) {
+      from = bytes.indexOf(NEWLINE) + 1;
+      yield this.#line(bytes.subarray(0, from - 1), 1);
+    }
+    const text = asciiOf(bytes.subarray(from, whole));
+    if (text !== null) yield* this.#cutText(text);
+    else yield* this.#cutBytes(bytes.subarray(from, whole));
+    if (whole < bytes.length) this.#left.push(bytes.slice(whole));
+  }
+
+  /** Lines of a text with a byte for each character: it is decoded once for all of them. */
+  *#cutText(text: string): Generator<Line> {
+    const origin = this.#start;
+    let from = 0;
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", from)) {
+      this.#number += 1;
+      this.#start = origin + end + 1;
+      const line = text.slice(from, end);
+      yield { text: line, number: this.#number, start: origin + from, end: this.#start };
+      from = end + 1;
+    }
+  }
+
+  *#cutBytes(bytes: Uint8Array): Generator<Line> {
     let from = 0;
     for (let end = bytes.indexOf(NEWLINE); end >= 0; end = bytes.indexOf(NEWLINE, from)) {
       yield this.#line(bytes.subarray(from, end), 1);
       from = end + 1;
     }
-    if (from < bytes.length) this.#left.push(bytes.slice(from));
   }
 
   *rest(): Generator<Line> {
@@ -44,6 +78,12 @@ export class LineCutter {
     this.#start += bytes.length + newline;
     return { text: textOf(bytes, this.#number), number: this.#number, start, end: this.#start };
   }
+}
+
+/** The text of bytes that are all ASCII, else null. */
+function asciiOf(bytes: Uint8Array): string | null {
+  const text = lenient.decode(bytes);
+  return text.length === bytes.length && !text.includes(NO_CHARACTER) ? text : null;
 }
 
 function textOf(bytes: Uint8Array, number: number): string {

@@ -7,14 +7,14 @@
 
 import { apply, newBatch, type BatchState } from "../fold/batch";
 import { readEvent, type Found } from "../fold/events";
-import { isManifest, LineError, readLine, textOf, type StoredLine } from "../fold/export";
+import { readLine, textOf, type StoredLine } from "../fold/export";
 import { textOfMicros } from "../fold/times";
 import { viewOf, type View } from "../fold/view";
-import { FileError, LineCutter, lineError, REMEDY, type Line } from "./lines";
+import { FileError, LineCutter, REMEDY, type Line } from "./lines";
+import { eachPiece, PIECE_BYTES, type Helper, type Piece, type PieceEvent } from "./pieces";
 
 const CHECKPOINT_EVENTS = 32;
 const CHECKPOINT_BYTES = 512 * 1024;
-const PIECE_BYTES = 4 * 1024 * 1024;
 
 interface Checkpoint {
   /** How many of the batch's events are folded into the state. */
@@ -79,9 +79,10 @@ export class ReplayLog {
     this.#file = file;
   }
 
-  /** Fold the whole file. Throws `FileError`. */
-  async open(progress: Progress): Promise<Opened> {
-    await eachLine(this.#file, (line) => this.#take(line), progress);
+  /** Fold the whole file, which `helpers` read too. Throws `FileError`. */
+  async open(progress: Progress, helpers: readonly Helper[] = []): Promise<Opened> {
+    if (this.#file.size === 0) throw new FileError(`The file is empty. ${REMEDY}.`);
+    await eachPiece(this.#file, helpers, (piece) => this.#take(piece), progress);
     const batches = [...this.#tracks]
       .filter(([, track]) => track.state.started !== null)
       .map(([id, track]) => ({ id, events: track.starts.length }));
@@ -95,27 +96,26 @@ export class ReplayLog {
     };
   }
 
-  #take(line: Line): void {
-    const stored = parsed(line);
-    if (stored === null) return;
-    this.#lines += 1;
-    this.#erased += Number(stored.payloadHash !== null);
-    const found = readEvent(textOf(stored));
-    if (found.kind !== "event") {
-      this.#unreadable += Number(found.kind !== "system");
-      return;
-    }
-    const id = found.event.batch_id;
+  #take(piece: Piece): void {
+    this.#lines += piece.messages;
+    this.#erased += piece.erased;
+    this.#unreadable += piece.unreadable;
+    for (const event of piece.events) this.#fold(event);
+  }
+
+  #fold(found: PieceEvent): void {
+    const { event } = found;
+    const id = event.batch_id;
     let track = this.#tracks.get(id);
     if (!track) {
       const state = newBatch(id);
       track = { starts: [], ends: [], samples: [], checkpoints: [{ events: 0, state }], state };
       this.#tracks.set(id, track);
     }
-    if (found.event.type === "sample.generated.v1") track.samples.push(track.starts.length);
-    track.starts.push(line.start);
-    track.ends.push(line.end);
-    track.state = folded(track.state, stored, found);
+    if (event.type === "sample.generated.v1") track.samples.push(track.starts.length);
+    track.starts.push(found.start);
+    track.ends.push(found.end);
+    track.state = apply(track.state, found);
     keepCheckpoint(track);
   }
 
@@ -240,16 +240,6 @@ function countBelow(places: readonly number[], end: number): number {
     else high = middle;
   }
   return low;
-}
-
-function parsed(line: Line): StoredLine | null {
-  try {
-    const found = readLine(line.text);
-    return isManifest(found) ? null : found;
-  } catch (error) {
-    if (!(error instanceof LineError)) throw error;
-    throw lineError(line.number, error.message);
-  }
 }
 
 /** Read a file line by line. */

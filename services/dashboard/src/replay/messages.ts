@@ -2,12 +2,14 @@
 
 import type { Checked } from "./check";
 import type { Moment, Opened, ShownEvent } from "./log";
+import type { Packed } from "./pieces";
 import type { Proof } from "./prove";
 
 /** Questions by name: what is asked with, and what is answered. */
 export interface Questions {
   prove: { ask: { id: string; at: number | null }; answer: Proof };
   open: { ask: { file: Blob }; answer: Opened };
+  piece: { ask: { file: Blob; place: number }; answer: Packed };
   check: { ask: { file: Blob }; answer: Checked };
   seek: { ask: { id: string; events: number }; answer: Moment };
   events: { ask: PartOfBatch; answer: ShownEvent[] };

@@ -3,7 +3,8 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 
 import { wordsOf } from "../words";
-import { LogWorker } from "./client";
+import { newWorker } from "./client";
+import type { LogWorker } from "./logWorker";
 import type { Proof } from "./prove";
 
 export type ProofState =
@@ -30,7 +31,7 @@ export function useProof(id: string, at: number | null): {
   }, [end]);
   const start = useCallback((): void => {
     end();
-    const mine = new LogWorker();
+    const mine = newWorker();
     worker.current = mine;
     const show = (next: ProofState): void => {
       if (worker.current === mine) setState(next);

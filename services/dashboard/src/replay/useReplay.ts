@@ -4,8 +4,9 @@ import { useCallback, useEffect, useRef, useState } from "react";
 
 import { wordsOf } from "../words";
 import type { Checked } from "./check";
-import { LogWorker, prepareWorker, takeWorker } from "./client";
+import { newWorker, prepareWorker, takeWorker } from "./client";
 import type { Moment, Opened } from "./log";
+import type { LogWorker } from "./logWorker";
 
 export type ReplayState =
   | { kind: "none" }
@@ -49,7 +50,7 @@ export function useChecked(file: File | null, isDue: boolean): Checked | null {
     setChecked(null);
     if (!file || !isDue) return undefined;
     let isCurrent = true;
-    const worker = new LogWorker();
+    const worker = newWorker();
     const tell = (found: Checked): void => {
       if (isCurrent) setChecked(found);
       worker.end();

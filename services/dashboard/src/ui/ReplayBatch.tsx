@@ -5,7 +5,7 @@ import { memo, useEffect, useMemo, useState } from "react";
 
 import type { BatchView } from "../contract";
 import { pastWorld, WorldContext } from "../live/world";
-import type { LogWorker } from "../replay/client";
+import type { LogWorker } from "../replay/logWorker";
 import type { Moment } from "../replay/log";
 import { useSeeker } from "../replay/useReplay";
 import { localTime, plural, tokens } from "../words";

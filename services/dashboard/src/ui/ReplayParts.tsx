@@ -2,7 +2,7 @@
 
 import { useEffect, useState, type ReactNode } from "react";
 
-import type { LogWorker } from "../replay/client";
+import type { LogWorker } from "../replay/logWorker";
 import type { ShownEvent } from "../replay/log";
 import { textOf } from "../sampleWords";
 import { localTime, spaced, wordsOf } from "../words";
