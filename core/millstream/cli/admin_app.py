@@ -50,17 +50,21 @@ def create(
     role: Annotated[
         Literal["viewer", "operator", "admin"], typer.Option(help="What it may do.")
     ] = "viewer",
+    expires_in: Annotated[
+        str | None,
+        typer.Option(help="How long it lasts: 30d, 12h, 90m, 4w.  [default: until it is revoked]"),
+    ] = None,
     file: TokenFile = None,
 ) -> None:
     """Make a token and print it: it is kept as a hash and can't be shown again."""
     from millstream.cli.admin_token import run_create
 
-    raise typer.Exit(run_create(name=name, role=role, file=file))
+    raise typer.Exit(run_create(name=name, role=role, expires_in=expires_in, file=file))
 
 
 @tokens.command("list")
 def list_all(file: TokenFile = None) -> None:
-    """Show names, roles and times, never a token."""
+    """Show names, roles, when each was made and expires, never a token."""
     from millstream.cli.admin_token import run_list
 
     raise typer.Exit(run_list(file=file))

@@ -2,28 +2,39 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from millstream.errors import MillstreamError, UsageError
+from millstream.runtime.clock import utc_now
 from millstream.runtime.settings import load_settings
-from millstream.runtime.tokens import Role, create_token, read_tokens, revoke_token
+from millstream.runtime.tokens import (
+    Role,
+    Token,
+    create_token,
+    parse_span,
+    read_tokens,
+    revoke_token,
+)
 
 
-def run_create(*, name: str, role: Role, file: Path | None) -> int:
+def run_create(*, name: str, role: Role, expires_in: str | None, file: Path | None) -> int:
     """Make a token and print it; 0, or 1 or 2 for an error."""
 
     def create(path: Path) -> str:
-        return f"{create_token(path, name, role)}\n"
+        span = parse_span(expires_in) if expires_in is not None else None
+        return f"{create_token(path, name, role, expires_in=span)}\n"
 
     return _run(create, file)
 
 
 def run_list(*, file: Path | None) -> int:
-    """Print name, role and time of each token; 0, or 1 or 2 for an error."""
+    """Print name, role and times of each token; 0, or 1 or 2 for an error."""
 
     def show(path: Path) -> str:
+        now = utc_now()
         return "".join(
-            f"{token.name}  {token.role}  {token.created_at:%Y-%m-%d %H:%M:%SZ}\n"
+            f"{token.name}  {token.role}  {_told(token.created_at)}  {_end_of(token, now)}\n"
             for token in read_tokens(path)
         )
 
@@ -38,6 +49,16 @@ def run_revoke(*, name: str, file: Path | None) -> int:
         return f"{name} is revoked.\n"
 
     return _run(revoke, file)
+
+
+def _end_of(token: Token, now: datetime) -> str:
+    if token.expires_at is None:
+        return "does not expire"
+    return f"{'expired' if token.is_over(now) else 'expires'} {_told(token.expires_at)}"
+
+
+def _told(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%SZ}"
 
 
 def _run(act: Callable[[Path], str], file: Path | None) -> int:

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,9 @@ Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
 """From the least to the most: each may do what those before it may."""
 PREFIX = "mill_"
+LONGEST = timedelta(days=3650)
+_SPAN = re.compile(r"([0-9]{1,6})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -36,6 +39,7 @@ class Token(BaseModel):
     created_at: datetime
     token_sha256: str
     session_sha256: str
+    expires_at: datetime | None = None
 
     def matches(self, token: str) -> bool:
         """Tell whether ``token`` is this one."""
@@ -45,6 +49,10 @@ class Token(BaseModel):
         """Tell whether ``session`` was made from this token."""
         return hmac.compare_digest(_hash(session), self.session_sha256)
 
+    def is_over(self, now: datetime) -> bool:
+        """Tell whether the token has expired by ``now``."""
+        return self.expires_at is not None and now >= self.expires_at
+
     def may(self, role: Role) -> bool:
         """Tell whether the token may do what ``role`` may."""
         return ROLES.index(self.role) >= ROLES.index(role)
@@ -53,6 +61,24 @@ class Token(BaseModel):
 def session_of(token: str) -> str:
     """Return what a browser keeps in place of ``token``."""
     return hashlib.sha256(b"millstream session " + token.encode()).hexdigest()
+
+
+def parse_span(text: str) -> timedelta:
+    """Return the time that ``text`` tells: a whole number and m, h, d or w.
+
+    Raises:
+        UsageError: it tells none, or one beyond ten years.
+    """
+    found = _SPAN.fullmatch(text)
+    span = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta()
+    if not timedelta() < span <= LONGEST:
+        raise UsageError(
+            f"{text[:80]!a} is no time that a token can last; give a number and m, h, d or w, "
+            "such as 30d, 3650d at most",
+            field="expires_in",
+            value=text,
+        )
+    return span
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
@@ -81,8 +107,10 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
     return tuple(found)
 
 
-def create_token(path: Path, name: str, role: Role) -> str:
+def create_token(path: Path, name: str, role: Role, *, expires_in: timedelta | None = None) -> str:
     """Add a token to the file, which is made if need be; return it: it is shown this once.
+
+    Without ``expires_in`` it lasts until it is revoked.
 
     Raises:
         SettingsError: the file can't be read or written.
@@ -103,12 +131,14 @@ def create_token(path: Path, name: str, role: Role) -> str:
             value=name,
         )
     secret = PREFIX + secrets.token_hex(32)
+    now = utc_now()
     made = Token(
         name=name,
         role=role,
-        created_at=utc_now(),
+        created_at=now,
         token_sha256=_hash(secret),
         session_sha256=_hash(session_of(secret)),
+        expires_at=now + expires_in if expires_in is not None else None,
     )
     _write(path, [*known, made])
     return secret
@@ -133,7 +163,7 @@ def revoke_token(path: Path, name: str) -> None:
 
 def _write(path: Path, tokens: Sequence[Token]) -> None:
     """Replace the file at once, for its owner's eyes alone."""
-    text = "".join(f"{token.model_dump_json()}\n" for token in tokens)
+    text = "".join(f"{token.model_dump_json(exclude_none=True)}\n" for token in tokens)
     part = path.with_name(f".{path.name}.part")
     try:
         part.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from millstream.runtime.access import access_token, is_loopback
+from millstream.runtime.clock import utc_now
 from millstream.runtime.settings import Settings
 from millstream.runtime.tokens import Role, Token, session_of
 from millstream_api.problems import ProblemError
@@ -16,6 +17,8 @@ from millstream_api.token_file import TokenFile
 from millstream_schemas.envelope import Actor
 
 COOKIE = "millstream_session"
+SESSION_S = 2_592_000
+"""How long a browser keeps its session: 30 days, or to the end of its token."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """What supervisors ask without a token: it tells nothing but alive and ready."""
@@ -69,8 +72,8 @@ class Guard:
 
         Raises:
             RoleTooLowError: the token's role does not allow it (403).
-            ProblemError: no or a wrong token (401), a write from another origin, or a name that is
-                not this machine's (403).
+            ProblemError: no token, a wrong or an expired one (401), a write from another origin, or
+                a name that is not this machine's (403).
         """
         headers = _headers(scope)
         if scope["method"] not in SAFE_METHODS:
@@ -92,6 +95,7 @@ class Guard:
                 "/?token=<token> in the browser once",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        _check_end(found)
         role = _role_for(scope)
         if not found.may(role):
             raise RoleTooLowError(Actor(kind="key", id=found.name, address=address), found, role)
@@ -106,19 +110,24 @@ class Guard:
         return True
 
     def login_cookie(self, scope: Scope) -> str | None:
-        """Return the Set-Cookie value for a page opened with the right ``?token=``, else None."""
+        """Return the Set-Cookie value for a page opened with the right ``?token=``, else None.
+
+        Raises:
+            ProblemError: the token has expired (401).
+        """
         if self.is_open or scope["path"] != "/":
             return None
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         given = (query.get("token") or [""])[0]
         if self.token is not None and _equal(given, self.token):
-            session = _session(self.token)
-        elif self.tokens is not None and any(one.matches(given) for one in self.tokens.present()):
-            session = session_of(given)
+            session, age_s = _session(self.token), SESSION_S
+        elif (found := self._find({"authorization": f"Bearer {given}"})) is not None:
+            session, age_s = session_of(given), min(SESSION_S, _check_end(found))
         else:
             return None
         secure = "; Secure" if scope.get("scheme") == "https" else ""
-        return f"{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}"
+        kept = f"Max-Age={age_s}{secure}"
+        return f"{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; {kept}"
 
     def _knows(self, headers: Mapping[str, str], token: str) -> bool:
         bearer, session = _given(headers)
@@ -160,6 +169,26 @@ class Guard:
                 f"Host {name!r} is not this machine's; without a token requests are taken for "
                 "127.0.0.1 and localhost only",
             )
+
+
+def _check_end(token: Token) -> int:
+    """Return the seconds that a token still lasts, `SESSION_S` for one without an end.
+
+    Raises:
+        ProblemError: it has expired (401).
+    """
+    now = utc_now()
+    if token.is_over(now):
+        raise ProblemError(
+            401,
+            "token_expired",
+            f"the token {token.name} expired at {token.expires_at:%Y-%m-%d %H:%M:%SZ}; ask for a "
+            f"new one: `millstream admin token revoke {token.name}`, then `create {token.name}`",
+            headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+        )
+    if token.expires_at is None:
+        return SESSION_S
+    return int((token.expires_at - now).total_seconds())
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Ends the streams whose token was revoked: they were let in once and would go on for ever."""
+"""Ends the streams whose token was revoked or expired: let in once, they would go on for ever."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ async def end_revoked(guard: Guard, hub: Hub) -> None:
         for client in ending:
             if client in hub.clients:
                 client.abort()
-        guard.tokens.present()  # reads the file again if it has changed
+        guard.tokens.present()  # reads the file again if it has changed, and looks at the time
         if guard.tokens.version != known:
             known, looks = guard.tokens.version, LOOKS
         ending = []

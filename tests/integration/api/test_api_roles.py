@@ -1,6 +1,7 @@
 """Role by route: what each kind of token gets, and that a revoked one gets nothing."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from millstream.cli.admin_app import app
 from millstream.errors import SettingsError, UsageError
-from millstream.runtime.tokens import create_token, read_tokens, session_of
+from millstream.runtime.tokens import create_token, parse_span, read_tokens, session_of
 from millstream.testing.nats import running_log
 from millstream.testing.waiting import until
 from millstream_api.auth import COOKIE
@@ -139,6 +140,48 @@ async def test_the_open_streams_of_a_revoked_token_end_and_no_other(
         await until(lambda: all(len(got["bob", path]) > before[path] for path in paths))
         for task in following:
             task.cancel()
+
+
+async def test_an_expired_token_is_refused_with_its_sessions_and_its_streams_end(
+    tmp_path: Path, make_api: Any
+) -> None:
+    file = tmp_path / "tokens"
+    lasting = create_token(file, "bob", "viewer", expires_in=timedelta(days=60))
+    async with (
+        running_log(tmp_path) as log,
+        make_api(log, projector=False, tokens_file=file) as api,
+    ):
+        client = api.client
+        brief = create_token(file, "ada", "operator", expires_in=timedelta(seconds=3))
+        opened = await client.get("/", params={"token": brief})
+        assert opened.headers["set-cookie"].rpartition("=")[2] in {"0", "1", "2"}
+        client.cookies.clear()
+        bearer = {"Authorization": f"Bearer {brief}"}
+        session = {"Cookie": opened.headers["set-cookie"].partition(";")[0]}
+        async with client.stream("GET", "/v1/stream", headers=session, timeout=20) as answer:
+            assert answer.status_code == 200
+            assert b"all_batches" in b"".join([piece async for piece in answer.aiter_bytes()])
+        for shown in (bearer, session):
+            refused = await client.get("/v1/stuck", headers=shown)
+            assert refused.status_code == 401
+            assert refused.json()["type"].endswith("token_expired")
+            for word in ("the token ada expired at 20", "`millstream admin token revoke ada`"):
+                assert word in refused.json()["detail"]
+        again = await client.get("/", params={"token": brief})
+        assert (again.status_code, "set-cookie" in again.headers) == (401, False)
+        kept = await client.get("/", params={"token": lasting})
+        assert kept.headers["set-cookie"].endswith("Max-Age=2592000")
+    first, second = run("list", "--file", str(file)).stdout.splitlines()
+    assert ("  expires 20" in first, "  expired 20" in second) == (True, True)
+
+
+@pytest.mark.parametrize("span", ["", "30", "0d", "-1d", "1y", "1.5h", "3651d", "999999w", "1d "])
+async def test_a_token_lasts_a_whole_time_that_can_be(tmp_path: Path, span: str) -> None:
+    file = tmp_path / "tokens"
+    answer = run("create", "ada", "--expires-in", span, "--file", str(file))
+    assert (answer.exit_code, "such as 30d" in answer.stderr) == (2, True)
+    assert not file.exists()
+    assert parse_span("90m") + parse_span("12h") + parse_span("4w") == timedelta(hours=685.5)
 
 
 async def test_what_can_not_be_done_with_tokens_is_said_in_words(tmp_path: Path) -> None:
