@@ -110,11 +110,14 @@ async def of_relay(directory: Path, clients: int, seconds: float, *, batches: in
 
 
 @asynccontextmanager
-async def yardstick(kind: str, rate: float, size: float) -> AsyncIterator[tuple[int, str]]:
+async def yardstick(
+    kind: str, rate: float, size: float, clients: int
+) -> AsyncIterator[tuple[int, str]]:
     """Serve a yardstick; give its process id and its address."""
     port = free_port()
     command = [sys.executable, "-m", "bench.relay_yardsticks", kind, str(port)]
-    with subprocess.Popen([*command, str(rate), str(round(size))]) as process:
+    given = (str(rate), str(round(size)), str(clients))
+    with subprocess.Popen([*command, *given]) as process:
         try:
             async with asyncio.timeout(READY_S):
                 while True:
@@ -144,7 +147,7 @@ async def measure(clients: int, seconds: float) -> dict[str, Metric]:
     rate = single.frames_per_s / clients
     others: dict[str, Seen] = {}
     for kind in KINDS:
-        async with yardstick(kind, rate, single.frame_bytes) as (pid, url):
+        async with yardstick(kind, rate, single.frame_bytes, clients) as (pid, url):
             others[kind] = await seen(pid, url, clients, seconds)
     floor, starlette, fastapi = (others[kind] for kind in KINDS)
     floor_ms = floor.cpu_ms_per_1000

@@ -1,14 +1,15 @@
 """What the relay is measured against: the same frames by other means, each a server of its own.
 
-``python -m bench.relay_yardsticks KIND PORT FRAMES_PER_S FRAME_BYTES``. ``protocol`` writes to bare
-transports, which is the least that Python can do; ``fastapi`` and ``sse-starlette`` are what people
-would pick, with a queue per client.
+``python -m bench.relay_yardsticks KIND PORT FRAMES_PER_S BYTES CLIENTS``. The frames begin once
+so many clients are there: who is busy with frames may let nobody else in. ``protocol`` writes to
+bare transports, which is the least that Python can do; ``fastapi`` and ``sse-starlette`` are what
+people would pick, with a queue per client.
 """
 
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sized
 from typing import Any
 
 import uvicorn
@@ -26,8 +27,10 @@ def text(size: int) -> str:
     return start + "x" * max(0, size - len(start) - 12) + '"}'
 
 
-async def tick(rate: float, write: Any) -> None:
-    """Call ``write`` so many times a second; never ends."""
+async def tick(rate: float, write: Any, readers: Sized, clients: int) -> None:
+    """Call ``write`` so many times a second, once all are there; never ends."""
+    while len(readers) < clients:
+        await asyncio.sleep(0.05)
     begun, done = time.monotonic(), 0
     while True:
         write()
@@ -54,7 +57,7 @@ class Bare(asyncio.Protocol):
         self.open.discard(self._transport)
 
 
-async def bare(port: int, rate: float, size: int) -> None:
+async def bare(port: int, rate: float, size: int, clients: int) -> None:
     """Serve bare transports."""
 
     def write() -> None:
@@ -63,10 +66,10 @@ async def bare(port: int, rate: float, size: int) -> None:
             transport.write(frame)
 
     await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", port, backlog=4096)
-    await tick(rate, write)
+    await tick(rate, write, Bare.open, clients)
 
 
-async def framework(kind: str, port: int, rate: float, size: int) -> None:
+async def framework(kind: str, port: int, rate: float, size: int, clients: int) -> None:
     """Serve a framework's event streams."""
     queues: set[asyncio.Queue[str]] = set()
 
@@ -92,7 +95,7 @@ async def framework(kind: str, port: int, rate: float, size: int) -> None:
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(uvicorn.Server(config).serve())
-        tasks.create_task(tick(rate, write))
+        tasks.create_task(tick(rate, write, queues, clients))
 
 
 def _fastapi(following: Any) -> Any:
@@ -122,9 +125,12 @@ def _starlette(following: Any) -> Any:
 
 def main() -> None:
     """Serve until killed."""
-    kind, port, rate, size = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-    serve = bare(port, rate, size) if kind == "protocol" else framework(kind, port, rate, size)
-    uvloop.run(serve)
+    kind, port, rate = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    size, clients = int(sys.argv[4]), int(sys.argv[5])
+    if kind == "protocol":
+        uvloop.run(bare(port, rate, size, clients))
+    else:
+        uvloop.run(framework(kind, port, rate, size, clients))
 
 
 if __name__ == "__main__":
