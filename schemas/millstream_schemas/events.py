@@ -110,7 +110,8 @@ def from_document(document: Mapping[str, Any]) -> AnyEvent:
 
 
 def parse_system(document: Mapping[str, Any]) -> CommandRefused:
-    """Return an event of no batch; raises as ``parse`` does."""
+    """Return an event of no batch, of any version; raises as ``parse`` does."""
+    document = upcast(document)
     kind = document.get("type")
     if kind not in _SYSTEM:
         raise UnknownEventError(f"unknown event type {kind!r}")

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from millstream_schemas.events import EVENT_CLASSES, SYSTEM_EVENT_CLASSES
+from millstream_schemas.upcasters import UPCASTERS, upcast
 from millstream_schemas.views import BatchView
 
 _FOR_PEOPLE = {"title", "description", "examples"}
@@ -24,8 +25,14 @@ def page_schema() -> dict[str, Any]:
     return {
         "$defs": {name: _bare(found) for name, found in sorted(document["$defs"].items())},
         "events": {str(cls.model_fields["type"].default): cls.__name__ for cls in EVENT_CLASSES},
-        "system_events": [str(cls.model_fields["type"].default) for cls in SYSTEM_EVENT_CLASSES],
+        "system_events": _system_types(),
     }
+
+
+def _system_types() -> list[str]:
+    """Return the types of events of no batch; those of before too, since nobody folds them."""
+    present = [str(cls.model_fields["type"].default) for cls in SYSTEM_EVENT_CLASSES]
+    return [*present, *(old for old in UPCASTERS if upcast({"type": old})["type"] in present)]
 
 
 def _bare(schema: Any) -> Any:

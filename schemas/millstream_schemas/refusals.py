@@ -7,7 +7,21 @@ from pydantic import Field, StringConstraints
 from millstream_schemas.envelope import Contract, Event
 
 CommandName = Literal[
-    "start", "stop", "pause", "resume", "priority", "retry_failed", "continue", "clone", "bulk"
+    "start",
+    "stop",
+    "pause",
+    "resume",
+    "priority",
+    "retry_failed",
+    "continue",
+    "clone",
+    "bulk",
+    "webhook_add",
+    "webhook_change",
+    "webhook_remove",
+    "webhook_replay",
+    "webhook_rotate",
+    "webhook_test",
 ]
 
 
@@ -18,10 +32,14 @@ class CommandRefused(Event):
     alike since, ``unlisted`` what else was refused to the same actor meanwhile.
     """
 
-    type: Literal["command.refused.v1"] = "command.refused.v1"
+    type: Literal["command.refused.v2"] = "command.refused.v2"
+    schema_version: int = 2
     command: CommandName
     batch_id: Annotated[str, StringConstraints(max_length=100)] | None = Field(
         None, description="The batch as it was named; it need not exist."
+    )
+    webhook_id: Annotated[str, StringConstraints(max_length=100)] | None = Field(
+        None, description="The webhook as it was named; it need not exist."
     )
     status: Annotated[int, Field(ge=400, le=499)]
     problem: Annotated[str, StringConstraints(max_length=100)] = Field(

@@ -134,8 +134,14 @@ class Gateway:
         except RoleTooLowError as refusal:
             named = command_of(scope["method"], scope["path"])
             if named is not None and self._refusals is not None:
-                command, batch_id = named
-                self._refusals.tell(refusal, command, refusal.actor, new_id(), batch_id=batch_id)
+                self._refusals.tell(
+                    refusal,
+                    named.command,
+                    refusal.actor,
+                    new_id(),
+                    batch_id=named.batch_id,
+                    webhook_id=named.webhook_id,
+                )
             raise
 
 

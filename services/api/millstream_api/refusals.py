@@ -6,6 +6,7 @@ must not fill the log, so the same refusal is told once in ``SAME_S``, and of on
 no more than ``MOST`` within ``SPAN_S``; what is left out is counted in the next one.
 """
 
+import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -37,7 +38,7 @@ PATH = "/v1"
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-_Same = tuple[Actor, str, str | None, str]
+_Same = tuple[Actor, str, str | None, str | None, str]
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class Refusals:
         self._same: OrderedDict[_Same, _Told] = OrderedDict()
         self._tellers: OrderedDict[Actor, _Teller] = OrderedDict()
         self._last = 0
+        self._turn = asyncio.Lock()
 
     @asynccontextmanager
     async def watching(
@@ -108,12 +110,13 @@ class Refusals:
         command_id: str,
         *,
         batch_id: str | None = None,
+        webhook_id: str | None = None,
         reason: str = "",
     ) -> None:
         """Append one refusal in the background, if it is one to be told."""
         left_out = None
         if problem.status in TOLD:
-            left_out = self._left_out(actor, (actor, command, batch_id, problem.code))
+            left_out = self._left_out(actor, (actor, command, batch_id, webhook_id, problem.code))
         if left_out is None:
             return
         event = CommandRefused(
@@ -125,6 +128,7 @@ class Refusals:
             command_id=command_id,
             command=command,
             batch_id=batch_id[:100] if batch_id is not None else None,
+            webhook_id=webhook_id[:100] if webhook_id is not None else None,
             status=problem.status,
             problem=problem.code,
             detail=problem.detail[:500],
@@ -135,7 +139,8 @@ class Refusals:
         self._background.start(f"refusal {event.id}", self._append(event))
 
     async def _append(self, event: CommandRefused) -> None:
-        self._last = await append_refusal(self._log, event, expected=self._last)
+        async with self._turn:  # Several at once would conflict with each other until some give up.
+            self._last = await append_refusal(self._log, event, expected=self._last)
         log.info("command.refused", command=event.command, problem=event.problem)
 
     def _left_out(self, actor: Actor, same: _Same) -> tuple[int, int] | None:

@@ -66,7 +66,7 @@ async def test_every_action_tells_each_outcome_and_shares_one_command(lone_api: 
             if found.sequence > before:
                 event = json.loads(found.payload)
                 # The refusals of the action before may be told only now.
-                if event["type"] != "command.refused.v1":
+                if event["type"] != "command.refused.v2":
                     assert event["command_id"] == answer.json()["command_id"]
     async with asyncio.timeout(20):
         while await state(lone_api, one) != "stopped":

@@ -128,7 +128,8 @@ async def test_a_command_that_a_role_does_not_allow_is_told_too(
 ) -> None:
     viewer = create_token(tmp_path / "tokens", "eve", "viewer")
     admin = create_token(tmp_path / "tokens", "ada", "admin")
-    batch = "/v1/batches/batch_1700000000_00000001"
+    batch, hook = "/v1/batches/batch_1700000000_00000001", "/v1/webhooks/hook_1"
+    hook_words = ("replay", "rotate", "test")
     asked = [
         ("POST", "/v1/batches", "start", None),
         ("POST", "/v1/batches:bulk", "bulk", None),
@@ -136,11 +137,17 @@ async def test_a_command_that_a_role_does_not_allow_is_told_too(
         ("PATCH", batch, "priority", batch.rpartition("/")[2]),
         ("POST", f"{batch}/stop", "stop", batch.rpartition("/")[2]),
         ("POST", f"{batch}/retry-failed", "retry_failed", batch.rpartition("/")[2]),
+        ("POST", "/v1/webhooks", "webhook_add", None),
+        ("PATCH", hook, "webhook_change", "hook_1"),
+        ("DELETE", hook, "webhook_remove", "hook_1"),
+        *(("POST", f"{hook}/{word}", f"webhook_{word}", "hook_1") for word in hook_words),
     ]
     words = ("explode", "start", "bulk", "priority", "retry_failed")  # no paths of commands
     others = [
         ("DELETE", batch),
         ("GET", "/v1/webhooks"),
+        ("GET", f"{hook}/deliveries"),
+        ("POST", f"{hook}/explode"),
         *(("POST", f"{batch}/{w}") for w in words),
     ]
     async with (
@@ -155,9 +162,10 @@ async def test_a_command_that_a_role_does_not_allow_is_told_too(
         api.client.headers["Authorization"] = f"Bearer {admin}"
         events = await told(api, len(asked))
     assert len(events) == len(asked)  # neither what is no command nor who is nobody
-    found = {(event["command"], event.get("batch_id")) for event in events}
-    assert found == {(command, batch_id) for _, _, command, batch_id in asked}
+    found = {(one["command"], one.get("batch_id") or one.get("webhook_id")) for one in events}
+    assert found == {(command, named) for _, _, command, named in asked}
     for event in events:
         assert event["actor"] == {"kind": "key", "id": "eve", "address": "127.0.0.1"}
         assert (event["status"], event["problem"]) == (403, "role_too_low")
-        assert event["detail"] == "the token eve is a viewer's; this takes the role operator"
+        role = "admin" if event["command"].startswith("webhook_") else "operator"
+        assert event["detail"] == f"the token eve is a viewer's; this takes the role {role}"
