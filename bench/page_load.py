@@ -17,11 +17,16 @@ from bench.relay_load import flat, in_turn
 from bench.sound_log import Filler, by_subject, copies
 from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.nodes import Nodes, keep_beating
+from millstream.runtime.clock import utc_now
 from millstream.runtime.settings import load_settings
+from millstream_schemas.answers import NodeBeat
 
 TICK_S = 0.01
 FIRST = 500_000
 """The number of the first batch; no batch that was filled in has one as high."""
+NODE = "node-1"
+"""Who holds all slices of a sound log."""
 
 
 async def offer(url: str, together: int, events: int) -> None:
@@ -30,22 +35,32 @@ async def offer(url: str, together: int, events: int) -> None:
     for number in range(together):
         history = copies(1, samples=-(-events // together), first=FIRST + number, seed=number)
         batches.append(by_subject(next(history)))
+    beat = NodeBeat(node=NODE, service="generator", started_at=utc_now())
+    is_done = asyncio.Event()
     async with connected(load_settings(nats_url=url), "load") as connection:
-        filler = Filler(EventLog(connection))
-        for first, *_ in batches:
-            await filler.append(*first)
-        waiting = in_turn([flat(slices) for _, *slices, _ in batches])
-        await _append(filler, waiting, together)
-        ids = [first[0].split(".")[2] for first, *_ in batches]
-        print(json.dumps(ids), flush=True)
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            rate, seconds = map(float, line.split())
-            begun, sent = time.monotonic(), 0
-            while (due := time.monotonic() - begun) < seconds:
-                sent += await _append(filler, waiting, int(due * rate) - sent)
-                await asyncio.sleep(max(0.0, TICK_S - (time.monotonic() - begun - due)))
-            took = time.monotonic() - begun
-            print(json.dumps({"events": sent, "seconds": took}), flush=True)
+        event_log = EventLog(connection)
+        filler = Filler(event_log)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keep_beating(Nodes(event_log.answers), is_done, lambda: beat))
+            for first, *_ in batches:
+                await filler.append(*first)
+            waiting = in_turn([flat(slices) for _, *slices, _ in batches])
+            await _append(filler, waiting, together)
+            ids = [first[0].split(".")[2] for first, *_ in batches]
+            print(json.dumps(ids), flush=True)
+            await _follow(filler, waiting)
+            is_done.set()
+
+
+async def _follow(filler: Filler, waiting: Iterator[tuple[str, bytes]]) -> None:
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        rate, seconds = map(float, line.split())
+        begun, sent = time.monotonic(), 0
+        while (due := time.monotonic() - begun) < seconds:
+            sent += await _append(filler, waiting, int(due * rate) - sent)
+            await asyncio.sleep(max(0.0, TICK_S - (time.monotonic() - begun - due)))
+        took = time.monotonic() - begun
+        print(json.dumps({"events": sent, "seconds": took}), flush=True)
 
 
 async def _append(filler: Filler, waiting: Iterator[tuple[str, bytes]], count: int) -> int:

@@ -37,7 +37,8 @@ export class Pace {
     const { generated } = batch.counts;
     if (generated === 0) return null;
     const marks = this.#marks.get(batch.id) ?? [];
-    const base = marks.findLast(({ at }) => at <= now - WINDOW_MS) ?? marks[0];
+    const younger = marks.findIndex(({ at }) => at > now - WINDOW_MS);
+    const base = younger < 0 ? marks.at(-1) : marks[Math.max(0, younger - 1)];
     if (base && now - base.at >= SEEN_LEAST_MS)
       return (1000 * (generated - base.generated)) / (now - base.at);
     const from = Date.parse(batch.started_at);

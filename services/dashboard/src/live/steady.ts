@@ -7,7 +7,6 @@ const MOVING: ReadonlySet<string> = new Set<keyof BatchView>([
   "counts",
   "last_progress_at",
   "errors",
-  "last_error",
   "version",
   "sequence",
 ]);

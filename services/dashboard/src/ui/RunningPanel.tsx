@@ -11,6 +11,7 @@ import { Confirm, Later } from "./later";
 import { BatchLink } from "./Link";
 import {
   failing,
+  ticking,
   useMoving,
   wording,
   writeCost,
@@ -89,7 +90,9 @@ function Row({ batch }: { batch: BatchView }) {
         {batch.stuck && <span className="tag tag-stuck">stuck</span>}
         {batch.held_up && <span className="tag tag-stuck">{batch.held_up.kind}</span>}
       </div>
-      <ProgressBar batch={batch} moves={moves} />
+      <div>
+        <ProgressBar batch={batch} moves={moves} />
+      </div>
       <div className="facts">
         <span data-testid="progress" className="fact-progress">
           <b ref={moves(writeGenerated)} /> / {plural(batch.target, "sample")}
@@ -139,11 +142,11 @@ export function Ticking({ state, moves }: { state: State; moves: Moves }) {
 
 const writeFailed = failing((failed) => `${grouped(failed)} failed`);
 const writeTokens = wording(({ batch }) => plural(tokens(batch.counts), "token"));
-const writeRate = wording((moment) => {
+const writeRate = ticking((moment) => {
   const perSecond = paceOf(moment);
   return perSecond === null ? "" : paceWords(perSecond);
 });
-const writeEta = wording((moment) => {
+const writeEta = ticking((moment) => {
   const perSecond = paceOf(moment);
   if (!perSecond) return "";
   return `about ${duration((1000 * moment.batch.counts.pending) / perSecond)} left`;

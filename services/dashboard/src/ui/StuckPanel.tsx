@@ -2,13 +2,14 @@
 
 import { useState } from "react";
 
-import type { BatchView } from "../contract";
-import { useBatch, useNow, useStuckIds } from "../live/hooks";
+import type { BatchView, StuckFinding } from "../contract";
+import { useSteady, useStuckIds } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { stopExactly } from "../stopping";
-import { duration, grouped, localTime, plural } from "../words";
+import { duration, localTime, plural } from "../words";
 import { Icon } from "./Icon";
 import { BatchLink } from "./Link";
+import { ticking, useMoving, writeGenerated } from "./moving";
 import { Foreign, ModelName, StateChip } from "./parts";
 import { StopError } from "./StopButton";
 
@@ -53,9 +54,14 @@ export function StuckPanel() {
 }
 
 function StuckRow({ id }: { id: string }) {
-  const batch = useBatch(id);
-  if (!batch?.stuck) return null;
-  const { cause, since, suggestion } = batch.stuck;
+  const batch = useSteady(id, undefined);
+  return batch?.stuck ? <Row batch={batch} finding={batch.stuck} /> : null;
+}
+
+function Row({ batch, finding }: { batch: BatchView; finding: StuckFinding }) {
+  const { id } = batch;
+  const { cause, since, suggestion } = finding;
+  const moves = useMoving(batch);
   return (
     <li className="stuck-row" data-testid="stuck-row" data-batch={id}>
       <div className="batch-name">
@@ -63,12 +69,12 @@ function StuckRow({ id }: { id: string }) {
         <ModelName batch={batch} />
         {batch.state !== "running" && <StateChip state={batch.state} />}
         <span>
-          {grouped(batch.counts.generated)} / {plural(batch.target, "sample")}
+          <span ref={moves(writeGenerated)} /> / {plural(batch.target, "sample")}
         </span>
       </div>
       <p data-testid="stuck-cause">
         <Foreign>{cause}</Foreign>, since{" "}
-        <time dateTime={since}>{localTime(since)}</time> (<Since batch={batch} />)
+        <time dateTime={since}>{localTime(since)}</time> (<span ref={moves(writeStuckFor)} />)
       </p>
       {suggestion && (
         <p className="muted" data-testid="stuck-suggestion">
@@ -85,7 +91,6 @@ function StuckRow({ id }: { id: string }) {
   );
 }
 
-function Since({ batch }: { batch: BatchView }) {
-  const now = useNow();
-  return <>{duration(now - Date.parse(batch.stuck?.since ?? ""))}</>;
-}
+const writeStuckFor = ticking(({ batch, now }) =>
+  batch.stuck ? duration(now - Date.parse(batch.stuck.since)) : "",
+);

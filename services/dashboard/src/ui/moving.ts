@@ -16,6 +16,8 @@ export interface Moment {
   batch: BatchView;
   /** In milliseconds since 1970. */
   now: number;
+  /** A second has begun or the row was drawn anew; otherwise the batch alone has moved. */
+  isTick: boolean;
   store: BatchStore;
 }
 
@@ -35,11 +37,13 @@ export function useMoving(steady: BatchView, isSeen = true): Moves {
   const { id } = steady;
   const ticks = isLive(steady.state);
   useLayoutEffect(() => {
-    const write = (): void =>
-      row.write({ batch: newer(steady, store.get(id)), now: second() * 1000, store });
-    write();
-    const stop = isSeen ? store.onRow(id, write) : store.onRowAtEase(id, write);
-    const stopTicking = ticks ? onSecond(write) : undefined;
+    const write = (isTick: boolean): void =>
+      row.write({ batch: newer(steady, store.get(id)), now: second() * 1000, isTick, store });
+    const move = (): void => write(false);
+    const tick = (): void => write(true);
+    tick();
+    const stop = isSeen ? store.onRow(id, move) : store.onRowAtEase(id, move);
+    const stopTicking = ticks ? onSecond(tick) : undefined;
     return () => {
       stop();
       stopTicking?.();
@@ -79,9 +83,17 @@ export function wording(words: (moment: Moment) => string): Write {
   };
 }
 
+/** As `wording`, for words that need not move more often than the seconds. */
+export function ticking(words: (moment: Moment) => string): Write {
+  const write = wording(words);
+  return (element, moment) => {
+    if (moment.isTick) write(element, moment);
+  };
+}
+
 export const writeGenerated = wording(({ batch }) => grouped(batch.counts.generated));
 export const writeCost = wording(({ batch }) => money(batch.counts.cost_nano_usd));
-export const writeDuration = wording(({ batch, now }) => batchDuration(batch, now));
+export const writeDuration = ticking(({ batch, now }) => batchDuration(batch, now));
 
 /** Writes how many samples failed, in the colour of what is bad once there are any. */
 export function failing(words: (failed: number) => string): Write {
