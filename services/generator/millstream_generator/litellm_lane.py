@@ -91,9 +91,11 @@ class LitellmLane:
         async with contextlib.aclosing(opened):
             await answer.read(route.stall_s)
         await answer.count_untold(litellm, route.litellm_model, arguments["messages"])
+        ended = answer.finish_reason
         return Completion(
             answer.text,
-            _text(answer.finish_reason),
+            # Each provider has its own words: what is "length" here is "MAX_TOKENS" there.
+            None if ended is None else _text(litellm.map_finish_reason(str(ended))),
             _usage(route, answer, progress),
             _text(answer.request_id),
         )

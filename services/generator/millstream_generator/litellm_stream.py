@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from millstream_generator.completion import ANSWER_CHARACTERS_MOST, CallFailedError, Progress
 from millstream_generator.failures import classify
 
 _GENERIC = frozenset({"text", "is_finished", "finish_reason", "usage"})
+_NOTHING = SimpleNamespace(content=None)
 _TOLD = ("received_finish_reason", "intermittent_finish_reason")
 
 
@@ -28,6 +30,7 @@ class LitellmAnswer:
         self.tokens_in: int | None = None
         self.tokens_out: int | None = None
         self._is_whole = False
+        self._is_counted = False
         self._stream = stream
         self._progress = progress
         self._parts: list[str] = []
@@ -86,6 +89,8 @@ class LitellmAnswer:
             if self._is_whole and classify(error).link == "lost":
                 return
             rest = _failed(error)
+        # The wrapper counts what it is not told, and it has not seen what was read before.
+        self._is_counted = bool(self._parts or self._thoughts)
         stream.completion_stream = rest
         try:
             async for _ in self._wrapped():
@@ -120,7 +125,7 @@ class LitellmAnswer:
             choices = getattr(chunk, "choices", None)
             if not isinstance(choices, list):
                 return False
-            deltas = [getattr(choice, "delta", None) for choice in choices]
+            deltas = [_delta(choice) for choice in choices]
             texts = [getattr(delta, "content", 0) for delta in deltas]
             reasons = [getattr(choice, "finish_reason", None) for choice in choices]
             usage = getattr(chunk, "usage", None)
@@ -136,7 +141,7 @@ class LitellmAnswer:
             # Gemini's reader says "stop" in every chunk, and that it is not meant so.
             self._is_whole = getattr(chunk, "hidden_params", {}).get("is_finished") is not False
         self.request_id = self.request_id or getattr(chunk, "id", None)
-        if usage is not None:
+        if usage is not None and not self._is_counted:
             self.tokens_in = _count(usage, "prompt_tokens", self.tokens_in)
             self.tokens_out = _count(usage, "completion_tokens", self.tokens_out)
         return True
@@ -151,18 +156,30 @@ class LitellmAnswer:
     async def count_untold(
         self, litellm: Any, model: str, messages: Sequence[Mapping[str, str]]
     ) -> None:
-        """Let litellm count the tokens that the provider has not told."""
+        """Let litellm count the tokens that the provider has not told.
+
+        Of an answer that is not read to its end, a provider may have told the first few only.
+        """
         if self.tokens_in is None:
             self.tokens_in = await asyncio.to_thread(
                 litellm.token_counter, model=model, messages=messages
             )
-        if self.tokens_out is None:
-            self.tokens_out = await asyncio.to_thread(
+        if self.tokens_out is None or self.is_too_long:
+            counted = await asyncio.to_thread(
                 litellm.token_counter,
                 model=model,
                 text="".join((*self._thoughts, *self._parts)),
                 count_response_tokens=True,
             )
+            self.tokens_out = max(counted, self.tokens_out or 0)
+
+
+def _delta(choice: Any) -> Any:
+    """Return what a choice adds; the end of an answer may come without."""
+    delta = getattr(choice, "delta", None)
+    if delta is None and getattr(choice, "finish_reason", None):
+        return None if getattr(choice, "text", None) else _NOTHING
+    return delta
 
 
 def _is_rewritten(stream: Any) -> bool:

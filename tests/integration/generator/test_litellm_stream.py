@@ -150,6 +150,39 @@ async def test_what_a_provider_does_not_tell_of_its_tokens_is_counted(
 
 
 @pytest.mark.parametrize("model", WAYS)
+@pytest.mark.parametrize(
+    ("told", "means"),
+    [("max_tokens", "length"), ("MAX_TOKENS", "length"), ("refusal", "content_filter")],
+)
+async def test_a_providers_own_word_for_an_end_is_translated(
+    lanes: Lanes, model: str, told: str, means: str
+) -> None:
+    completion = await call(lanes, model, events(chunk({"content": "so"}), chunk({}, told)))
+    assert (completion.text, completion.finish_reason) == ("so", means)
+
+
+async def test_a_chunk_without_a_delta_holds_no_text(lanes: Lanes, wrapped: list[str]) -> None:
+    bare = chunk({}, "stop")
+    del bare["choices"][0]["delta"]
+    told = events(chunk({"content": "one two three four five six"}), bare)
+    completion = await call(lanes, "openai/one", told)
+    assert (completion.text, completion.finish_reason) == ("one two three four five six", "stop")
+    assert completion.usage.tokens_out == 6
+    assert not wrapped
+
+
+async def test_tokens_are_counted_whole_where_litellm_saw_only_the_rest(
+    lanes: Lanes, wrapped: list[str]
+) -> None:
+    unknown = chunk({}, "stop")
+    unknown["choices"] = [{"index": 0, "text": "", "delta": None, "finish_reason": None}]
+    told = events(chunk({"content": "one two three four five six"}), unknown, chunk({}, "stop"))
+    completion = await call(lanes, "openai/one", told)
+    assert (completion.text, completion.usage.tokens_out) == ("one two three four five six", 6)
+    assert wrapped
+
+
+@pytest.mark.parametrize("model", WAYS)
 async def test_an_answer_is_read_no_further_than_it_may_be_long(lanes: Lanes, model: str) -> None:
     piece = chunk({"content": "x" * 10_000})
     completion = await call(lanes, model, events(*[piece] * 40))
