@@ -13,7 +13,7 @@ from millstream_schemas.errors import ErrorCategory
 from millstream_schemas.slices import Usage
 from millstream_schemas.views import Query, SampleView
 
-Bucket = Literal["auto", "minute", "hour", "day"]
+Bucket = Literal["auto", "second", "minute", "hour", "day"]
 AttemptKind = Literal["generated", "attempt_failed", "rejected", "failed", "abandoned", "uncounted"]
 
 
@@ -166,7 +166,7 @@ class Timeline(Contract):
     The range is widened to whole buckets: from ``start`` up to, not including, ``end``.
     """
 
-    bucket: Literal["minute", "hour", "day"]
+    bucket: Literal["second", "minute", "hour", "day"]
     bucket_s: int
     start: datetime | None
     end: datetime | None

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import HubPage
@@ -148,6 +148,35 @@ def test_the_samples_of_all_batches_are_one_list_newest_first(
     expect(newest).not_to_have_attribute("data-sample", re.compile(f"^{other}-"))
     hub.part("samples-search").fill("no sample has these words")
     expect(hub.part("samples-empty")).to_be_visible()
+
+
+def test_a_search_through_all_samples_tells_how_far_it_is_and_can_be_ended(
+    many: str, hub: HubPage
+) -> None:
+    hub.open("samples")
+    word = hub.part("sample").first.locator("bdi").last.inner_text().split()[-1]
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    hub.page.route("**/v1/samples/search*", hold)
+    hub.part("samples-search").fill(word)
+    expect(hub.part("search-progress")).to_contain_text("0 % looked through")
+    hub.only(held)
+    assert (hub.violations(), hub.overflow()) == ([], 0)
+    hub.part("search-end").click()
+    expect(hub.part("search-progress")).to_contain_text("ended")
+    expect(hub.part("samples-total")).to_have_text("0 samples found so far")
+    hub.page.unroute_all(behavior="ignoreErrors")
+    hub.part("search-on").click()
+    expect(hub.part("samples-total")).to_have_text(re.compile(r"^[1-9]\d* samples? found"))
+    for row in hub.part("sample").all()[:3]:
+        expect(row).to_contain_text(re.compile(re.escape(word), re.IGNORECASE))
+    hub.part("samples-search").fill("no sample has these words")
+    expect(hub.part("samples-empty")).to_be_visible()
+    expect(hub.part("samples-total")).to_have_text("0 samples found")
+    assert (hub.violations(), hub.overflow()) == ([], 0)
 
 
 def test_a_sample_that_is_not_there_is_told(hub: HubPage, many: str) -> None:

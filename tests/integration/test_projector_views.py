@@ -240,6 +240,10 @@ def test_a_timeline_is_cut_into_buckets_and_says_what_each_model_did(model: Mode
     assert model.ask("timeline", provider="nobody").rows == ()
     of_batch = model.ask("timeline", batch_id="batch_1767225600_00000001", bucket="day").rows
     assert of_batch == slow
+    seconds = model.ask("timeline", batch_id="batch_1767225600_00000001")
+    assert (seconds.bucket, seconds.bucket_s) == ("second", 1)
+    assert sum(row.samples for row in seconds.rows) == 4
+    assert len(seconds.rows) == 6  # four samples, a failure, and the slot given up for it
     later = datetime(2027, 1, 1, tzinfo=UTC)
     assert model.ask("timeline", start=later).rows == ()
 

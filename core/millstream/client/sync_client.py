@@ -539,7 +539,7 @@ class Client(SyncRequests):
         *,
         start: datetime | None = None,
         end: datetime | None = None,
-        bucket: Literal["auto", "minute", "hour", "day"] = "auto",
+        bucket: Literal["auto", "second", "minute", "hour", "day"] = "auto",
         model: str | None = None,
         provider: str | None = None,
         batch_id: str | None = None,

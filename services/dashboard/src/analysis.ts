@@ -92,7 +92,7 @@ export interface TimelineRow {
 }
 
 export interface Timeline {
-  bucket: "minute" | "hour" | "day";
+  bucket: "second" | "minute" | "hour" | "day";
   bucket_s: number;
   start: string | null;
   end: string | null;
@@ -151,4 +151,12 @@ export interface About {
   epoch: string;
   as_of: number;
   page: string | null;
+}
+
+/** One step of a search: what it found, and how far it has come, 0 to 1. */
+export interface SearchPage {
+  samples: SampleView[];
+  next_cursor: string | null;
+  progress: number;
+  as_of: number;
 }

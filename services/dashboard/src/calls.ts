@@ -1,6 +1,14 @@
 /** Every request of the page, one function each. All throw `Problem`. */
 
-import type { About, Figures, NodeList, RouteList, SlotAttempts, Timeline } from "./analysis";
+import type {
+  About,
+  Figures,
+  NodeList,
+  RouteList,
+  SearchPage,
+  SlotAttempts,
+  Timeline,
+} from "./analysis";
 import type { ModelList, RecipeList, StartBody } from "./choices";
 import {
   isLive,
@@ -111,6 +119,15 @@ export function getSamples(
   const path = batch ? `${batchPath(batch.id)}/samples` : "/v1/samples";
   const complete = batch ? completeFor(batch, at) : moment(null, at);
   return request(withQuery(path, { ...page, ...complete }), { signal });
+}
+
+/** Go one step on with a search through the samples of all batches, the latest first. */
+export function searchSamples(
+  step: Omit<SampleFilter, "sort"> & { cursor: string | null; limit: number },
+  at: At,
+  signal?: AbortSignal,
+): Promise<SearchPage> {
+  return request(withQuery("/v1/samples/search", { ...step, ...moment(null, at) }), { signal });
 }
 
 /** The sample with this id (`<batch>-<slot>`), or null where its slot has none. */

@@ -20,7 +20,7 @@ export function BatchCost({ batch, figures }: { batch: BatchView; figures: Figur
   const answer = useQuery({
     queryKey: ["batch", batch.id, "burn", isLive(batch.state), at],
     queryFn: ({ signal }) =>
-      getTimeline({ start: null, model: "", bucket: "minute", batch_id: batch.id }, signal, at),
+      getTimeline({ start: null, model: "", bucket: "auto", batch_id: batch.id }, signal, at),
     placeholderData: keepPreviousData,
     refetchInterval: at === null && isLive(batch.state) && REFRESH_MS,
   });

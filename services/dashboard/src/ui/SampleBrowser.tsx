@@ -6,6 +6,7 @@ import { SEARCH_MOST } from "../calls";
 import type { BatchView, Facets } from "../contract";
 import { addressWith, go, useAt, useParameter } from "../place";
 import { useSample, useSamples } from "../samplePages";
+import { useSampleSearch, type Search } from "../sampleSearch";
 import { useSettled } from "../settled";
 import { plural, spaced, wordsOf } from "../words";
 import { Empty, Trouble } from "./parts";
@@ -34,7 +35,11 @@ export function SampleBrowser({ batch }: { batch: BatchView | null }) {
   const at = useAt();
   const search = useSettled(text.trim());
   const filter = { text: search, topic, difficulty, sample_type, model, sort };
-  const found = useSamples(batch, filter, at);
+  // A text is looked for in one batch at once, in all of them step by step.
+  const isSearch = batch === null && search !== "";
+  const listed = useSamples(batch, isSearch ? { ...filter, text: "" } : filter, at);
+  const searched = useSampleSearch(filter, at, isSearch);
+  const found = isSearch ? { ...searched, facets: listed.facets } : listed;
   const values = { topic, difficulty, sample_type, model };
   const isNarrowed = [search, ...Object.values(values)].some((value) => value !== "");
   return (
@@ -46,6 +51,7 @@ export function SampleBrowser({ batch }: { batch: BatchView | null }) {
             name={name}
             label={label}
             facets={found.facets}
+            isCounted={!isSearch}
             value={values[parameter]}
             choose={(value) => show({ [parameter]: value })}
           />
@@ -54,7 +60,9 @@ export function SampleBrowser({ batch }: { batch: BatchView | null }) {
           Order{" "}
           <select
             data-testid="samples-order"
-            value={sort}
+            value={isSearch ? "-stored" : sort}
+            disabled={isSearch}
+            title={isSearch ? "A search gives the newest first" : undefined}
             onChange={(event) => setSort(event.target.value)}
           >
             <option value="stored">oldest first</option>
@@ -73,9 +81,14 @@ export function SampleBrowser({ batch }: { batch: BatchView | null }) {
           onChange={(event) => setText(event.target.value)}
         />
         <span className="muted" role="status" data-testid="samples-total">
-          {found.total === null ? "" : plural(found.total, "sample")}
+          {isSearch
+            ? foundWords(searched)
+            : found.total === null
+              ? ""
+              : plural(found.total, "sample")}
         </span>
       </div>
+      {isSearch && <Searching search={searched} />}
       {found.error && (
         <Trouble
           what="The samples could not be read"
@@ -84,7 +97,7 @@ export function SampleBrowser({ batch }: { batch: BatchView | null }) {
         />
       )}
       {found.isPending && <Empty>Reading the samples…</Empty>}
-      {found.total === 0 && (
+      {found.total === 0 && found.samples.length === 0 && (
         <Empty testid="samples-empty">
           {isNarrowed
             ? "No sample contains this text, or none has these values. Choose fewer."
@@ -107,6 +120,33 @@ export function SampleBrowser({ batch }: { batch: BatchView | null }) {
           />
           <Shown samples={found.samples} chosen={chosen} pinned={pinned} at={at} />
         </div>
+      )}
+    </div>
+  );
+}
+
+function foundWords({ samples, total }: Search): string {
+  return `${plural(samples.length, "sample")} found${total === null ? " so far" : ""}`;
+}
+
+/** How far a search has come, and the way to end it. */
+function Searching({ search }: { search: Search }) {
+  const percent = Math.floor(100 * search.progress);
+  if (search.total !== null || search.error) return null;
+  return (
+    <div className="search-line" data-testid="search-progress" data-moving={search.isMoving}>
+      <progress max={100} value={percent} aria-label="Looked through" />
+      <span className="muted">
+        {`${percent} % looked through${search.isEnded ? ", ended" : ""}`}
+      </span>
+      {search.isMoving && !search.isEnded ? (
+        <button type="button" data-testid="search-end" onClick={search.end}>
+          End the search
+        </button>
+      ) : (
+        <button type="button" data-testid="search-on" onClick={search.goOn}>
+          Search on
+        </button>
       )}
     </div>
   );
@@ -143,6 +183,8 @@ function Facet(props: {
   name: string;
   label: string;
   facets: Facets;
+  /** The counts are of what is listed. */
+  isCounted: boolean;
   value: string;
   choose(value: string): void;
 }) {
@@ -160,7 +202,8 @@ function Facet(props: {
         {props.value && !isKnown && <option>{props.value}</option>}
         {tallies.map(({ name, count }) => (
           <option key={name} value={name}>
-            {`${props.name === "models" ? name : spaced(name)} (${count.toLocaleString()})`}
+            {props.name === "models" ? name : spaced(name)}
+            {props.isCounted && ` (${count.toLocaleString()})`}
           </option>
         ))}
       </select>

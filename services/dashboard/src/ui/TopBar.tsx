@@ -41,6 +41,9 @@ export function TopBar() {
         <Link to="/statistics" isCurrent={page === "statistics"}>
           Statistics
         </Link>
+        <Link to="/replay" isCurrent={page === "replay"}>
+          Replay
+        </Link>
         <Link to="/nodes" isCurrent={page === "nodes"}>
           Nodes
         </Link>

@@ -16,8 +16,10 @@ BUCKETS_MOST = 1_500
 KEPT_BUCKETS_MOST = 20_000
 ROW_BYTES = 420
 """Of a TimelineRow in an answer, at most."""
-_SECONDS: dict[Literal["minute", "hour", "day"], int] = {"minute": 60, "hour": 3600, "day": 86400}
-_AUTO: tuple[tuple[Literal["minute", "hour", "day"], int], ...] = (
+Name = Literal["second", "minute", "hour", "day"]
+_SECONDS: dict[Name, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_AUTO: tuple[tuple[Name, int], ...] = (
+    ("second", 3 * 60),
     ("minute", 3 * 3600),
     ("hour", 7 * 86400),
 )
@@ -37,7 +39,7 @@ def timeline(
     if request.batch_id is not None:
         started(connection, request.batch_id)
     begin, end = _range(connection, request)
-    bucket = _bucket(request.bucket, begin, end)
+    bucket = _bucket(request, begin, end)
     seconds = _SECONDS[bucket]
     numbers = range(0)
     if begin is not None and end is not None:
@@ -104,13 +106,13 @@ def _range(
     return begin, end
 
 
-def _bucket(
-    wanted: analysis.Bucket, begin: datetime | None, end: datetime | None
-) -> Literal["minute", "hour", "day"]:
-    if wanted != "auto":
-        return wanted
+def _bucket(request: analysis.TimelineQuery, begin: datetime | None, end: datetime | None) -> Name:
+    if request.bucket != "auto":
+        return request.bucket
     span_s = (end - begin).total_seconds() if begin and end else 0.0
-    return next((name for name, most_s in _AUTO if span_s <= most_s), "day")
+    # One batch may be over in seconds; what all batches did is told by the minute at the least.
+    names = _AUTO if request.batch_id is not None else _AUTO[1:]
+    return next((name for name, most_s in names if span_s <= most_s), "day")
 
 
 def _micros(moment: datetime) -> int:
