@@ -63,7 +63,7 @@ def copies(
                 payload = payload.replace(_MARK, " ".join(short).encode(), 1)
                 payload = payload.replace(_MARK, " ".join(long).encode(), 1)
             subject = stored.subject.replace(TEMPLATE, batch_id)
-            copied.append(Stored(sequence, stored.stored_at, subject, payload, _HEADERS))
+            copied.append(Stored(sequence, stored.time_us, subject, payload, _HEADERS))
         yield copied
 
 

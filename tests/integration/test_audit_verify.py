@@ -178,7 +178,7 @@ def change_a_bit(items: list[Stored], chance: Random) -> list[Stored]:
     text = stored.payload.replace(b'"tokens_in":', b'"tokens_in":1', 1)
     if text == stored.payload:
         text = stored.payload.replace(b'"time":"2026', b'"time":"2027', 1)
-    changed = Stored(stored.sequence, stored.stored_at, stored.subject, text, stored.headers)
+    changed = Stored(stored.sequence, stored.time_us, stored.subject, text, stored.headers)
     return [*items[:place], changed, *items[place + 1 :]]
 
 
@@ -215,7 +215,7 @@ def rewrite(path: Path, items: list[Stored]) -> None:
     """Make an export of ``items``, renumbered, whose manifest is right: a forger's work."""
     manifest = json.loads(path.read_bytes().splitlines()[-1])
     renumbered = [
-        Stored(number, item.stored_at, item.subject, item.payload, item.headers)
+        Stored(number, item.time_us, item.subject, item.payload, item.headers)
         for number, item in enumerate(items, start=1)
     ]
     chain = extend(ChainState(), renumbered)

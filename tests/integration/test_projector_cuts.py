@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from millstream.domain.recorded import microseconds
 from millstream.eventlog.lean import LeanReader
 from millstream.eventlog.stored import Stored
 from millstream.testing.events import Script
@@ -67,7 +68,7 @@ def mixed_log(rng: Random) -> list[Stored]:
                 found[0].replace(b'"generated":"', b'"generated":"f').replace(b":10", b":9")
             )
         for payload in found:
-            log.append(Stored(len(log) + 1, tape.now, entry.stored.subject, payload))
+            log.append(Stored(len(log) + 1, microseconds(tape.now), entry.stored.subject, payload))
     return log
 
 

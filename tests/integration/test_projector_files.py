@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from millstream.domain.recorded import microseconds
 from millstream.eventlog.stored import Stored
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
@@ -82,7 +83,7 @@ def test_unreadable_events_are_counted_and_passed_over(tmp_path: Path) -> None:
     store = opened(tmp_path)
     projection = Projection(store)
     payloads = [b"{", b'{"type": "batch.dreamt.v9"}']
-    at = Tape().now
+    at = microseconds(Tape().now)
     projection.advance([Stored(n, at, "x", payload) for n, payload in enumerate(payloads, 1)])
     assert store.checkpoint == 2
     assert (projection.decode.malformed, projection.decode.unknown) == (1, 1)
@@ -107,9 +108,7 @@ def test_whatever_a_model_answers_is_stored(tmp_path: Path, text: str) -> None:
     escaped = "".join(f"\\u{ord(sign):04x}" if ord(sign) < 2**16 else sign for sign in text)
     payload = last.payload.replace(b"placeholder", escaped.encode())
     store = opened(tmp_path)
-    Projection(store).advance(
-        [*wanted, Stored(last.sequence, last.stored_at, last.subject, payload)]
-    )
+    Projection(store).advance([*wanted, Stored(last.sequence, last.time_us, last.subject, payload)])
     ((content,),) = rows(store, "SELECT json_extract_string(content, '$.question') FROM samples")
     assert content == text.replace("\ud83d", "?")
     store.close()

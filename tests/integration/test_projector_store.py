@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 )
 
 from millstream.domain.batch_state import BatchState
+from millstream.domain.recorded import microseconds
 from millstream.domain.view import batch_view
 from millstream.eventlog.stored import Decoder, Stored
 from millstream.testing.events import Script
@@ -127,7 +128,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _store_as_next(self, subject: str, payload: bytes) -> None:
         sequence = len(self.stored) + 1
-        self.stored.append(Stored(sequence, self.tape.now, subject, payload))
+        self.stored.append(Stored(sequence, microseconds(self.tape.now), subject, payload))
 
     @rule(number=st.integers(0, 2), seed=st.integers(0, 2**32), steps=st.integers(1, 12))
     def append(self, number: int, seed: int, steps: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from millstream.cli.redact import Wanted
 from millstream.errors import UsageError
-from millstream.eventlog.redaction import StandIn
+from millstream.eventlog.stored import StandIn
 from millstream.testing.asking import ask, is_answered, publish
 from millstream.testing.erasable import PERSON, files_with, publish_person, read_whole
 from millstream.testing.events import Script

@@ -20,8 +20,8 @@ from millstream.eventlog.follow import follow
 from millstream.eventlog.importing import import_file
 from millstream.eventlog.live import LiveBatches
 from millstream.eventlog.redacting import Outcome, redact
-from millstream.eventlog.redaction import Redactions, StandIn, filled
-from millstream.eventlog.stored import Stored
+from millstream.eventlog.redaction import Redactions, filled
+from millstream.eventlog.stored import StandIn, Stored
 from millstream.runtime.clock import new_id, utc_now
 from millstream.testing.asking import ask, is_answered, publish
 from millstream.testing.erasable import PERSON, files_with, publish_person, read_whole

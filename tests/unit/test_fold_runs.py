@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
-from millstream.domain.recorded import Recorded
+from millstream.domain.recorded import Recorded, microseconds, moment
 from millstream.domain.runs import RUN_EVENTS, Run, moves_until
 from millstream.domain.stuck import moved_at
 from millstream.eventlog.lean import LeanReader, lean, solid
@@ -74,24 +74,28 @@ def test_a_run_comes_to_the_state_that_its_events_come_to_one_by_one(
     *, history: Events, cuts: set[int], is_lean: bool
 ) -> None:
     plain, quick = BatchState(BATCH), BatchState(BATCH)
-    run = Run(quick)
+    run, latest = Run(quick), None
     for number, recorded in enumerate(history):
         before, plain = plain, apply(plain, recorded)
         found = READER(dump(recorded.event)) if is_lean else as_run_event(recorded.event)
         taken = None
         if found is not None:
             kind, event = found
-            taken = run.take(recorded.sequence, recorded.stored_at, event, kind)
+            at_us = microseconds(recorded.stored_at)
+            taken = run.take(recorded.sequence, at_us, event, kind)
         if taken is None:
             quick = apply(run.state(solid), recorded)
-            run = Run(quick)
+            run, latest = Run(quick), None
         else:
-            assert moves_until(recorded.stored_at, event, kind) == moved_at(recorded)
+            moved, until_us = moved_at(recorded), moves_until(at_us, event, kind)
+            assert (None if until_us is None else moment(until_us)) == moved
+            latest = max((at for at in (latest, moved) if at), default=None)
+            assert run.moved_at == latest
             assert bool(taken) == is_new(recorded, before, plain)
         if number in cuts:
             quick = run.state(solid)
             assert quick == plain
-            run = Run(quick)
+            run, latest = Run(quick), None
     assert run.state(solid) == plain
 
 

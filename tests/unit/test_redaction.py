@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
+from millstream.domain.recorded import microseconds
 from millstream.domain.redaction import holds
 from millstream.eventlog.chain import ChainState, extend
-from millstream.eventlog.redaction import StandIn, stand_in, stand_ins_of
-from millstream.eventlog.stored import Stored, decode
+from millstream.eventlog.redaction import stand_in, stand_ins_of
+from millstream.eventlog.stored import StandIn, Stored, decode
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.histories import OTHER, play
@@ -105,7 +106,7 @@ def test_a_redaction_of_another_place_or_of_the_future_stands_for_nothing() -> N
     good = redaction(sample, 9, [0])
     assert good is not None
     assert [made.sequence for made in stand_ins_of(good)] == [3]
-    elsewhere = Stored(9, BEGIN, subjects.note(script.batch_id), good.payload)
+    elsewhere = Stored(9, microseconds(BEGIN), subjects.note(script.batch_id), good.payload)
     assert stand_ins_of(elsewhere) == []
     for lie in (
         {"sequence": 9},

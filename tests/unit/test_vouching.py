@@ -1,11 +1,11 @@
 """Comparing a log with its checkpoints: every change is found, and nothing else is blamed."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from millstream.eventlog.chain import GENESIS, ChainState, extend
 from millstream.eventlog.stored import Stored

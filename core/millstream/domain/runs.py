@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from millstream.domain.batch import changed, moved_errors
 from millstream.domain.batch_state import NEW_SLICE, BatchState, SliceTail
+from millstream.domain.recorded import moment
 from millstream.domain.slice import full_mask, highest_each
 from millstream.domain.stuck import FRESH_CLAIMS, WAIT_MOST_S
 from millstream_schemas import slices as slice_events
 from millstream_schemas.slices import SliceEvent, SliceState, bits
 
+_MICROSECOND = timedelta(microseconds=1)
 GENERATED = "sample.generated.v1"
 CLAIMED = "slice.claimed.v1"
 ATTEMPT_FAILED = "sample.attempt_failed.v1"
@@ -34,14 +37,22 @@ Solid = Callable[[SliceState], SliceState]
 """Turns a slice's state as an event carried it into one of the contract's own class."""
 
 
+_calm = attrgetter(
+    *("failed", "abandoned", "epoch", "closed", "rejected", "attempts_failed", "unconfirmed"),
+    *("wasted_nano_usd", "errors"),
+)
+"""What most events of a slice leave as it was: looked at one by one only where something moved."""
+
+
 class _Tail:
     """The last event of one slice in the run; ``open`` is the mask of slots without an outcome."""
 
-    __slots__ = ("failed", "generated", "open", "sequence", "state")
+    __slots__ = ("calm", "failed", "generated", "open", "sequence", "state")
 
     def __init__(self, tail: SliceTail, open_mask: int) -> None:
         self.sequence = tail.sequence
         self.state = tail.state
+        self.calm = _calm(tail.state)
         self.generated = bits(tail.state.generated)
         self.failed = bits(tail.state.failed)
         self.open = open_mask
@@ -62,11 +73,12 @@ class Run:
         self._slice_size = state.spec.slice_size if state.started is not None else 0
         self._tails: dict[int, _Tail] = {}
         self._sequence = state.sequence
-        self._progress_at = state.last_progress_at
+        self._progress_us: int | None = None
+        self._moved_us: int | None = None
         self._told: SliceState | None = None
 
-    def take(self, sequence: int, stored_at: datetime, event: SliceEvent, kind: str) -> int | None:
-        """Fold one event of type ``kind``, one of ``RUN_EVENTS``.
+    def take(self, sequence: int, time_us: int, event: SliceEvent, kind: str) -> int | None:
+        """Fold one event of type ``kind``, one of ``RUN_EVENTS``, stored at ``time_us``.
 
         Returns:
             1 if it gave its slot a sample, 0 if it did anything else, None if ``apply`` must
@@ -80,35 +92,58 @@ class Run:
         if sequence <= tail.sequence:
             return None
         after, before = event.after, tail.state
-        fresh = fresh_failed = 0
-        if after.generated != before.generated:
-            fresh = bits(after.generated) ^ tail.generated
-        if after.failed != before.failed:
-            fresh_failed = bits(after.failed) ^ tail.failed
+        generated = after.generated
+        fresh = 0 if generated == before.generated else int(generated, 16) ^ tail.generated
         if (
-            (fresh | fresh_failed) & ~tail.open
-            or fresh & fresh_failed
-            or after.abandoned != before.abandoned
-            or not _only_grows(before, after)
+            fresh & ~tail.open
+            or after.tokens_in < before.tokens_in
+            or after.tokens_out < before.tokens_out
+            or not _is_kept(before.cost_nano_usd, after.cost_nano_usd)
         ):
             return None
-        if after.errors != before.errors and after.last_error is not None:
-            self._told = after
-        if kind != CLAIMED:
-            self._progress_at = stored_at
+        calm = _calm(after)
+        if calm != tail.calm:
+            if not self._moves_calmly(tail, after, fresh):
+                return None
+            tail.calm = calm
         tail.sequence, tail.state = sequence, after
         tail.generated ^= fresh
-        tail.failed ^= fresh_failed
-        tail.open ^= fresh | fresh_failed
+        tail.open ^= fresh
         self._sequence = max(self._sequence, sequence)
         self._tails[event.slice] = tail
-        return self._is_new_sample(event, fresh) if kind == GENERATED else 0
-
-    def _is_new_sample(self, event: SliceEvent, fresh: int) -> int:
+        if kind != GENERATED:
+            if kind != CLAIMED:
+                self._progress_us = time_us
+            self._move(moves_until(time_us, event, kind))
+            return 0
+        self._progress_us = time_us
+        if self._moved_us is None or time_us > self._moved_us:
+            self._moved_us = time_us
         slot: int = event.slot  # type: ignore[attr-defined]  # SampleGenerated has one
         offset = slot - event.slice * self._slice_size
         # A slot of another slice has no bit in this one's mask.
         return fresh >> offset & 1 if 0 <= offset < self._slice_size else 0
+
+    def _moves_calmly(self, tail: _Tail, after: SliceState, fresh: int) -> bool:
+        """Take what seldom moves; false, with nothing changed, when it breaks a rule."""
+        before = tail.state
+        failed = 0 if after.failed == before.failed else bits(after.failed) ^ tail.failed
+        if (
+            failed & ~tail.open
+            or fresh & failed
+            or after.abandoned != before.abandoned
+            or not _only_grows(before, after)
+        ):
+            return False
+        tail.failed ^= failed
+        tail.open ^= failed
+        if after.errors != before.errors and after.last_error is not None:
+            self._told = after
+        return True
+
+    def _move(self, moved_us: int | None) -> None:
+        if moved_us is not None and (self._moved_us is None or moved_us > self._moved_us):
+            self._moved_us = moved_us
 
     def _tail(self, index: int) -> _Tail | None:
         size = self._state.slice_size(index) if self._is_open else 0
@@ -117,6 +152,11 @@ class Run:
         tail = self._state.slices.get(index, NEW_SLICE)
         open_mask = _open(tail.state, full_mask(size))
         return None if open_mask is None else _Tail(tail, open_mask)
+
+    @property
+    def moved_at(self) -> datetime | None:
+        """The latest that ``stuck.moved_at`` gives for what was taken."""
+        return None if self._moved_us is None else moment(self._moved_us)
 
     @property
     def slices(self) -> list[int]:
@@ -144,7 +184,9 @@ class Run:
             totals=totals,
             errors=errors,
             last_error=error or state.last_error,
-            last_progress_at=self._progress_at,
+            last_progress_at=(
+                state.last_progress_at if self._progress_us is None else moment(self._progress_us)
+            ),
         )
 
 
@@ -158,16 +200,13 @@ def _open(state: SliceState, full: int) -> int | None:
 
 
 def _only_grows(old: SliceState, new: SliceState) -> bool:
-    """Tell whether nothing but the masks speaks against ``new`` after ``old``."""
+    """Tell whether none of what seldom moves speaks against ``new`` after ``old``; masks apart."""
     return (
         old.epoch <= new.epoch
-        and old.tokens_in <= new.tokens_in
-        and old.tokens_out <= new.tokens_out
         and old.closed == new.closed
         and old.rejected <= new.rejected
         and old.attempts_failed <= new.attempts_failed
         and old.unconfirmed <= new.unconfirmed
-        and _is_kept(old.cost_nano_usd, new.cost_nano_usd)
         and _is_kept(old.wasted_nano_usd, new.wasted_nano_usd)
         and (old.errors == new.errors or highest_each(old.errors, new.errors) == new.errors)
     )
@@ -177,15 +216,13 @@ def _is_kept(old: int | None, new: int | None) -> bool:
     return old is None or (new is not None and old <= new)
 
 
-def moves_until(stored_at: datetime, event: SliceEvent, kind: str) -> datetime | None:
+def moves_until(time_us: int, event: SliceEvent, kind: str) -> int | None:
     """Return what ``stuck.moved_at`` returns, for an event that a run has taken."""
-    if kind == GENERATED:
-        return stored_at
     if kind == CLAIMED:
-        return stored_at if event.after.barren_claims <= FRESH_CLAIMS else None
+        return time_us if event.after.barren_claims <= FRESH_CLAIMS else None
     if kind == ATTEMPT_FAILED:
         if event.category == "timeout":  # type: ignore[attr-defined]  # this kind has one
             return None
         wait_s = min(event.retry_in_s or 0.0, WAIT_MOST_S)  # type: ignore[attr-defined]
-        return stored_at + timedelta(seconds=wait_s)
-    return stored_at
+        return time_us + timedelta(seconds=wait_s) // _MICROSECOND
+    return time_us

@@ -14,11 +14,12 @@ from pathlib import Path
 import orjson
 from pydantic import ValidationError
 
+from millstream.domain.recorded import moment
 from millstream.errors import UsageError
 from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.redaction import StandIn, batch_history, stand_ins_of
-from millstream.eventlog.stored import Stored, moment
+from millstream.eventlog.redaction import batch_history, stand_ins_of
+from millstream.eventlog.stored import StandIn, Stored
 from millstream.eventlog.whole import read_range
 from millstream.runtime.clock import utc_now
 from millstream_schemas.audit import ExportedEvent, ExportManifest
@@ -197,11 +198,11 @@ def _parse(line: bytes, path: Path, number: int) -> Stored | ExportManifest:
         if event.is_base64:
             payload = base64.b64decode(payload, validate=True)
         headers = base64.b64decode(event.headers, validate=True)
-        stored_at = moment(event.time_us)
+        moment(event.time_us)  # it must be a time
     except (ValidationError, ValueError, OverflowError) as error:
         words = str(error).splitlines()[0]
         raise bad_export(path, f"line {number} is no line of an export ({words})") from error
-    place = (event.sequence, stored_at, event.subject, payload, headers)
+    place = (event.sequence, event.time_us, event.subject, payload, headers)
     if event.payload_hash is not None:
         return StandIn(*place, bytes.fromhex(event.payload_hash))
     return Stored(*place)

@@ -11,8 +11,7 @@ from millstream.eventlog.answers import Answers, receive
 from millstream.eventlog.archive import bad_export, check_export, read_export
 from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.redaction import StandIn
-from millstream.eventlog.stored import IMPORTED, Stored, imported_header
+from millstream.eventlog.stored import IMPORTED, StandIn, Stored, imported_header
 from millstream.eventlog.whole import read_range
 from millstream.runtime.clock import new_id
 from millstream_schemas import subjects
@@ -123,7 +122,7 @@ class _Importer:
     async def fill_to(self, sequence: int) -> None:
         """Leave out the sequences up to ``sequence``, as the log that was exported did."""
         while self._last < sequence:
-            filler = Stored(self._last + 1, _EPOCH, f"{subjects.EVENTS_PREFIX}system.hole", b"")
+            filler = Stored(self._last + 1, 0, f"{subjects.EVENTS_PREFIX}system.hole", b"")
             await _write(self._log.answers, [filler], self._last)
             body = json.dumps({"seq": filler.sequence, "no_erase": True}).encode()
             name = f"$JS.API.STREAM.MSG.DELETE.{subjects.EVENTS}"

@@ -17,6 +17,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from millstream.domain.recorded import microseconds
 from millstream.errors import ConflictError, LogError, LogFullError, LogUnavailableError
 from millstream.eventlog.answers import Answers, receive
 from millstream.eventlog.publisher import Chain, Publisher
@@ -233,7 +234,7 @@ class EventLog:
         _, _, raw = base64.b64decode(message.get("hdrs", "")).partition(b"\r\n")
         return stored_message(
             message["seq"],
-            parse_time(message["time"]),
+            microseconds(parse_time(message["time"])),
             message["subject"],
             base64.b64decode(message.get("data", "")),
             raw,

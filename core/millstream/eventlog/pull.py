@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from millstream.errors import LogUnavailableError
 from millstream.eventlog.answers import Answers, delivery
-from millstream.eventlog.stored import Stored, moment, stored_message
+from millstream.eventlog.stored import Stored, stored_message
 from millstream_schemas import subjects
 
 log = structlog.get_logger()
@@ -142,9 +142,9 @@ class _Reader:
         if int(delivered) != self._delivered + 1:
             raise _BrokenError(f"delivery {delivered} came after {self._delivered}")
         self._delivered += 1
-        stored_at = moment(int(stamp) // 1000)
         raw = getattr(message.headers, "raw", b"")
-        return stored_message(int(sequence), stored_at, message.subject, message.data, raw)
+        time_us = int(stamp) // 1000
+        return stored_message(int(sequence), time_us, message.subject, message.data, raw)
 
 
 async def _create(answers: Answers, after: int, name: str) -> str:

@@ -19,8 +19,8 @@ from millstream.domain.redaction import Erased, erased, holds
 from millstream.errors import LogError, UsageError
 from millstream.eventlog.chain import payload_hash
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.redaction import Redactions, StandIn, batch_history
-from millstream.eventlog.stored import Stored, decode
+from millstream.eventlog.redaction import Redactions, batch_history
+from millstream.eventlog.stored import StandIn, Stored, decode
 from millstream_schemas import subjects
 from millstream_schemas.redactions import RedactedMessage, SampleRedacted
 from millstream_schemas.slices import SliceReleased, SliceState

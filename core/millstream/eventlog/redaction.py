@@ -10,12 +10,12 @@ import binascii
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import orjson
 
+from millstream.domain.recorded import moment
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.stored import Stored, moment
+from millstream.eventlog.stored import StandIn, Stored
 from millstream_schemas import subjects
 from millstream_schemas.events import MalformedEventError, UnknownEventError, parse
 from millstream_schemas.redactions import SampleRedacted
@@ -23,14 +23,6 @@ from millstream_schemas.redactions import SampleRedacted
 MARK = "redacted"
 """The field of a stand-in's payload that tells which redaction it is of, and what is missing."""
 _SUFFIX = ".redaction"
-
-
-@dataclass(frozen=True, slots=True)
-class StandIn(Stored):
-    """What a redaction keeps of a message; ``payload_hash`` is that of the message itself."""
-
-    payload_hash: bytes = b""
-    redacted_by: int = 0
 
 
 def is_redaction(stored: Stored) -> bool:
@@ -62,13 +54,13 @@ def stand_in(stored: Stored, event: SampleRedacted) -> StandIn | None:
         return None
     try:
         headers = base64.b64decode(target.headers, validate=True)
-        stored_at = moment(target.time_us)
+        moment(target.time_us)  # it must be a time
     except (binascii.Error, ValueError, OverflowError):
         return None
     mark = {"by": stored.sequence, "erased": event.erased, "reason": event.reason}
     return StandIn(
         target.sequence,
-        stored_at,
+        target.time_us,
         target.subject,
         orjson.dumps({**target.event, MARK: mark}),
         headers,

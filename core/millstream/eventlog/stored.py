@@ -3,12 +3,12 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+import msgspec
 import structlog
 
-from millstream.domain.recorded import Recorded
+from millstream.domain.recorded import Recorded, microseconds, moment
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.events import (
     MalformedEventError,
@@ -25,34 +25,32 @@ _IMPORTED_LINE = f"{IMPORTED}: ".encode()
 _ADDED_BY_READING = b"Nats-Stream: "
 """The first of the headers that the server puts behind a message's own when it is read directly
 or republished."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_US = 86_400_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A message of the event stream: ``stored_at`` is the stream's own clock (UTC).
+class Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A message of the event stream; ``time_us`` is the stream's own clock (UTC), since 1970.
 
     ``headers`` are the header lines as stored, without the protocol's first line and the last
     line's end. Of an imported event both are those of the stream that it came from.
     """
 
     sequence: int
-    stored_at: datetime
+    time_us: int
     subject: str
     payload: bytes
     headers: bytes = b""
 
     @property
-    def time_us(self) -> int:
-        """``stored_at`` as microseconds since 1970."""
-        age = self.stored_at - _EPOCH
-        return age.days * _DAY_US + age.seconds * 1_000_000 + age.microseconds
+    def stored_at(self) -> datetime:
+        """``time_us`` as a time."""
+        return moment(self.time_us)
 
 
-def moment(time_us: int) -> datetime:
-    """Return the time (UTC) that is so many microseconds after 1970."""
-    return _EPOCH + timedelta(microseconds=time_us)
+class StandIn(Stored, array_like=True, frozen=True, gc=False):
+    """What a redaction keeps of a message; ``payload_hash`` is that of the message itself."""
+
+    payload_hash: bytes = b""
+    redacted_by: int = 0
 
 
 class Decoder:
@@ -99,22 +97,20 @@ def from_headers(headers: Mapping[str, str], payload: bytes) -> Stored:
     """Return the stored message of a direct-get answer or of a republished message."""
     return stored_message(
         int(headers["Nats-Sequence"]),
-        parse_time(headers["Nats-Time-Stamp"]),
+        microseconds(parse_time(headers["Nats-Time-Stamp"])),
         headers["Nats-Subject"],
         payload,
         getattr(headers, "raw", b""),
     )
 
 
-def stored_message(
-    sequence: int, stored_at: datetime, subject: str, payload: bytes, raw: bytes
-) -> Stored:
+def stored_message(sequence: int, time_us: int, subject: str, payload: bytes, raw: bytes) -> Stored:
     """Return a message whose header lines came as ``raw``, whichever way it was read."""
     if raw:
         raw = _own_lines(raw)
         if _IMPORTED_LINE in raw:
-            stored_at, raw = _origin(raw, stored_at)
-    return Stored(sequence, stored_at, subject, payload, raw)
+            time_us, raw = _origin(raw, time_us)
+    return Stored(sequence, time_us, subject, payload, raw)
 
 
 def imported_header(stored: Stored) -> str:
@@ -129,13 +125,16 @@ def _own_lines(raw: bytes) -> bytes:
     return raw[:end] if end >= 0 else raw.rstrip(b"\r\n")
 
 
-def _origin(raw: bytes, stored_at: datetime) -> tuple[datetime, bytes]:
+def _origin(raw: bytes, time_us: int) -> tuple[int, bytes]:
     """Return the time and headers that an imported event had; what nobody imported stays."""
     for line in raw.split(b"\r\n"):
         if line.startswith(_IMPORTED_LINE):
-            time_us, _, headers = line[len(_IMPORTED_LINE) :].partition(b" ")
+            origin_us, _, headers = line[len(_IMPORTED_LINE) :].partition(b" ")
             try:
-                return moment(int(time_us)), base64.b64decode(headers, validate=True)
+                # What is no time at all is nobody's either.
+                return microseconds(moment(int(origin_us))), base64.b64decode(
+                    headers, validate=True
+                )
             except (ValueError, OverflowError, binascii.Error):
                 break
-    return stored_at, raw
+    return time_us, raw

@@ -16,6 +16,7 @@ from typing import Any
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState, SliceTail
 from millstream.domain.digest import digest, view_digest
+from millstream.domain.recorded import microseconds
 from millstream.domain.view import batch_view
 from millstream.eventlog.archive import export_line
 from millstream.eventlog.stored import Decoder, Stored
@@ -97,7 +98,7 @@ def expected(log: Sequence[Stored]) -> dict[str, Any]:
 def stored_of(sequence: int, event: BatchEvent) -> Stored:
     """Return an event as a stored message at ``sequence``, a second and a microsecond later."""
     moment = BEGIN + timedelta(seconds=sequence, microseconds=sequence)
-    return Stored(sequence, moment, event.subject, events.dump(event))
+    return Stored(sequence, microseconds(moment), event.subject, events.dump(event))
 
 
 def any_log(rng: Random, spec: control.BatchSpec, moves: int, ending: str) -> list[Stored]:
@@ -170,7 +171,7 @@ def _newer_log() -> list[Stored]:
     ]
     last = log[-1].sequence
     return log + [
-        Stored(last + place, BEGIN, own_start.subject, payload)
+        Stored(last + place, microseconds(BEGIN), own_start.subject, payload)
         for place, payload in enumerate(odd, start=1)
     ]
 

@@ -5,10 +5,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from millstream.domain.recorded import microseconds
 from millstream.domain.redaction import erased
 from millstream.eventlog.chain import payload_hash
-from millstream.eventlog.redaction import StandIn, stand_ins_of
-from millstream.eventlog.stored import Stored
+from millstream.eventlog.redaction import stand_ins_of
+from millstream.eventlog.stored import StandIn, Stored
 from millstream.testing.histories import ENVELOPE
 from millstream.testing.tape import BEGIN
 from millstream_schemas import events, subjects
@@ -39,7 +40,7 @@ def redaction(
         silences=tuple(slots) if attempts else (),
         reason="asked for",
     )
-    return Stored(at, BEGIN, event.subject, events.dump(event), b"Nats-X: 1")
+    return Stored(at, microseconds(BEGIN), event.subject, events.dump(event), b"Nats-X: 1")
 
 
 def redacted(log: list[Stored], slots: Sequence[int], *, attempts: bool) -> list[Stored]:

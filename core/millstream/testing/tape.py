@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from millstream.domain.recorded import Recorded
+from millstream.domain.recorded import Recorded, microseconds
 from millstream.eventlog.stored import Stored
 from millstream_schemas import events
 from millstream_schemas.envelope import BatchEvent
@@ -23,7 +23,10 @@ class Entry:
         """The message as a reader of the stream gets it."""
         event = self.recorded.event
         return Stored(
-            self.recorded.sequence, self.recorded.stored_at, event.subject, events.dump(event)
+            self.recorded.sequence,
+            microseconds(self.recorded.stored_at),
+            event.subject,
+            events.dump(event),
         )
 
 

@@ -75,6 +75,11 @@ class _Presence:
         """Note that none of ``count`` values is missing."""
         self._digits += b"1" * count
 
+    def add_none(self, count: int) -> None:
+        """Note that ``count`` values are missing."""
+        self._is_whole = False
+        self._digits += b"0" * count
+
     def bitmap(self) -> bytes | None:
         """Return one bit per value, the first one lowest; None when no value is missing."""
         return None if self._is_whole else _bitmap(self._digits)
@@ -87,6 +92,9 @@ class _Texts:
         self._text = bytearray()
 
     def extend(self, values: Values) -> None:
+        if _is_one(values):
+            self._repeat(values[0], len(values))
+            return
         try:
             joined = "".join(values)
         except TypeError:  # some are missing
@@ -105,6 +113,20 @@ class _Texts:
         self._ends.extend(accumulate(lengths, initial=self._ends.pop()))
         self._text += encoded
 
+    def _repeat(self, value: str | None, count: int) -> None:
+        if value is None:
+            self._presence.add_none(count)
+        else:
+            self._presence.add_all(count)
+        encoded = (value or "").encode("utf-8", "replace")
+        if encoded:
+            step = len(encoded)
+            first = self._ends[-1] + step
+            self._ends.extend(range(first, first + count * step, step))
+            self._text += encoded * count
+        else:
+            self._ends.extend(self._ends[-1:] * count)
+
     def buffers(self) -> Buffers:
         return self._presence.bitmap(), self._ends, self._text
 
@@ -117,6 +139,10 @@ class _Numbers:
         self._most = most
 
     def extend(self, values: Values) -> None:
+        if values[0] is None and _is_one(values):
+            self._presence.add_none(len(values))
+            self._numbers.extend(array(self._numbers.typecode, [0]) * len(values))
+            return
         try:
             numbers = array(self._numbers.typecode, values)
         except (TypeError, OverflowError):  # some are missing, or too large
@@ -145,6 +171,12 @@ class _Booleans:
 
     def buffers(self) -> Buffers:
         return self._presence.bitmap(), _bitmap(self._digits)
+
+
+def _is_one(values: Values) -> bool:
+    """Tell whether all values are the same; it looks at few of them where they are not."""
+    first = values[0]
+    return bool(first == values[-1]) and values.count(first) == len(values)
 
 
 def _bitmap(digits: bytearray) -> bytes:

@@ -30,15 +30,18 @@ class Known:
     lengths: Lengths = field(default_factory=dict)
 
 
-def lengthen(lengths: dict[str, list[int]], content: Mapping[str, Any]) -> None:
-    """Add the texts of one more sample to ``lengths``, whose pairs are lists meanwhile."""
-    for name, value in content.items():
-        if isinstance(value, str):
-            pair = lengths.get(name)
-            if pair is None:
-                pair = lengths[name] = [0, 0]
-            pair[0] += 1
-            pair[1] += len(value)
+def lengthen(lengths: dict[str, list[int]], contents: Iterable[Mapping[str, Any]]) -> None:
+    """Add the texts of more samples to ``lengths``, whose pairs are lists meanwhile."""
+    alike: dict[tuple[str, ...], list[Iterable[Any]]] = {}
+    for content in contents:  # those with the same fields go together: it is quicker
+        alike.setdefault(tuple(content), []).append(content.values())
+    for names, rows in alike.items():
+        for name, values in zip(names, zip(*rows, strict=True), strict=True):
+            texts = [value for value in values if isinstance(value, str)]
+            if texts:
+                pair = lengths.setdefault(name, [0, 0])
+                pair[0] += len(texts)
+                pair[1] += len("".join(texts))
 
 
 class Head(Contract):

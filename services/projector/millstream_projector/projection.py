@@ -29,10 +29,13 @@ COMMIT_INTERVAL_S = 0.05
 EVENTS_MOST = 10_000
 FAR_BEHIND = 50_000
 """From here on the log is folded as in a rebuild: large transactions, no pauses between."""
-PIECE = 512
+PIECE = 128
 """Events that are folded, chained and made rows of before the next ones are looked at: as many as
 the processor's caches hold."""
 LATENCIES = 50
+
+Extend = Callable[[ChainState, Sequence[Stored]], ChainState]
+"""Gives the hash chain after more events, which are told once each and in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +61,17 @@ class Projection:
         self,
         store: Store,
         *,
-        is_chained: bool = True,
+        extend: Extend | None = None,
         on_stored: Callable[[Changes], None] | None = None,
     ) -> None:
         """Go on where the store's checkpoint stands.
 
-        ``is_chained`` is false for a fold of a part of the log, which has no hash chain.
-        ``on_stored`` is told of each transaction before ``advance`` returns.
+        ``extend`` gives the hash chain where somebody else computes it, or where there is none;
+        ``roots`` stays empty then. ``on_stored`` is told of each transaction before ``advance``
+        returns.
         """
         self._on_stored = on_stored
         self._store = store
-        self._is_chained = is_chained
         self._latencies = {
             model: deque(found, LATENCIES)
             for model, found in store.recent_latencies(LATENCIES).items()
@@ -82,6 +85,7 @@ class Projection:
             store.load_chain(),
         )
         self.roots = RecentRoots()
+        self._extend = extend or self.roots.extend
         self._folded = self.snapshot
         self._step: Step | None = None
         self._waiting: tuple[Changes, Snapshot] | None = None
@@ -120,10 +124,8 @@ class Projection:
         finally:
             # What could not be loaded is taken by the next call.
             taken = [item for item in news if item.sequence <= step.sequence]
-            if self._is_chained:
-                step.chain = self.roots.extend(step.chain, taken)
-            else:
-                step.chain = ChainState(step.sequence)
+            if taken:
+                step.chain = self._extend(step.chain, taken)
 
     def _load(self, batch_id: str) -> Known | None:
         # What is being stored may be in the tables already or not yet.

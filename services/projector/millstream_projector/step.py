@@ -1,6 +1,6 @@
 """One transaction's worth of events on its way into the tables."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from rpds import HashTrieMap
 
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
-from millstream.domain.runs import GENERATED, Run, moves_until
+from millstream.domain.runs import GENERATED, Run
 from millstream.domain.stuck import moved_at
 from millstream.eventlog.chain import ChainState
 from millstream.eventlog.lean import LeanReader, solid
@@ -31,11 +31,12 @@ Load = Callable[[str], Known | None]
 class _Fold:
     """One batch while events of it are taken."""
 
-    __slots__ = ("latencies", "lengths", "moved_at", "run", "state", "touched")
+    __slots__ = ("contents", "latencies", "lengths", "moved_at", "run", "state", "touched")
 
     def __init__(self, known: Known) -> None:
         self.state = known.state
         self.run: Run | None = None
+        self.contents: list[Mapping[str, Any]] = []
         self.moved_at = known.moved_at
         self.lengths = {name: list(pair) for name, pair in known.lengths.items()}
         self.latencies: list[float] | None = None
@@ -49,6 +50,7 @@ class _Fold:
         """Return the state after all that was taken."""
         if self.run is not None:
             self.touched.update(self.run.slices)
+            self.move(self.run.moved_at)
             self.state = self.run.state(solid)
             self.run = None
         return self.state
@@ -70,6 +72,7 @@ class Step:
         self._attempts = Taken(tables.ATTEMPTS, attempt_columns)
         self._others = Taken(tables.EVENTS, event_columns)
         self._taken: tuple[Taken[Any], ...] = (self._samples, self._attempts, self._others)
+        self._told: list[_Fold] = []
         self._folds: dict[str, _Fold] = {}
         self._events = 0
         self._bytes = 0
@@ -91,6 +94,10 @@ class Step:
         self._pack()
 
     def _pack(self) -> None:
+        for fold in self._told:
+            lengthen(fold.lengths, fold.contents)
+            fold.contents = []
+        self._told = []
         for taken in self._taken:
             taken.pack()
 
@@ -100,11 +107,10 @@ class Step:
         run = fold.run
         if run is None:
             run = fold.run = Run(fold.state)
-        counted = run.take(stored.sequence, stored.stored_at, event, kind)
+        counted = run.take(stored.sequence, stored.time_us, event, kind)
         if counted is None:
             return False
         decode.look(stored.sequence, event)
-        fold.move(moves_until(stored.stored_at, event, kind))
         self._add(fold, stored, event, kind, is_counted=counted == 1)
         return True
 
@@ -132,7 +138,9 @@ class Step:
         """Add the row of one event, which may be one of the contract or a lean one."""
         if is_counted:
             self._samples.add(stored, event, kind)
-            lengthen(fold.lengths, event.content)
+            if not fold.contents:
+                self._told.append(fold)
+            fold.contents.append(event.content)
         elif kind in ATTEMPT_TYPES:
             self._attempts.add(stored, event, kind)
         else:

@@ -5,14 +5,13 @@ read the log has died: the process ends too and leaves an unfinished file, which
 """
 
 import gc
-import pickle
+import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from millstream.runtime.logs import configure_logs
 from millstream.runtime.settings import load_settings
-from millstream_projector.audit.wire import Begin, unpacked
+from millstream_projector.audit.wire import Listener
 from millstream_projector.opening import open_store
 from millstream_projector.projection import Projection
 from millstream_projector.store import Store, StoreError
@@ -22,14 +21,15 @@ def main() -> int:
     """Fold until told that this was all; exit code 1 when it ended before, or failed."""
     configure_logs(load_settings(), "rebuild")
     try:
-        begin: Begin = _told()
+        listener = Listener(os.fdopen(sys.stdin.fileno(), "rb", closefd=False))
+        begin = listener.begin()
         store = open_store(
             Path(begin.directory), stream=begin.stream, last_sequence=begin.last_sequence
         )
         gc.collect()
         gc.freeze()  # What lives now lives for ever: no collection looks at it again.
         try:
-            _fold(store)
+            _fold(store, listener)
         finally:
             store.finish()
             gc.unfreeze()  # else DuckDB's bindings take what is frozen for leaks, and say so
@@ -39,26 +39,14 @@ def main() -> int:
     return 0
 
 
-def _fold(store: Store) -> None:
-    projection = Projection(store)
+def _fold(store: Store, listener: Listener) -> None:
+    projection = Projection(store, extend=listener.extend)
     try:
-        while (messages := _told()) is not None:
-            projection.advance(unpacked(messages), is_bulk=True)
+        while (events := listener.events()) is not None:
+            projection.advance(events, is_bulk=True)
         projection.advance(())
     finally:
         projection.close()
-
-
-def _told() -> Any:
-    """Return the next words.
-
-    Raises:
-        EOFError: the end has come and was not told.
-    """
-    try:
-        return pickle.load(sys.stdin.buffer)  # noqa: S301  # the parent's own words
-    except (EOFError, pickle.UnpicklingError) as error:
-        raise EOFError("the log's reader ended before the log") from error
 
 
 if __name__ == "__main__":

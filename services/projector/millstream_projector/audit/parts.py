@@ -13,7 +13,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
 
-from millstream.eventlog.stored import Stored, moment
+import msgspec
+
+from millstream.eventlog.chain import ChainState
+from millstream.eventlog.stored import Stored
 from millstream_projector.audit.checking import CheckingDecoder, Findings, check_tables
 from millstream_projector.audit.digests import (
     SOURCES,
@@ -34,8 +37,8 @@ SMALL_LOG = 20_000
 CHUNKS_WAITING = 2
 """Chunks on their way to a part: reading must not run ahead of folding."""
 
-Message = tuple[int, int, str, bytes]
-"""What an event's fold needs of it: sequence, microseconds since 1970, subject, payload."""
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Stored])
 
 
 @dataclass(slots=True)
@@ -63,17 +66,13 @@ class PartFold:
 
     def __init__(self, directory: Path) -> None:
         self._store = open_store(directory, stream="", last_sequence=FAR)
-        self._projection = Projection(self._store, is_chained=False)
+        self._projection = Projection(self._store, extend=_unchained)
         self._decode = CheckingDecoder()
         self._projection.decode = self._decode
 
-    def take(self, messages: Sequence[Message]) -> None:
-        """Fold more events."""
-        events = [
-            Stored(number, moment(time_us), subject, payload)
-            for number, time_us, subject, payload in messages
-        ]
-        self._projection.advance(events, is_bulk=True)
+    def take(self, chunk: bytes) -> None:
+        """Fold more events, as MessagePack."""
+        self._projection.advance(_decoder.decode(chunk), is_bulk=True)
 
     def finish(self) -> PartResult:
         """Return the sums of every table, and what the rules say."""
@@ -95,6 +94,11 @@ class PartFold:
     def texts(self, table: str, keys: Sequence[str]) -> dict[str, str]:
         """Return rows as JSON texts, by key."""
         return row_texts(self._store.reader(), table, keys, FAR)
+
+
+def _unchained(_: ChainState, items: Sequence[Stored]) -> ChainState:
+    """Return how far a part is: a part of the log has no hash chain."""
+    return ChainState(items[-1].sequence)
 
 
 _part: PartFold | None = None
@@ -141,15 +145,14 @@ class Parts:
 
     async def take(self, chunk: Sequence[Stored]) -> None:
         """Hand out more events in stream order; returns while they are being folded."""
-        messages: list[list[Message]] = [[] for _ in self._pools]
+        messages: list[list[Stored]] = [[] for _ in self._pools]
         for stored in chunk:
             token = stored.subject.split(".", 3)[2]
-            message = (stored.sequence, stored.time_us, stored.subject, stored.payload)
-            messages[zlib.crc32(token.encode()) % len(self._pools)].append(message)
+            messages[zlib.crc32(token.encode()) % len(self._pools)].append(stored)
         for number, its in enumerate(messages):
             if its:
                 waiting = self._waiting[number]
-                waiting.append(self._submit(number, "take", its))
+                waiting.append(self._submit(number, "take", _encoder.encode(its)))
                 if len(waiting) > CHUNKS_WAITING:
                     await _result(waiting.pop(0))
 

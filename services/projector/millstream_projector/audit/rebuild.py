@@ -6,7 +6,6 @@ This process reads the log, a child of it folds: each takes about half of the wo
 import asyncio
 import contextlib
 import os
-import pickle
 import sys
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from collections.abc import AsyncIterator
@@ -20,7 +19,7 @@ from millstream.eventlog.log import EventLog
 from millstream.eventlog.whole import read_range
 from millstream.runtime.lifecycle import start_service
 from millstream.runtime.settings import Settings
-from millstream_projector.audit.wire import Begin, Message, packed
+from millstream_projector.audit.wire import Begin, Teller
 
 log = structlog.get_logger()
 
@@ -41,7 +40,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     async with connected(settings, "projector") as connection, _folding() as fold:
         event_log = EventLog(connection)
         head = await event_log.head()
-        await _tell(fold, Begin(str(directory), head.created, head.last))
+        teller = Teller()
+        await _tell(fold, teller.begin(Begin(str(directory), head.created, head.last)))
         after = 0
         # What came in while the bulk was folded is folded too: the swap must not set anybody back.
         for _ in range(3):
@@ -51,9 +51,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 async for chunk in feed:
                     if stop.is_set():
                         raise SystemExit(1)
-                    await _tell(fold, packed(chunk))
+                    await _tell(fold, teller.tell(chunk))
                     after = chunk[-1].sequence
-        await _tell(fold, None)
+        await _tell(fold, teller.end())
         if await fold.wait():
             raise ServerError("the fold ended early")
         log.info("rebuild.folded", checkpoint=after)
@@ -73,11 +73,11 @@ async def _folding() -> AsyncIterator[Process]:
             await fold.wait()
 
 
-async def _tell(fold: Process, words: Begin | list[Message] | None) -> None:
+async def _tell(fold: Process, frame: bytes) -> None:
     if fold.stdin is None:
         raise RuntimeError("the fold was started without a way to tell it anything")
     try:
-        fold.stdin.write(pickle.dumps(words, pickle.HIGHEST_PROTOCOL))
+        fold.stdin.write(frame)
         await fold.stdin.drain()
     except (BrokenPipeError, ConnectionResetError) as error:
         raise ServerError("the fold ended early") from error

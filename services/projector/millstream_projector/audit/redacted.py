@@ -3,14 +3,8 @@
 from collections.abc import Sequence
 
 from millstream.eventlog.chain import payload_hash
-from millstream.eventlog.redaction import (
-    Redactions,
-    StandIn,
-    is_redaction,
-    read_redaction,
-    stand_in,
-)
-from millstream.eventlog.stored import Stored
+from millstream.eventlog.redaction import Redactions, is_redaction, read_redaction, stand_in
+from millstream.eventlog.stored import StandIn, Stored
 from millstream_projector.audit.checking import Findings
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from millstream.domain.recorded import microseconds
 from millstream.eventlog.stored import Stored, decode
 from millstream_projector.changes import as_json
 from millstream_projector.views.paging import RefusedError, no_such_batch, one
@@ -117,7 +118,7 @@ def _started(
     ).fetchall()
     found: dict[str, tuple[Stored, BatchStarted]] = {}
     for seq, stored_at, subject, payload in rows:
-        stored = Stored(seq, stored_at.replace(tzinfo=UTC), subject, payload.encode())
+        stored = Stored(seq, microseconds(stored_at.replace(tzinfo=UTC)), subject, payload.encode())
         recorded = decode(stored)
         if recorded is not None and isinstance(recorded.event, BatchStarted):
             found.setdefault(recorded.event.batch_id, (stored, recorded.event))
