@@ -5,7 +5,7 @@ from typing import Literal
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
@@ -132,3 +132,24 @@ def test_the_other_pages_are_sound(hub: HubPage, batches: Batches, section: str)
         hub.resize(size)
         hub.page.emulate_media(color_scheme=scheme)
         assert (size, scheme, hub.violations(), hub.overflow()) == (size, scheme, [], 0)
+
+
+def test_a_slow_answer_is_waited_for_while_the_rest_of_the_page_lives(
+    unopened: HubPage, batches: Batches
+) -> None:
+    batch_id = batches.start(5, "simulated/instant")
+    batches.wait(batch_id)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    unopened.page.route("**/v1/batches?*", hold)
+    unopened.open("batches")
+    expect(unopened.part("history-search")).to_be_visible()
+    expect(unopened.page.get_by_text("Reading the history…")).to_be_visible()
+    assert unopened.violations() == []
+    for route in held:
+        route.continue_()
+    unopened.page.unroute_all(behavior="wait")
+    unopened.expect_state(batch_id, "completed")
