@@ -239,6 +239,8 @@ def metrics_of(times: dict[str, list[float]], full: dict[str, list[float]]) -> d
         return Metric(ours, "ms", "sqlite", ours / theirs)
 
     metrics = {"page_ms_p99_1m": p99("page")}
+    for name, share in (("p50", 0.5), ("p95", 0.95)):
+        metrics[f"page_ms_{name}_1m"] = Metric(percentile(times["page"], share), "ms")
     if full:
         metrics["page_ms_p99_10m"] = Metric(percentile(full["page"], 0.99), "ms")
     metrics |= {"statistics_ms_p99": p99("statistics"), "stuck_ms_p99": p99("stuck")}

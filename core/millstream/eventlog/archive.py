@@ -15,13 +15,14 @@ import orjson
 from pydantic import ValidationError
 
 from millstream.domain.recorded import moment
-from millstream.errors import UsageError
+from millstream.errors import QueryFailedError, UsageError
 from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.redaction import batch_history, stand_ins_of
 from millstream.eventlog.stored import StandIn, Stored
 from millstream.eventlog.whole import read_range
 from millstream.runtime.clock import utc_now
+from millstream_schemas import subjects
 from millstream_schemas.audit import ExportedEvent, ExportManifest
 
 
@@ -36,6 +37,7 @@ async def export_lines(
 
     Raises:
         LogUnavailableError: the log does not answer.
+        QueryFailedError: there is no such batch.
         UsageError: the log does not reach to ``at``, or the batch has no event by then.
     """
     head = await event_log.head()
@@ -57,13 +59,8 @@ async def export_lines(
             chain = extend(chain, chunk)
             pinned_at = chunk[-1].stored_at
             yield b"".join(map(export_line, chunk))
-    if at is not None and batch_id is not None and not chain.events:
-        raise UsageError(
-            f"at_seq={at} lies before the first event of batch {batch_id}; give a later one,"
-            " or leave it out",
-            field="at_seq",
-            value=str(at),
-        )
+    if batch_id is not None and not chain.events:
+        raise await _without_events(event_log, batch_id, at)
     manifest = ExportManifest(
         stream=head.created,
         batch_id=batch_id,
@@ -74,6 +71,21 @@ async def export_lines(
         exported_at=utc_now() if at is None else pinned_at,
     )
     yield manifest.model_dump_json().encode() + b"\n"
+
+
+async def _without_events(
+    event_log: EventLog, batch_id: str, at: int | None
+) -> QueryFailedError | UsageError:
+    """Return why a batch has no events to export as of ``at``."""
+    if at is None or await event_log.after(subjects.control(batch_id), 0) is None:
+        words = f"batch_id={batch_id[:80]!r} is of no batch in the log"
+        return QueryFailedError("not_found", words)
+    return UsageError(
+        f"at_seq={at} lies before the first event of batch {batch_id}; give a later one,"
+        " or leave it out",
+        field="at_seq",
+        value=str(at),
+    )
 
 
 async def export_file(

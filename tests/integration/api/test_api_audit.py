@@ -71,6 +71,17 @@ async def test_an_export_as_of_a_sequence_has_the_same_bytes_again(
     assert f"at_seq=4 lies before the first event of batch {other}" in before.json()["detail"]
 
 
+NOBODY = "batch_1700000000_0a1b2c3d"
+
+
+async def test_an_export_of_a_batch_that_never_was_is_no_empty_file(api: Any) -> None:
+    await api.start()
+    for moment in ("", "&at_seq=1"):
+        answer = await api.client.get(f"/v1/audit/export?batch_id={NOBODY}{moment}")
+        assert answer.status_code == 404
+        assert f"batch_id={NOBODY!r} is of no batch in the log" in answer.json()["detail"]
+
+
 async def test_bad_questions_name_what_is_wrong(api: Any) -> None:
     for path in ("checkpoints?limit=0", "checkpoints?cursor=x", "export?batch_id=a.b"):
         answer = await api.client.get(f"/v1/audit/{path}")
