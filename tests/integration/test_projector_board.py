@@ -13,14 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from millstream.domain.view import batch_view
 from millstream.testing.events import Script
 from millstream.testing.examples import example_recipe, example_spec
 from millstream.testing.tape import BEGIN, Tape
+from millstream_projector.changes import Changes
 from millstream_projector.opening import open_store
 from millstream_projector.projection import Projection
 from millstream_projector.views import board as boards
 from millstream_projector.views import queries
 from millstream_projector.views.board import Board
+from millstream_projector.views.packing import Packer
 from millstream_projector.views.paging import RefusedError
 from millstream_schemas import views
 
@@ -200,3 +203,63 @@ def test_what_is_stored_while_the_tables_are_copied_is_not_missed(
         assert page is not None
         assert page.as_of == stored[-1].sequence
     assert len(sides.board) == BATCHES
+
+
+def test_a_board_that_cannot_be_loaded_keeps_nothing_and_can_be_loaded_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boards, "PIECE", 3)
+    sides = Sides(tmp_path)
+    stored = batches_by_chance(Random(13)).stored
+    half = len(stored) // 2
+    sides.projection.advance(stored[:half])
+    reads = 0
+
+    async def find(read: Read) -> Any:
+        nonlocal reads
+        reads += 1
+        if reads == 3:
+            raise duckdb.InterruptException("a query took too long")
+        return await sides.find(read)
+
+    with pytest.raises(duckdb.InterruptException):
+        run(sides.board.load(find))
+    kept = repr(vars(sides.board))
+    for begin in range(half, len(stored), 40):
+        sides.projection.advance(stored[begin : begin + 40])
+    assert repr(vars(sides.board)) == kept
+    assert len(sides.board) == 0
+    assert sides.board.history(views.HistoryQuery(), MOST_BYTES) is None
+    run(sides.board.load(sides.find))
+    for sort in get_args(views.Sort):
+        assert sides.agree(views.HistoryQuery(sort=sort)) is not None
+
+
+def test_a_sequence_that_the_board_is_not_told_of_yet_is_left_to_sql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = Sides(tmp_path)
+    run(sides.board.load(sides.find))
+    stored = batches_by_chance(Random(17)).stored
+    sides.projection.advance(stored[:20])
+    late: list[Changes] = []
+    monkeypatch.setattr(sides.projection, "_on_stored", late.append)
+    sequence = sides.projection.advance(stored[20:40])
+    request = views.HistoryQuery(min_sequence=sequence)
+    assert sides.board.history(request, MOST_BYTES) is None
+    for changes in late:
+        sides.board.take(changes)
+    page = sides.agree(request)
+    assert page is not None
+    assert page.as_of == sequence
+
+
+def test_views_are_packed_without_keeping_the_first_ones_texts() -> None:
+    script = Script(spec=example_spec(4, instruction="SECRET in an instruction", topic="SECRET"))
+    script.start()
+    view = batch_view(script.state).model_dump_json()
+    packer = Packer()
+    packed = packer.pack(view)
+    assert packer.unpack(packed) == view.encode()
+    assert b"SECRET" not in packer.__dict__["_likeness"]
+    assert len(packer.pack(view)) < len(view) / 3

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nats.aio.client import Client
 
 from millstream.errors import LogRefusedError, LogUnavailableError
-from millstream.eventlog.connection import connected
+from millstream.eventlog.connection import UserConnection, connected
 from millstream.runtime.settings import Settings
+from millstream.testing.nats import RunningLog
 
 
 @pytest.mark.anyio
@@ -30,3 +33,27 @@ async def test_connections_that_are_refused_at_once_all_end(tmp_path: Path) -> N
         port = server.sockets[0].getsockname()[1]
         settings = Settings(nats_url=f"nats://127.0.0.1:{port}", data_dir=tmp_path)
         await asyncio.gather(*(attempt(settings, number) for number in range(150)))
+
+
+@pytest.mark.anyio
+async def test_a_connection_made_as_its_user_is_cancelled_is_closed(
+    running: RunningLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Client] = []
+    connect = UserConnection.connect
+
+    async def connect_and_cancel(client: UserConnection, **options: Any) -> None:
+        await connect(client, **options)
+        made.append(client)
+        using.cancel()
+
+    async def use() -> None:
+        async with connected(settings, "api"):
+            pass
+
+    monkeypatch.setattr(UserConnection, "connect", connect_and_cancel)
+    settings = Settings(nats_url=running.server.url, data_dir=tmp_path)
+    async with asyncio.TaskGroup() as tasks:
+        using = tasks.create_task(use())
+    assert using.cancelled()
+    assert [client.is_closed for client in made] == [True]

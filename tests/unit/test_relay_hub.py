@@ -115,8 +115,7 @@ async def test_every_client_is_told_when_the_log_goes_and_comes_back() -> None:
 
 
 async def test_waiting_for_a_sequence_or_an_end_is_bounded() -> None:
-    hub = Hub()
-    made = script()
+    hub, made = Hub(), script()
     hub.put(made.state, 1)
     assert await hub.reach(1, 0.0)
     assert not await hub.reach(2, 0.01)
@@ -188,8 +187,7 @@ async def test_a_full_or_ending_server_says_so_in_the_stream() -> None:
 
 
 async def test_a_drain_sends_what_is_new_and_ends_each_stream() -> None:
-    hub = Hub()
-    made = script()
+    hub, made = Hub(), script()
     hub.restore([made.state], 1, EPOCH)
     hub.ready.set()
     peers = [Peer() for _ in range(5)]
@@ -268,9 +266,11 @@ async def test_what_goes_wrong_in_one_stream_is_its_own() -> None:
         await until(lambda: all(b"all_batches" in peer.body for peer in peers))
         peers[0].write = fail  # type: ignore[method-assign]  # the fault
         hub.put(script().state, 2)
-        for one in list(hub.clients):
+        woken = list(hub.clients)
+        for one in woken:
             one.wake()
         await until(lambda: len(hub.clients) == 1)
+        assert [one for one in woken if one.push is not None] == list(hub.clients)
         assert b"id: 2-" in peers[1].body
         peers[1].leave()
 

@@ -154,9 +154,11 @@ async def connected(
     )
     try:
         await _bounded(connecting, bound_s)
+    except asyncio.CancelledError:  # perhaps just as the connection was there
+        await _close(client)
+        raise
     except (TimeoutError, NatsError, OSError) as error:
-        with contextlib.suppress(AssertionError):  # what close raises before any connection
-            await client.close()
+        await _close(client)
         if notes.is_unauthorized:
             raise LogRefusedError(
                 f"NATS at {settings.nats_url} does not take the user {client.user}; correct "
@@ -169,10 +171,16 @@ async def connected(
     try:
         yield client
     finally:
-        # uvloop raises RuntimeError where nats-py flushes to a server that has gone.
-        with contextlib.suppress(TimeoutError, NatsError, OSError, RuntimeError):
-            async with asyncio.timeout(DRAIN_BOUND_S):
-                await client.close()
+        await _close(client)
+
+
+async def _close(client: Client) -> None:
+    # AssertionError is raised before any connection; RuntimeError by uvloop, where nats-py flushes
+    # to a server that has gone.
+    expected = TimeoutError, NatsError, OSError, AssertionError, RuntimeError
+    with contextlib.suppress(*expected):
+        async with asyncio.timeout(DRAIN_BOUND_S):
+            await client.close()
 
 
 async def _bounded(work: Coroutine[Any, Any, None], bound_s: float) -> None:

@@ -44,6 +44,7 @@ from millstream_schemas.answers import NodeBeat
 log = structlog.get_logger()
 
 HEAD_INTERVAL_S = 1.0
+BOARD_AGAIN_S = 60.0
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -186,13 +187,18 @@ class _Service:
             readers.close()
 
     async def _load_board(self, readers: Readers) -> None:
-        """Let the history be answered from memory; until then, and without it, SQL does."""
-        try:
-            await self._board.load(readers.find)
-        except (RefusedError, duckdb.Error) as error:
-            log.warning("board.not_loaded", reason=str(error))
-        else:
-            log.info("board.loaded", batches=len(self._board))
+        """Let the history be answered from memory; until then SQL does."""
+        while True:
+            try:
+                await self._board.load(readers.find)
+            except RefusedError:  # the process ends
+                return
+            except duckdb.Error as error:
+                log.warning("board.not_loaded", reason=str(error), again_s=BOARD_AGAIN_S)
+                await asyncio.sleep(BOARD_AGAIN_S)
+            else:
+                log.info("board.loaded", batches=len(self._board))
+                return
 
     def _feed(self) -> AsyncGenerator[list[Stored], None]:
         """Give what follows the checkpoint: by a consumer where this process may make one.

@@ -94,6 +94,7 @@ class Relay:
             else:
                 await self._serve(client, wanted, send)
         finally:
+            client.push = None  # A round of the hub's that is under way still holds the client.
             pipe.follow(None)
             self.hub.leave(client)
 

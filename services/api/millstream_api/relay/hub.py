@@ -1,9 +1,10 @@
 """The hub: the version map, the clients, and the clock that wakes them.
 
 A flush wakes every client, which then sends what changed since its own cursor. The first change
-goes out at once. While more come, flushes follow each other, each spread over `flush_pause`: no
-client is written to more often than that, none waits longer, and no moment has all the work. So
-fan-out takes a quarter of a core while few read, a third with a thousand, half at most.
+goes out at once. While more come, flushes follow each other, each spread over `flush_pause`: from
+the first of these on no client is written to more often than that, none waits longer, and no moment
+has all the work. So fan-out takes a quarter of a core while few read, a third with a thousand, half
+at most.
 """
 
 import asyncio

@@ -8,7 +8,6 @@ to the byte.
 
 import heapq
 import threading
-import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -22,8 +21,10 @@ import orjson
 
 from millstream_projector.changes import Changes, Row
 from millstream_projector.views.history import AXES, ENDS, KEYS, check_range, page
+from millstream_projector.views.packing import Packer
 from millstream_projector.views.paging import (
     INT_MOST,
+    RefusedError,
     column_time,
     decode_cursor,
     encode_cursor,
@@ -37,8 +38,6 @@ Find = Callable[[Callable[[duckdb.DuckDBPyConnection], Any]], Awaitable[Any]]
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # as the tables' times: in UTC, without a zone
 _US = timedelta(microseconds=1)
-_WINDOW = -12
-"""A view and the one it is likened to fit into so many bits of memory; without a header."""
 _COLUMNS = (
     "batch_id, started_seq, started_at, state, model, recipe, topic, target, generated, failed,"
     " abandoned, cost_nano_usd, view"
@@ -54,8 +53,12 @@ class Board:
     def __init__(self) -> None:
         """Know nothing until ``load``."""
         self._lock = threading.Lock()
+        self._packer = Packer()
+        self._forget()
+
+    def _forget(self) -> None:
         self._is_loaded = False
-        self._early: list[Changes] = []
+        self._early: Changes | None = None
         self._as_of = 0
         self._place_of: dict[str, int] = {}
         self._ids: list[str] = []
@@ -64,7 +67,6 @@ class Board:
         self._axes = {name: Axis() for name in AXES}
         self._keys = {f"{sign}{name}": array("q") for name in KEYS for sign in ("", "-")}
         self._views: list[bytes] = []
-        self._likeness = b""
 
     def __len__(self) -> int:
         """How many batches there are."""
@@ -73,33 +75,48 @@ class Board:
     async def load(self, find: Find) -> None:
         """Copy what the tables hold, a piece at a time; what is stored meanwhile is not missed.
 
-        ``find`` runs a read in a reading thread.
+        ``find`` runs a read in a reading thread. After an error nothing is kept, and SQL answers
+        until another ``load`` succeeds.
 
         Raises:
             RefusedError: no more is read, since the process ends.
             duckdb.Error: the tables can't be read.
         """
-        as_of, starts, ends = await find(_survey)
-        for begin in range(0, len(starts), PIECE):
-            low, high = starts[begin], starts[begin : begin + PIECE][-1]
-            rows = await find(partial(_between, low=low, high=high, ends=ends))
-            self._extend(rows)
-            for row in rows:
-                self._views[self._place_of[row["batch_id"]]] = self._packed(row["view"])
+        with self._lock:
+            self._early = Changes()
+        try:
+            as_of, starts, ends = await find(_survey)
+            for begin in range(0, len(starts), PIECE):
+                low, high = starts[begin], starts[begin : begin + PIECE][-1]
+                await find(partial(self._copy, low=low, high=high, ends=ends))
+        except (RefusedError, duckdb.Error):
+            with self._lock:
+                self._forget()
+            raise
         with self._lock:
             self._as_of = as_of
             self._is_loaded = True
-            for changes in self._early:
-                self._take(changes)
-            self._early = []
+            self._take(self._early)
+            self._early = None
 
     def take(self, changes: Changes) -> None:
         """Follow what was stored."""
         with self._lock:
             if self._is_loaded:
                 self._take(changes)
-            else:
-                self._early.append(changes)
+            elif self._early is not None:
+                # Without the samples' texts, and of each batch the newest row alone.
+                self._early.checkpoint = changes.checkpoint
+                self._early.batches.update(changes.batches)
+                self._early.ended.update(changes.ended)
+
+    def _copy(
+        self, connection: duckdb.DuckDBPyConnection, *, low: int, high: int, ends: dict[str, int]
+    ) -> None:
+        rows = _between(connection, low=low, high=high, ends=ends)
+        self._extend(rows)
+        for row in rows:
+            self._views[self._place_of[row["batch_id"]]] = self._packer.pack(row["view"])
 
     def _take(self, changes: Changes) -> None:
         if changes.checkpoint <= self._as_of:
@@ -113,7 +130,7 @@ class Board:
                 axis.put(place, row[AXES[name]])
             ended = changes.ended.get(row["batch_id"], self._keys["-finished"][place])
             self._put_keys(place, {**row, "end_seq": ended})
-            self._views[place] = self._packed(row["view"])
+            self._views[place] = self._packer.pack(row["view"])
         self._as_of = changes.checkpoint
 
     def _extend(self, rows: Sequence[Row]) -> None:
@@ -144,24 +161,16 @@ class Board:
             self._keys[f"-{name}"][place] = key if is_known else -1
             self._keys[name][place] = key if is_known else INT_MOST
 
-    def _packed(self, view: str) -> bytes:
-        text = view.encode()
-        self._likeness = self._likeness or text
-        packer = zlib.compressobj(1, wbits=_WINDOW, memLevel=5, zdict=self._likeness)
-        return packer.compress(text) + packer.flush()
-
-    def _view(self, place: int) -> bytes:
-        unpacker = zlib.decompressobj(wbits=_WINDOW, zdict=self._likeness)
-        return unpacker.decompress(self._views[place])
-
     def history(self, request: views.HistoryQuery, most_bytes: int) -> bytes | None:
-        """Return the answer of ``queries.answer``; None while the tables are being copied.
+        """Return the answer of ``queries.answer``; None where SQL must answer.
+
+        It must until the tables are copied, and for a sequence of which the board is not told yet.
 
         Raises:
             RefusedError: the cursor or the range of time makes no sense.
         """
         with self._lock:
-            if not self._is_loaded:
+            if not self._is_loaded or self._as_of < request.min_sequence:
                 return None
             return orjson.dumps({**self._page(request, most_bytes), "as_of": self._as_of})
 
@@ -183,7 +192,7 @@ class Board:
         shown: list[bytes] = []
         left = most_bytes
         for *_, place in keys[: request.limit]:
-            view = self._view(place)
+            view = self._packer.unpack(self._views[place])
             left -= len(view) + 1
             if left < 0 and shown:
                 break
@@ -261,9 +270,7 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _US
 
 
-def _survey(
-    connection: duckdb.DuckDBPyConnection,
-) -> tuple[int, list[int], dict[str, int]]:
+def _survey(connection: duckdb.DuckDBPyConnection) -> tuple[int, list[int], dict[str, int]]:
     """Return the checkpoint, the sequences of all starts in order, and those of the ends."""
     connection.begin()
     try:
