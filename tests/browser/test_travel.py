@@ -54,6 +54,27 @@ def test_the_hub_of_the_past_shows_what_ran_then_and_takes_no_command(
     assert hub.complaints() == []
 
 
+def test_time_that_goes_back_over_a_running_batch_takes_its_numbers_back(
+    stack: Stack, hub: HubPage, batches: Batches
+) -> None:
+    batch_id = batches.start(8, STEADY, recipe="instruction", concurrency=1)
+    batches.wait(batch_id)
+    late, early = (moment_of(batches, batch_id, share) for share in (0.8, 0.4))
+    url = f"{stack.url}/v1/batches/{batch_id}"
+    counts = {at: httpx.get(f"{url}?at_seq={at}").json()["batch"]["counts"] for at in (late, early)}
+    assert 0 < counts[early]["generated"] < counts[late]["generated"] < 8
+    hub.open(f"?at={late}")
+    for at in (late, early, late):
+        hub.part("slider").fill(str(at))
+        expect(hub.part("past-note")).to_contain_text(f"As of sequence {at:,}")
+        made = counts[at]["generated"]
+        tokens = counts[at]["tokens_in"] + counts[at]["tokens_out"]
+        for row in (hub.row(batch_id), hub.past(batch_id)):
+            expect(hub.part("progress", row)).to_contain_text(f"{made} / 8")
+            expect(hub.part("tokens", row)).to_contain_text(f"{tokens:,}")
+            expect(hub.part("bar", row)).to_have_attribute("aria-valuenow", str(made))
+
+
 def test_a_batch_is_played_from_its_beginning_to_its_end(hub: HubPage, batches: Batches) -> None:
     batch_id = batches.start(12, STEADY, recipe="instruction", concurrency=1)
     ended = batches.wait(batch_id)

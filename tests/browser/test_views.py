@@ -78,3 +78,18 @@ def test_a_view_lasts_as_long_as_the_page_where_storage_is_refused(
     expect(unopened.past(two[0])).to_be_visible()
     unopened.part("saved-view").click()
     expect_the_view(unopened, two)
+
+
+def test_a_column_that_is_switched_on_tells_of_a_batch_that_has_ended(
+    stack: Stack, hub: HubPage, two: tuple[str, str]
+) -> None:
+    counts = Batches(stack.url).view(two[0])["counts"]
+    hub.open("batches")
+    tokens = hub.part("tokens", hub.past(two[0]))
+    told = f"{counts['tokens_in'] + counts['tokens_out']:,}"
+    expect(tokens).to_have_text(told)
+    hub.part("columns").click()
+    hub.part("column-tokens").uncheck()
+    expect(tokens).to_have_count(0)
+    hub.part("column-tokens").check()
+    expect(tokens).to_have_text(told)

@@ -49,6 +49,23 @@ describe("a file in pieces", () => {
     expect(folded(await read(file, 5_000, helpers))).toEqual(folded(await read(file, file.size)));
   });
 
+  test("asks a helper again that was too far ahead at first", async () => {
+    const asked = new Set<number>();
+    const helpers = Array.from({ length: 9 }, (_, number) =>
+      helper(file, 5_000, () => !asked.add(number)),
+    );
+    await read(file, 5_000, helpers);
+    expect(asked.size).toBe(helpers.length);
+  });
+
+  test("has one whole line where none ends for long", async () => {
+    const [first = "", ...others] = text.split("\n");
+    const long = new Blob([[first + " ".repeat(300_000), ...others].join("\n")]);
+    const sequences = (pieces: readonly Piece[]): number[] =>
+      pieces.flatMap(({ events }) => events.map(({ sequence }) => sequence));
+    expect(sequences(await read(long, 5_000))).toEqual(sequences(await read(file, file.size)));
+  });
+
   test("tells the first line that is none, whoever read it", async () => {
     const broken = text.split("\n").filter(Boolean);
     broken[20] = "{";

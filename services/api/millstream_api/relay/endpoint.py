@@ -23,7 +23,10 @@ Send = Callable[[Any], Awaitable[None]]
 AHEAD_WAIT_S = 2.0
 """How long a replica that is behind a client's id waits before it starts that client afresh."""
 RETRY_MS = (500, 1500)
-"""A page is live again within two seconds of the server's return."""
+"""What a browser waits that lost its stream: it is live within two seconds of the server's return.
+
+Where a proxy answers with an error meanwhile the page waits by itself, longer after a long outage.
+"""
 RETRY_BUSY_MS = 30_000
 PIPE = "millstream.pipe"
 """ASGI extension of our server: the connection itself, as a `Pipe`."""

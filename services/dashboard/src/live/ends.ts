@@ -5,7 +5,7 @@ import type { QueryClient } from "@tanstack/react-query";
 import { isLive, type BatchView } from "../contract";
 import { notify } from "../notices";
 import { play, type Pattern } from "../sound";
-import { plural, shortId } from "../words";
+import { grouped, plural, shortId } from "../words";
 import { clock } from "./clock";
 import type { BatchStore } from "./store";
 
@@ -56,8 +56,8 @@ function hasEnded(previous: BatchView | undefined, next: BatchView, openedAt: nu
 }
 
 function announceEnd(batch: BatchView): Pattern {
-  const made = `${batch.counts.generated.toLocaleString()} of ${plural(batch.target, "sample")}`;
-  const failed = batch.counts.failed ? `, ${batch.counts.failed.toLocaleString()} failed` : "";
+  const made = `${grouped(batch.counts.generated)} of ${plural(batch.target, "sample")}`;
+  const failed = batch.counts.failed ? `, ${grouped(batch.counts.failed)} failed` : "";
   const words = {
     title: `${shortId(batch.id)} ${batch.state}`,
     text: `${made}${failed}`,

@@ -8,7 +8,7 @@ import { isManifest, LineError, readLine, textOf, type StoredLine } from "../fol
 import { LineCutter, lineError, type Line } from "./lines";
 
 export const PIECE_BYTES = 8 * 1024 * 1024;
-/** A last line that goes on beyond its piece is read so much further at a time. */
+/** A last line that goes on beyond its piece is read so much further, then twice that, and so on. */
 const MORE_BYTES = 64 * 1024;
 /** So many pieces may be read before the one that is to be folded next. */
 const AHEAD = 8;
@@ -77,6 +77,8 @@ export async function eachPiece(
   /** Pieces read and not yet taken; null where that failed. */
   const done = new Map<number, Piece | null>();
   const waiting = new Set<Promise<void>>();
+  /** Those that were too far ahead to be asked for more. */
+  const idle: Helper[] = [];
   let next = 0;
   let taken = 0;
   let line = 1;
@@ -87,7 +89,10 @@ export async function eachPiece(
   };
   const help = (helper: Helper): void => {
     const place = claim();
-    if (place === null) return;
+    if (place === null) {
+      idle.push(helper);
+      return;
+    }
     const answer = helper.read(place).then(
       (packed) => done.set(place, unpacked(packed)),
       () => done.set(place, null),
@@ -110,6 +115,7 @@ export async function eachPiece(
       line += found.lines;
       taken += 1;
       progress(taken / count);
+      idle.splice(0).forEach(help);
       mine ??= claimBytes();
     } else if (mine) {
       const { place, read } = mine;
@@ -140,8 +146,9 @@ async function bytesOf(file: Blob, place: number, size: number): Promise<Bytes> 
   const begin = before === 0 ? 0 : bytes.indexOf(NEWLINE) + 1;
   const none = before === 1 && begin === 0;
   if (none || begin === bytes.length) return { bytes: new Uint8Array(), start: to };
-  for (let end = to; bytes.at(-1) !== NEWLINE && end < file.size; ) {
-    const more = await read(file, end, end + MORE_BYTES);
+  let step = MORE_BYTES;
+  for (let end = to; bytes.at(-1) !== NEWLINE && end < file.size; step *= 2) {
+    const more = await read(file, end, end + step);
     end += more.length;
     const rest = more.subarray(0, more.indexOf(NEWLINE) + 1 || more.length);
     const longer = new Uint8Array(bytes.length + rest.length);

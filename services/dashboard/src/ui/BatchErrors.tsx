@@ -7,7 +7,7 @@ import type { AttemptView, ErrorGroup, Figures } from "../analysis";
 import { getSlot } from "../calls";
 import type { BatchView } from "../contract";
 import { useAt } from "../place";
-import { duration, localTime, plural, spaced, UNKNOWN, wordsOf } from "../words";
+import { duration, grouped, localTime, plural, spaced, UNKNOWN, wordsOf } from "../words";
 import { Empty, Foreign, Trouble } from "./parts";
 
 export function BatchErrors({ batch, figures }: { batch: BatchView; figures: Figures | undefined }) {
@@ -44,7 +44,7 @@ function Group({ group, tell }: { group: ErrorGroup; tell(slot: number): void })
   return (
     <li className="error-group" data-testid="error-group" data-fingerprint={group.fingerprint}>
       <p>
-        <b>{group.count.toLocaleString()} ×</b> <span className="tag">{spaced(group.category)}</span>{" "}
+        <b>{grouped(group.count)} ×</b> <span className="tag">{spaced(group.category)}</span>{" "}
         <Foreign>{group.message}</Foreign>
       </p>
       <p className="muted">

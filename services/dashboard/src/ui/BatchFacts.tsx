@@ -8,6 +8,7 @@ import { BatchLink } from "./Link";
 import {
   batchDuration,
   budgetWords,
+  grouped,
   localTime,
   money,
   plural,
@@ -65,7 +66,7 @@ function Errors({ batch }: { batch: BatchView }) {
       )}
       {tallies.length > 0 && (
         <p>
-          {tallies.map(([name, count]) => `${spaced(name)}: ${count.toLocaleString()}`).join(" · ")}
+          {tallies.map(([name, count]) => `${spaced(name)}: ${grouped(count)}`).join(" · ")}
         </p>
       )}
     </section>
@@ -75,14 +76,14 @@ function Errors({ batch }: { batch: BatchView }) {
 function progressFacts(batch: BatchView): Fact[] {
   const { counts } = batch;
   return [
-    ["Made", counts.generated.toLocaleString()],
-    ["Open", counts.pending.toLocaleString()],
-    ["Failed", counts.failed.toLocaleString()],
-    ["Abandoned by a stop", counts.abandoned.toLocaleString()],
-    ["Answers refused by validation", counts.rejected.toLocaleString()],
-    ["Calls lost to an error", counts.attempts_failed.toLocaleString()],
-    ["Tokens in", counts.tokens_in.toLocaleString()],
-    ["Tokens out", counts.tokens_out.toLocaleString()],
+    ["Made", grouped(counts.generated)],
+    ["Open", grouped(counts.pending)],
+    ["Failed", grouped(counts.failed)],
+    ["Abandoned by a stop", grouped(counts.abandoned)],
+    ["Answers refused by validation", grouped(counts.rejected)],
+    ["Calls lost to an error", grouped(counts.attempts_failed)],
+    ["Tokens in", grouped(counts.tokens_in)],
+    ["Tokens out", grouped(counts.tokens_out)],
     ["Cost", money(counts.cost_nano_usd)],
     ["Of that without a sample", money(wasted(counts))],
     ...unconfirmedFacts(counts.unconfirmed_calls),
@@ -129,7 +130,7 @@ function requestFacts(batch: BatchView): Fact[] {
     ["Sample type", foreign(batch.sample_type, "balanced")],
     ["Instruction", foreign(batch.instruction, "none")],
     ["Smart mode", batch.smart_mode ? "on" : "off"],
-    ["Calls at the same time", `up to ${batch.concurrency.toLocaleString()}`],
+    ["Calls at the same time", `up to ${grouped(batch.concurrency)}`],
     ["Priority", batch.priority],
     ["Budgets", budgetWords(batch).join(", ") || "none"],
     ["Recipe's hash", foreign(batch.recipe_hash, UNKNOWN)],

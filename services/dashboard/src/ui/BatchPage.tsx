@@ -10,7 +10,7 @@ import { isLive, type BatchView } from "../contract";
 import { useBatch } from "../live/hooks";
 import { pastWorld, PRESENT, WorldContext } from "../live/world";
 import { useAt, useParameter } from "../place";
-import { duration, localTime, money, plural, tokens, UNKNOWN, wordsOf } from "../words";
+import { duration, grouped, localTime, money, plural, tokens, UNKNOWN, wordsOf } from "../words";
 import { BatchAudit } from "./BatchAudit";
 import { BatchCost } from "./BatchCost";
 import { BatchErrors } from "./BatchErrors";
@@ -75,12 +75,12 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
     if (at === null) return PRESENT;
     return pastWorld([batch], at, time);
   }, [at, batch, time]);
-  const moves = useMoving(batch);
+  const moves = useMoving(batch, batch);
   const content = (
     <>
       <div className="facts">
         <span data-testid="details-progress">
-          <b>{batch.counts.generated.toLocaleString()}</b> / {plural(batch.target, "sample")}
+          <b>{grouped(batch.counts.generated)}</b> / {plural(batch.target, "sample")}
         </span>
         {batch.counts.failed > 0 && <span className="is-bad">{batch.counts.failed} failed</span>}
         <span>{plural(tokens(batch.counts), "token")}</span>
@@ -110,7 +110,7 @@ function FigureList({ figures }: { figures: Figures | undefined }) {
   const rate = (value: number | null | undefined): string =>
     value == null ? UNKNOWN : `${value.toFixed(value < 10 ? 2 : 0)} samples/s`;
   const ms = (value: number | null | undefined): string =>
-    value == null ? UNKNOWN : Math.round(value).toLocaleString();
+    value == null ? UNKNOWN : grouped(Math.round(value));
   const { latency_ms, cost, eta_s, eta_at } = figures ?? {};
   const facts: [string, string][] = [
     ["Rate, last minute", rate(figures?.rates.last_minute)],
@@ -143,7 +143,7 @@ function BatchTabs({ batch, figures }: { batch: BatchView; figures: Figures | un
   const [tab, setTab] = useParameter("tab", "details");
   const names: Record<(typeof TABS)[number], string> = {
     details: "Details",
-    samples: `Samples (${batch.counts.generated.toLocaleString()})`,
+    samples: `Samples (${grouped(batch.counts.generated)})`,
     cost: "Cost",
     errors: "Errors",
     events: "Events",

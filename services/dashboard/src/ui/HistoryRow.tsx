@@ -22,7 +22,7 @@ export const HistoryRow = memo(function HistoryRow(props: {
 }) {
   const { answered, columns, isSeen } = props;
   const batch = useSteady(answered.id, answered);
-  const moves = useMoving(batch, isSeen);
+  const moves = useMoving(batch, answered, isSeen);
   const { id } = batch;
   const { at } = useWorld();
   const isChosen = useIsChosen(id);

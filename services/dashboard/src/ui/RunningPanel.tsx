@@ -76,7 +76,7 @@ const BatchRow = memo(function BatchRow({ id }: { id: string }) {
 
 function Row({ batch }: { batch: BatchView }) {
   const { id, state } = batch;
-  const moves = useMoving(batch);
+  const moves = useMoving(batch, undefined);
   return (
     <li
       className={batch.stuck ? "batch-row is-stuck" : "batch-row"}

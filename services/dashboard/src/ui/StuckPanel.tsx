@@ -61,7 +61,7 @@ function StuckRow({ id }: { id: string }) {
 function Row({ batch, finding }: { batch: BatchView; finding: StuckFinding }) {
   const { id } = batch;
   const { cause, since, suggestion } = finding;
-  const moves = useMoving(batch);
+  const moves = useMoving(batch, undefined);
   return (
     <li className="stuck-row" data-testid="stuck-row" data-batch={id}>
       <div className="batch-name">

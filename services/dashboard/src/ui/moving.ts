@@ -29,16 +29,24 @@ export type Moves = (write: Write) => RefCallback<HTMLElement>;
 
 /**
  * Writes what moves of a batch at each change of it, or once a second where it is not `isSeen`, and
- * at each second while it lives. React must give the elements no children of its own.
+ * at each second while it lives: of what was `answered` or the newer view that the moment shown
+ * holds. React must give the elements no children of its own.
  */
-export function useMoving(steady: BatchView, isSeen = true): Moves {
+export function useMoving(
+  steady: BatchView,
+  answered: BatchView | undefined,
+  isSeen = true,
+): Moves {
   const { store, second, onSecond } = useWorld();
   const [row] = useState(() => new Row());
   const { id } = steady;
   const ticks = isLive(steady.state);
   useLayoutEffect(() => {
-    const write = (isTick: boolean): void =>
-      row.write({ batch: newer(steady, store.get(id)), now: second() * 1000, isTick, store });
+    const write = (isTick: boolean): void => {
+      // Not what is newer than `steady`: that may be of a later moment than the one shown now.
+      const batch = newer(answered, store.get(id)) ?? steady;
+      row.write({ batch, now: second() * 1000, isTick, store });
+    };
     const move = (): void => write(false);
     const tick = (): void => write(true);
     tick();
@@ -48,15 +56,17 @@ export function useMoving(steady: BatchView, isSeen = true): Moves {
       stop();
       stopTicking?.();
     };
-  }, [row, steady, id, ticks, isSeen, store, second, onSecond]);
+  }, [row, steady, answered, id, ticks, isSeen, store, second, onSecond]);
   return row.moves;
 }
 
 class Row {
   readonly #refs = new Map<Write, RefCallback<HTMLElement>>();
   readonly #elements = new Map<Write, HTMLElement>();
+  #last: Moment | undefined;
 
   write(moment: Moment): void {
+    this.#last = moment;
     for (const [write, element] of this.#elements) write(element, moment);
   }
 
@@ -64,8 +74,11 @@ class Row {
     const made = this.#refs.get(write);
     if (made) return made;
     const ref: RefCallback<HTMLElement> = (element) => {
-      if (element) this.#elements.set(write, element);
-      else this.#elements.delete(write);
+      if (element) {
+        this.#elements.set(write, element);
+        // One that comes later, as a column does, must not wait for the next change.
+        if (this.#last) write(element, { ...this.#last, isTick: true });
+      } else this.#elements.delete(write);
     };
     this.#refs.set(write, ref);
     return ref;
@@ -76,9 +89,10 @@ class Row {
 export function wording(words: (moment: Moment) => string): Write {
   return (element, moment) => {
     const next = words(moment);
-    const text = element.firstChild ?? element.appendChild(new Text());
-    if (text.nodeValue === next) return;
-    text.nodeValue = next;
+    const text = element.firstChild;
+    if (text?.nodeValue === next) return;
+    if (text) text.nodeValue = next;
+    else element.append(next);
     element.hidden = next === "";
   };
 }
