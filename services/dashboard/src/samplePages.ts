@@ -1,6 +1,6 @@
 /** Samples page after page, as far as the list was scrolled; those of a running batch grow. */
 
-import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useMemo, useRef } from "react";
 
 import { getSample, getSamples, type SampleFilter } from "./calls";
@@ -26,8 +26,10 @@ export function useSamples(
   at: number | null,
 ): Samples {
   const isMoving = batch !== null && isLive(batch.state);
+  const client = useQueryClient();
+  const queryKey = ["samples", batch?.id ?? null, ...Object.values(filter), at];
   const pages = useInfiniteQuery({
-    queryKey: ["samples", batch?.id ?? null, ...Object.values(filter), at],
+    queryKey,
     queryFn: ({ pageParam: cursor, signal }) => {
       const page = { cursor, limit: PAGE, facets: cursor === null };
       return getSamples(batch, { ...filter, ...page }, at, signal);
@@ -42,10 +44,16 @@ export function useSamples(
   });
   const { data, error, refetch } = pages;
   const wasMoving = useRef(isMoving);
+  const isDue = useRef(false);
+  // A first answer on its way may be of before the end, and is not asked for again while it is.
+  const isFirst = pages.isPending || pages.isPlaceholderData;
   useEffect(() => {
-    if (wasMoving.current && !isMoving) void refetch(); // The last samples came with the end.
+    if (wasMoving.current && !isMoving) isDue.current = true; // The last samples came with the end.
     wasMoving.current = isMoving;
-  }, [isMoving, refetch]);
+    if (!isDue.current || isFirst) return;
+    isDue.current = false;
+    void refetch();
+  }, [isMoving, isFirst, refetch]);
   return {
     samples: useMemo(() => data?.pages.flatMap((page) => page.samples) ?? [], [data]),
     total: data?.pages[0]?.total ?? null,
@@ -54,8 +62,10 @@ export function useSamples(
     isPending: pages.isPending,
     hasMore: pages.hasNextPage,
     more: () => {
-      // It would cut short a refresh; after an error it would ask again and again.
-      if (pages.hasNextPage && !pages.isFetching && !error) void pages.fetchNextPage();
+      // It would cut short a refresh, which may have begun after this was drawn; after an error it
+      // would ask again and again.
+      const isIdle = client.isFetching({ queryKey, exact: true }) === 0;
+      if (pages.hasNextPage && isIdle && !error) void pages.fetchNextPage();
     },
     retry: () => void refetch(),
   };

@@ -35,6 +35,8 @@ export function useSampleSearch(filter: SampleFilter, at: number | null, isOn: b
     enabled: isOn && !isEnded,
     // Found again from its first step on, it would find later samples, too, and begin anew.
     staleTime: Infinity,
+    // The same words another time are to be looked for anew.
+    gcTime: 0,
   });
   const { data, error, hasNextPage, isFetching, fetchNextPage } = steps;
   const samples = useMemo(() => data?.pages.flatMap((step) => step.samples) ?? [], [data]);
@@ -52,7 +54,7 @@ export function useSampleSearch(filter: SampleFilter, at: number | null, isOn: b
     more: () => {
       if (!isDue && hasNextPage && !isEnded) setAsked({ name, count: samples.length + WANTED, isEnded });
     },
-    retry: () => void steps.refetch(),
+    retry: () => void (data ? fetchNextPage() : steps.refetch()),
     progress: isOver ? 1 : (data?.pages.at(-1)?.progress ?? 0),
     isMoving: isDue || isFetching,
     isEnded,

@@ -1,6 +1,6 @@
 /** What the batch in the form may take, from what batches like it took; "—" where nobody knows. */
 
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 
 import { listBatches } from "../calls";
 import type { ModelList } from "../choices";
@@ -19,18 +19,20 @@ export function EstimateNote(props: {
   models: ModelList | undefined;
 }) {
   const { values, recipe, models } = props;
-  const model = useSettled(modelOf(values) || models?.default || "");
+  const named = modelOf(values) || models?.default || "";
+  const model = useSettled(named);
   const ask = (question: { model?: string; recipe: string }) => ({
     queryKey: ["estimate", question],
     queryFn: ({ signal }: { signal: AbortSignal }) =>
       listBatches({ ...question, limit: BASIS, minSequence: store.movedAt() }, signal),
     enabled: recipe !== "",
-    placeholderData: keepPreviousData,
   });
   const same = useQuery(ask({ model, recipe }));
   const any = useQuery(ask({ recipe }));
   const target = whole(values.target);
-  const batches = [...(same.data?.batches ?? []), ...(any.data?.batches ?? [])];
+  const isLooking = named !== model || same.isLoading || any.isLoading;
+  // What is known of another model or recipe is not shown beside the name of this one.
+  const batches = isLooking ? [] : [...(same.data?.batches ?? []), ...(any.data?.batches ?? [])];
   const price = models?.models.find(({ id }) => id === model)?.price ?? null;
   const found = estimate(unique(batches), model, price, typeof target === "number" ? target : 0);
   const tokens = (value: number): string => Math.round(value).toLocaleString("en-US");
@@ -51,11 +53,7 @@ export function EstimateNote(props: {
         ))}
       </dl>
       <small>
-        {found.basis === 0
-          ? "No estimate yet: no batch of this recipe has made a sample, or the number is none."
-          : `As ${plural(found.basis, "batch", "batches")} of this recipe went${
-              found.isSameModel ? " with this model" : ", with other models"
-            }; the time depends on what else runs.`}
+        {isLooking ? "Looking at batches of this recipe…" : basisOf(found)}
       </small>
       {isOver && <p data-testid="estimate-over">The budget may stop it before all are made.</p>}
     </section>
@@ -63,6 +61,14 @@ export function EstimateNote(props: {
 }
 
 const time = (value: number): string => (value < 1000 ? "under 1 s" : duration(value));
+
+function basisOf({ basis, isSameModel }: Estimate): string {
+  if (basis === 0) {
+    return "No estimate yet: no batch of this recipe has made a sample, or the number is none.";
+  }
+  const which = isSameModel ? " with this model" : ", with other models";
+  return `As ${plural(basis, "batch", "batches")} of this recipe went${which}; the time depends on what else runs.`;
+}
 
 /** Whether one of the form's bounds lies below what the batch may take. */
 function mayReach(values: StartValues, { tokens, nanoUsd, milliseconds }: Estimate): boolean {
