@@ -8,7 +8,7 @@ MillstreamError
 │   ├── LogUnavailableError   no answer in time; nothing is known to be stored
 │   ├── LogFullError          the store is full; nothing was dropped
 │   └── LogRefusedError       the NATS user has no permission for it
-├── QueryFailedError      a projector did not answer or could not
+├── QueryFailedError      a question about what is stored can't be answered, or not now
 └── ServerError           an embedded process did not start or died
 """
 

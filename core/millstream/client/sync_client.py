@@ -547,7 +547,7 @@ class Client(SyncRequests):
         at_seq: int | None = None,
         at_time: str | None = None,
     ) -> Timeline:
-        """Return what each model of each provider did in each minute, hour or day."""
+        """Return what each model of each provider did in each second to day."""
         return self._ask(
             Timeline,
             ApiRequest(

@@ -10,11 +10,11 @@ import os
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from millstream.errors import SettingsError, UsageError
 from millstream.runtime.clock import utc_now
@@ -29,6 +29,13 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
+def _in_utc(time: datetime) -> datetime:
+    return time.astimezone(UTC)
+
+
+_Moment: TypeAlias = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
 class Token(BaseModel):
     """One token as it is kept: who holds it, what it may do, and two hashes."""
 
@@ -36,10 +43,10 @@ class Token(BaseModel):
 
     name: str
     role: Role
-    created_at: datetime
+    created_at: _Moment
     token_sha256: str
     session_sha256: str
-    expires_at: datetime | None = None
+    expires_at: _Moment | None = None
 
     def matches(self, token: str) -> bool:
         """Tell whether ``token`` is this one."""

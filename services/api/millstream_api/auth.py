@@ -118,7 +118,7 @@ class Guard:
         if self.is_open or scope["path"] != "/":
             return None
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-        given = (query.get("token") or [""])[0]
+        given = (query.get("token") or [""])[0].strip()
         if self.token is not None and _equal(given, self.token):
             session, age_s = _session(self.token), SESSION_S
         elif (found := self._find({"authorization": f"Bearer {given}"})) is not None:

@@ -33,7 +33,6 @@ class TokenFile:
         """Return the tokens that are in the file now."""
         stamp, now = self._stamp(), utc_now()
         if stamp != self._seen:
-            self._seen = stamp
             self.version += 1
             try:
                 self._tokens = read_tokens(self._path)
@@ -41,6 +40,7 @@ class TokenFile:
                 log.warning("tokens.unreadable", reason=str(error))
                 self._tokens = ()
             self._next_end = _next_end(self._tokens, now)
+            self._seen = stamp
         elif self._next_end is not None and now >= self._next_end:
             self.version += 1
             self._next_end = _next_end(self._tokens, now)

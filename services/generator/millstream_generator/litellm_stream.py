@@ -158,13 +158,14 @@ class LitellmAnswer:
     ) -> None:
         """Let litellm count the tokens that the provider has not told.
 
-        Of an answer that is not read to its end, a provider may have told the first few only.
+        Of an answer that is not read to its end, or from the middle on by the wrapper, a provider
+        may have told the first few only.
         """
         if self.tokens_in is None:
             self.tokens_in = await asyncio.to_thread(
                 litellm.token_counter, model=model, messages=messages
             )
-        if self.tokens_out is None or self.is_too_long:
+        if self.tokens_out is None or self.is_too_long or self._is_counted:
             counted = await asyncio.to_thread(
                 litellm.token_counter,
                 model=model,

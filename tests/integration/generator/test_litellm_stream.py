@@ -176,7 +176,9 @@ async def test_tokens_are_counted_whole_where_litellm_saw_only_the_rest(
 ) -> None:
     unknown = chunk({}, "stop")
     unknown["choices"] = [{"index": 0, "text": "", "delta": None, "finish_reason": None}]
-    told = events(chunk({"content": "one two three four five six"}), unknown, chunk({}, "stop"))
+    early = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
+    words = chunk({"content": "one two three four five six"}, usage=early)
+    told = events(words, unknown, chunk({}, "stop"))
     completion = await call(lanes, "openai/one", told)
     assert (completion.text, completion.usage.tokens_out) == ("one two three four five six", 6)
     assert wrapped

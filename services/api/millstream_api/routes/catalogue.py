@@ -134,7 +134,7 @@ async def get_timeline(
     provider: Chosen = None,
     batch_id: Chosen = None,
 ) -> Response:
-    """Return what each model of each provider did in each minute, hour or day."""
+    """Return what each model of each provider did in each second to day."""
     if batch_id is not None:
         check_batch_id(batch_id)
     query = asked(

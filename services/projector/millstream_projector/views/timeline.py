@@ -1,4 +1,4 @@
-"""Statistics over time: what each model of each provider did in each minute, hour or day."""
+"""Statistics over time: what each model of each provider did in each second to day."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
