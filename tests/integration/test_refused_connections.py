@@ -14,14 +14,19 @@ from millstream.runtime.settings import Settings
 from millstream.testing.nats import RunningLog
 
 
+async def answer_refusal(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b'INFO {"auth_required": true}\r\n')
+    await reader.readuntil(b"PING\r\n")
+    writer.write(b"-ERR 'Authorization Violation'\r\n")
+
+
 @pytest.mark.anyio
 async def test_connections_that_are_refused_at_once_all_end(tmp_path: Path) -> None:
     # The bounds differ, so that some end just as a refusal comes.
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            writer.write(b'INFO {"auth_required": true}\r\n')
-            await reader.readuntil(b"PING\r\n")
-            writer.write(b"-ERR 'Authorization Violation'\r\n")
+        # An attempt may end before it has said anything.
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await answer_refusal(reader, writer)
         writer.close()
 
     async def attempt(settings: Settings, number: int) -> None:
@@ -33,6 +38,32 @@ async def test_connections_that_are_refused_at_once_all_end(tmp_path: Path) -> N
         port = server.sockets[0].getsockname()[1]
         settings = Settings(nats_url=f"nats://127.0.0.1:{port}", data_dir=tmp_path)
         await asyncio.gather(*(attempt(settings, number) for number in range(150)))
+
+
+@pytest.mark.anyio
+async def test_an_attempt_cancelled_as_it_closes_its_socket_leaves_none_open() -> None:
+    has_ended = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answer_refusal(reader, writer)
+        assert await reader.read() == b""
+        writer.close()
+        has_ended.set()
+
+    async def cancel_soon(_: Exception) -> None:
+        asyncio.get_running_loop().call_soon(connecting.cancel)
+
+    client = UserConnection(None)
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server, asyncio.timeout(20):
+        port = server.sockets[0].getsockname()[1]
+        async with asyncio.TaskGroup() as tasks:
+            connect = client.connect(
+                f"nats://127.0.0.1:{port}", error_cb=cancel_soon, max_reconnect_attempts=-1
+            )
+            connecting = tasks.create_task(connect)
+        assert connecting.cancelled()
+        await client.close()
+        await has_ended.wait()
 
 
 @pytest.mark.anyio

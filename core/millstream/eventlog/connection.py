@@ -82,6 +82,18 @@ class UserConnection(Client):
             for listener in self._listeners:
                 listener(found[1])
 
+    async def close(self) -> None:
+        """Close the connection for good, and its socket in every case.
+
+        The client takes itself for closed once it has begun to close: an attempt to connect that is
+        cancelled while it closes its own socket, or a close that is, would leave the socket open.
+        """
+        try:
+            await super().close()
+        finally:
+            if self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> Mapping[str, str]:  # type: ignore[override]  # only read
         return Headers(raw)

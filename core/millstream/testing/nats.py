@@ -131,7 +131,11 @@ class SilentProxy:
         await until(lambda: not self._open, what="connections end")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:  # the server is away: the client finds the same behind any address
+            writer.transport.abort()
+            return
         self._open[writer] = up_writer
         try:
             async with asyncio.TaskGroup() as pumps:
