@@ -107,6 +107,28 @@ def test_promise_01_an_outage_is_told_and_costs_no_change(
     expect(hub.part("connection-healed")).to_have_text("1")
 
 
+@pytest.mark.parametrize("sharing", ["", REFUSE_SHARING], ids=["shared", "alone"])
+def test_a_network_that_falls_dead_is_told_though_no_connection_ends(
+    page: Page, batches: Batches, gate: Gate, sharing: str
+) -> None:
+    page.add_init_script(sharing)
+    hub = HubPage(page, gate.url)
+    hub.open()
+    batch_id = start_steady(batches, 12)
+    batches.wait_samples(batch_id, 1)
+    gate.let("silence")
+    expect(hub.part("connection")).to_contain_text("Reconnecting")
+    expect(hub.part("connection")).to_contain_text("Offline")
+    expect(hub.part("stale-note")).to_be_visible()
+    batches.wait(batch_id)
+    gate.let("all")
+    hub.wait_live()
+    hub.expect_state(batch_id, "completed")
+    expect(hub.part("progress", hub.past(batch_id))).to_have_text("12 / 12")
+    assert hub.seen("toasts") == [f"batch {batch_id[-8:]} completed"]
+    assert hub.seen("connection")[-4:-2] == ["reconnecting", "offline"]
+
+
 def test_a_page_of_another_version_than_the_server_offers_to_reload(
     unopened: HubPage, stack: Stack
 ) -> None:

@@ -137,6 +137,29 @@ def test_a_frozen_log_is_told_though_the_server_answers(
     hub.expect_state(batch_id, "completed")
 
 
+def test_a_frozen_server_is_told_and_the_page_goes_on_when_it_does(
+    stack: Stack, hub: HubPage, batches: Batches
+) -> None:
+    batch_id = start_steady(batches, 12)
+    batches.wait_samples(batch_id, 2)
+    stack.freeze("api")
+    pill = hub.part("connection")
+    try:
+        expect(pill).to_contain_text("Reconnecting")
+        expect(pill).to_contain_text("Offline")
+        expect(hub.part("stale-note")).to_contain_text("The server does not answer")
+    finally:
+        stack.thaw("api")
+    hub.wait_live()
+    expect(pill).to_contain_text("Live")
+    expect(hub.part("stale-note")).to_have_count(0)
+    hub.expect_state(batch_id, "completed")
+    expect(hub.part("progress", hub.past(batch_id))).to_have_text("12 / 12")
+    assert sum("completed" in title for title in hub.seen("toasts")) == 1
+    assert hub.seen("connection") == ["connecting", "live", "reconnecting", "offline", "live"]
+    assert batches.view(batch_id)["counts"]["generated"] == 12
+
+
 def test_progress_and_stop_need_no_projector(stack: Stack, hub: HubPage, batches: Batches) -> None:
     hub.outages = True  # The history can't be read meanwhile, and says so.
     stack.freeze("projector")

@@ -10,8 +10,8 @@ from millstream.cli.client import Server
 from millstream.client.requests import unreachable
 
 STREAM_PATH = "/v1/stream"
-SILENCE_LIMIT_S = 45.0
-"""A heartbeat comes every 30 s; a stream that is silent for longer is dead."""
+SILENCE_LIMIT_S = 15.0
+"""A heartbeat comes after a second; the first message of a server that is starting takes longer."""
 AWAY_LIMIT_S = 60.0
 RECONNECT_S = 0.5
 

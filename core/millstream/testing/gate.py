@@ -12,15 +12,17 @@ CHUNK = 65_536
 STREAM = b"GET /v1/stream"
 HEAD = re.compile(rb"([A-Z]+ /\S*) HTTP/1\.1\r\n")
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-Passing = Literal["all", "no streams", "errors", "nothing"]
+Passing = Literal["all", "no streams", "errors", "nothing", "silence"]
 
 
 class Gate:
     """Passes bytes both ways between clients and the server on ``port``; a context manager.
 
-    ``let`` says what passes from now on; what is open and may not pass any more is cut; with
-    ``errors`` each request is answered 502, as by a proxy before a dead server. ``asked`` has the
-    method and path of each request, also of those that a browser's workers made.
+    ``let`` says what passes from now on; what is open and may not pass any more is cut. With
+    ``errors`` each request is answered 502, as by a proxy before a dead server. With ``silence``
+    all stays open but nothing gets through, nor ever will on what is open then, as when a network
+    falls dead and forgets its connections. ``asked`` has the method and path of each request, also
+    of those that a browser's workers made.
     """
 
     def __init__(self, port: int) -> None:
@@ -29,6 +31,7 @@ class Gate:
         self.asked: list[str] = []
         self._lock = threading.Lock()
         self._open: dict[socket.socket, bool] = {}
+        self._deaf: set[socket.socket] = set()
         self._server = _Server(("127.0.0.1", 0), _handler(self._serve))
 
     @property
@@ -51,6 +54,9 @@ class Gate:
         """Let so much pass from now on."""
         with self._lock:
             self._passing = passing
+            if passing == "silence":
+                self._deaf.update(self._open)
+                return
             for client, is_stream in list(self._open.items()):
                 if not self._passes(is_stream=is_stream):
                     _cut(client)
@@ -62,9 +68,13 @@ class Gate:
         with suppress(OSError), socket.create_connection(self._target) as server:
             with self._lock:
                 self._open[client] = False
-            back = threading.Thread(target=_copy, args=(server, client), daemon=True)
+                if self._passing == "silence":
+                    self._deaf.add(client)
+            back = threading.Thread(target=self._answer, args=(server, client), daemon=True)
             back.start()
             while data := client.recv(CHUNK):
+                if client in self._deaf:
+                    continue
                 with self._lock:
                     # A browser sends each request's head as one piece.
                     if head := HEAD.match(data):
@@ -82,6 +92,14 @@ class Gate:
             back.join()
         with self._lock:
             self._open.pop(client, None)
+            self._deaf.discard(client)
+
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(CHUNK):
+                if client not in self._deaf:
+                    client.sendall(data)
+        _cut(client)
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -96,13 +114,6 @@ def _handler(serve: Callable[[socket.socket], None]) -> type[socketserver.BaseRe
             serve(self.request)
 
     return Handler
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(CHUNK):
-            sink.sendall(data)
-    _cut(sink)
 
 
 def _cut(end: socket.socket) -> None:

@@ -2,7 +2,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { BatchView } from "../src/contract";
 import { ServerClock } from "../src/live/clock";
-import { Feed, GRACE_MS, POLL_MS, SILENCE_MS, type Stream } from "../src/live/feed";
+import { Feed, type Stream } from "../src/live/feed";
+import { ANSWER_MS, GRACE_MS, KNOCK_MS, POLL_MS, SILENCE_MS } from "../src/live/patience";
 import { BatchStore } from "../src/live/store";
 import { batch } from "./builders";
 
@@ -30,7 +31,8 @@ class PlayedStream extends EventTarget implements Stream {
 }
 
 let streams: PlayedStream[];
-let live: BatchView[] | null;
+/** The live batches of an answer; null: the request fails, undefined: it is never answered. */
+let live: BatchView[] | null | undefined;
 let known: Map<string, BatchView>;
 let build: string | null;
 let store: BatchStore;
@@ -51,8 +53,10 @@ beforeEach(() => {
       streams.push(new PlayedStream());
       return last();
     },
-    fetchLive: () =>
-      live ? Promise.resolve({ batches: live, as_of: 100 }) : Promise.reject(new Error("away")),
+    fetchLive: () => {
+      if (live === undefined) return new Promise(() => undefined);
+      return live ? Promise.resolve({ batches: live, as_of: 100 }) : Promise.reject(new Error("away"));
+    },
     fetchBatch: (id) => Promise.resolve(known.get(id) ?? null),
     fetchBuild: () => Promise.resolve(build),
   });
@@ -122,7 +126,7 @@ describe("the feed", () => {
     for (let attempt = 1; attempt <= 3; attempt += 1) {
       last().fail(CLOSED);
       expect(streams).toHaveLength(attempt);
-      await pass(10_000);
+      await pass(3_000);
       expect(streams).toHaveLength(attempt + 1);
     }
   });
@@ -141,16 +145,53 @@ describe("the feed", () => {
 
   test("leaves the retry to a browser that goes on by itself", async () => {
     last().say("all_batches", { batches: {}, as_of: 1 });
-    last().fail(0);
-    await pass(10_000);
+    for (let away = 0; away < 20_000; away += 1_500) {
+      last().fail(0);
+      await pass(1_500);
+    }
     expect(streams).toHaveLength(1);
   });
 
-  test("takes a silence longer than two heartbeats for a dead connection", async () => {
+  test("tells of two seconds of silence, and of the same stream when it speaks on", async () => {
+    live = undefined;
     last().say("all_batches", { batches: {}, as_of: 1 });
-    await pass(SILENCE_MS);
-    expect(streams).toHaveLength(2);
+    await pass(SILENCE_MS - 1);
+    expect(feed.connection().state).toBe("live");
+    await pass(1);
     expect(feed.connection().state).toBe("reconnecting");
+    await pass(ANSWER_MS + 1);
+    expect(feed.connection().state).toBe("offline");
+    expect(streams).toHaveLength(1);
+    last().say("heartbeat", { as_of: 1 });
+    expect([feed.connection().state, feed.vitals().healed]).toEqual(["live", 1]);
+  });
+
+  test("opens another stream when the server answers but the old one stays silent", async () => {
+    live = null;
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    await pass(SILENCE_MS + 1);
+    expect(feed.connection().state).toBe("offline");
+    live = [];
+    await pass(KNOCK_MS);
+    expect([feed.connection().state, streams.length]).toEqual(["polling", 1]);
+    await pass(POLL_MS);
+    expect(streams).toHaveLength(2);
+    last().say("all_batches", { batches: {}, as_of: 2 });
+    expect(feed.connection().state).toBe("live");
+  });
+
+  test("gives a first message that is long on its way ever more time", async () => {
+    await pass(180_000);
+    const opened = streams.length;
+    await pass(29_000);
+    expect(streams.length).toBeLessThanOrEqual(opened + 1);
+  });
+
+  test("takes its own sleep for no silence", async () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    vi.setSystemTime(Date.now() + 60_000);
+    await pass(1_000);
+    expect(feed.connection().state).toBe("live");
   });
 
   test("asks how a batch ended that a snapshot no longer lists", async () => {

@@ -10,7 +10,7 @@ import { batch } from "./builders";
 
 const A = "batch_1790000000_0000000a";
 const B = "batch_1790000000_0000000b";
-const HEARTBEAT_MS = 30_000;
+const HEARTBEAT_MS = 1_000;
 
 class PlayedStream extends EventTarget implements Stream {
   readyState = 1;

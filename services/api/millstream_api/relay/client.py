@@ -31,7 +31,8 @@ class Client:
 
     ``cursor`` is the sequence up to which the client was sent everything, None before its first
     snapshot. ``push``, once there, is what a wake does, in the waker's own turn: a task per client
-    would cost twice as much. ``is_admitted`` tells whether who opened the stream may still do so.
+    would cost twice as much. ``sent_at`` is when the client was last sent something, in looks of
+    the hub's beat. ``is_admitted`` tells whether who opened the stream may still do so.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Client:
         "is_gone",
         "pipe",
         "push",
+        "sent_at",
     )
 
     def __init__(
@@ -63,6 +65,7 @@ class Client:
         self.is_admitted = is_admitted
         self.push: Callable[[Client], None] | None = None
         self.beat = False
+        self.sent_at = 0
         self.is_ending = False
         self.is_gone = False
         self._due = False

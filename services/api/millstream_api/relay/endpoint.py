@@ -110,7 +110,7 @@ class Relay:
 
     async def _serve_events(self, client: Client, wanted: Wanted, send: Send) -> None:
         async def send_frames(body: bytes) -> None:
-            self.hub.note_send(len(body))
+            self.hub.note_send(client, len(body))
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
         if await self._started(client, wanted.position):
@@ -137,7 +137,7 @@ class Relay:
     def _push(self, client: Client) -> None:
         """Write what the client has not seen, unless its peer has yet to take what was written."""
         if client.pipe.paused_since is None and (chunk := self.hub.take(client)):
-            self.hub.note_send(len(chunk))
+            self.hub.note_send(client, len(chunk))
             client.pipe.write(chunk)
 
     async def _started(self, client: Client, asked: Position | None) -> bool:

@@ -14,7 +14,11 @@ from millstream_schemas.deltas import CHANGING
 
 
 class Flavour(Protocol):
-    """How one kind of stream words its messages; ``beats`` is how many ticks a heartbeat waits."""
+    """How one kind of stream words its messages.
+
+    ``beats`` is for how many looks, two a second, a client that is sent nothing waits for a
+    heartbeat.
+    """
 
     name: str
     beats: int
@@ -49,7 +53,7 @@ class SeedFrames:
     """Unnamed messages: `all_batches` and `batch_update` with the whole state."""
 
     name = "seed"
-    beats = 2
+    beats = 60
 
     def __init__(self, epoch: str) -> None:
         self._epoch = epoch
@@ -89,7 +93,7 @@ class NamedFrames:
     """Named events of /v1/stream with whole `BatchView`s and the server's time."""
 
     name = "named"
-    beats = 1
+    beats = 2
 
     def __init__(self, epoch: str) -> None:
         self._epoch = epoch
@@ -194,11 +198,11 @@ class EventFrames(NamedFrames):
 
 
 _SEED_WORDS = """Unnamed messages: first `all_batches` with the live batches, then a `batch_update`
-per change with the whole state; a comment every 30 s. Each id is `<stream sequence>-<epoch>`; a
-client that sends one back gets what changed since."""
+per change with the whole state; a comment after 30 s of silence. Each id is
+`<stream sequence>-<epoch>`; a client that sends one back gets what changed since."""
 
 _NAMED_WORDS = """Events `all_batches` {batches, as_of, server_time}, `batch_update` {batch,
-server_time} and, every 15 s, `heartbeat` {as_of, log_away, server_time}. Each id is
+server_time} and, after a second of silence, `heartbeat` {as_of, log_away, server_time}. Each id is
 `<stream sequence>-<epoch>`; a client that sends one back gets what changed since, or `all_batches`
 when that is too long ago.
 

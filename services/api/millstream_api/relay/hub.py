@@ -9,7 +9,7 @@ at most.
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -25,7 +25,8 @@ FLUSH_LEAST_S = 0.008
 FLUSH_MOST_S = 0.04
 """As long as half of a core is enough, nobody waits longer for the next flush."""
 WAKES_PER_TURN = 128
-BEAT_S = 15.0
+LOOK_S = 0.5
+"""How often it is looked who was sent nothing; a heartbeat is due after two looks or more."""
 STUCK_S = 60.0
 STUCK_CHECK_S = 5.0
 CLIENTS_MOST = 10_000
@@ -49,7 +50,6 @@ class Hub:
         finals_kept: int = FINALS_KEPT,
         ring: Ring | None = None,
         clients_most: int = CLIENTS_MOST,
-        beat_s: float = BEAT_S,
         stuck_s: float = STUCK_S,
     ) -> None:
         self.versions = VersionMap(finals_kept)
@@ -63,7 +63,7 @@ class Hub:
         self.sends = 0
         self.bytes_sent = 0
         self._clients_most = clients_most
-        self._beat_s = beat_s
+        self._looks = 0
         self._stuck_s = stuck_s
         self._changed = asyncio.Event()
         self._empty = asyncio.Event()
@@ -83,14 +83,16 @@ class Hub:
         """The stream sequence up to which everything is folded."""
         return self.versions.sequence
 
-    def note_send(self, size: int) -> None:
-        """Count one write of ``size`` bytes to a client."""
+    def note_send(self, client: Client, size: int) -> None:
+        """Count one write of ``size`` bytes to ``client``."""
+        client.sent_at = self._looks
         self.sends += 1
         self.bytes_sent += size
 
     def join(self, client: Client) -> None:
         """Count ``client`` in: it is woken from now on."""
         self.clients.add(client)
+        client.sent_at = self._looks
         client.beat = client.beat or self.log_is_away
         self._empty.clear()
 
@@ -213,15 +215,22 @@ class Hub:
             pause, ended = flush_pause(used), loop.time()
 
     async def beat(self) -> None:
-        """Send heartbeats; never ends. One timer serves all clients."""
-        ticks = 0
+        """Send heartbeats to who was sent nothing else; never ends. One timer serves all clients.
+
+        A client that hears nothing for longer knows that its connection is dead, so while much
+        goes on heartbeats cost nothing, and at rest a write a second for each client.
+        """
         while True:
-            await asyncio.sleep(self._beat_s)
-            ticks += 1
-            for client in self.clients:
-                if ticks % client.flavour.beats == 0:
-                    client.beat = True
-            await self._wake_all(FLUSH_MOST_S)
+            await asyncio.sleep(LOOK_S)
+            await self._wake(self.look(), FLUSH_MOST_S)
+
+    def look(self) -> list[Client]:
+        """Return who was sent nothing for so many looks that a heartbeat is due; this is one."""
+        self._looks += 1
+        due = [one for one in self.clients if self._looks - one.sent_at >= one.flavour.beats]
+        for client in due:
+            client.beat = True
+        return due
 
     async def tell_log_away(self, *, is_away: bool) -> None:
         """Tell all clients at once when the log stops or starts answering.
@@ -265,12 +274,15 @@ class Hub:
                 client.abort()
 
     async def _wake_all(self, spread_s: float = 0.0) -> float:
-        """Wake every client, evenly over ``spread_s``; return the processor time it took.
+        """Wake every client, evenly over ``spread_s``; return the processor time it took."""
+        return await self._wake(list(self.clients), spread_s)
+
+    async def _wake(self, clients: Sequence[Client], spread_s: float) -> float:
+        """Wake ``clients``, evenly over ``spread_s``; return the processor time it took.
 
         Some are woken per turn of the loop: requests are answered in between.
         """
         loop = asyncio.get_running_loop()
-        clients = list(self.clients)
         begun, used = loop.time(), 0.0
         for start in range(0, len(clients), WAKES_PER_TURN):
             before = time.thread_time()

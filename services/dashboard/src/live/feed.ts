@@ -5,6 +5,16 @@
 
 import type { AllBatches, BatchUpdate, BatchView, Heartbeat } from "../contract";
 import type { ServerClock } from "./clock";
+import {
+  ANSWER_MS,
+  GRACE_MS,
+  KNOCK_MS,
+  LOOK_MS,
+  patience,
+  POLL_MS,
+  retryPause,
+  SILENCE_MS,
+} from "./patience";
 import type { BatchStore } from "./store";
 
 export type ConnectionState = "connecting" | "live" | "waiting" | "reconnecting" | "polling" | "offline";
@@ -52,22 +62,14 @@ export interface Stream {
 
 export interface FeedSources {
   openStream(): Stream;
-  /** All live batches as of a sequence. */
-  fetchLive(): Promise<{ batches: BatchView[]; as_of: number }>;
+  /** All live batches as of a sequence; asked no more once `signal` says so. */
+  fetchLive(signal?: AbortSignal): Promise<{ batches: BatchView[]; as_of: number }>;
   /** One batch, folded at least up to `minSequence`; null when the server does not know it. */
   fetchBatch(id: string, minSequence: number): Promise<BatchView | null>;
   /** The name of the page's build that the server gives, null when it does not know. */
   fetchBuild(): Promise<string | null>;
 }
 
-/** Heartbeats come at least every 30 s; a silence longer than this is a dead connection. */
-export const SILENCE_MS = 35_000;
-/** A short hiccup of the stream is not worth a poll. */
-export const GRACE_MS = 1_500;
-export const POLL_MS = 5_000;
-/** A stream is asked for anew after this part of the time it has been away, but within bounds. */
-const RETRY_SHARE = 1 / 8;
-const RETRY_MS = { least: 500, most: 8_000 };
 const CLOSED = 2;
 
 interface Timed {
@@ -82,14 +84,16 @@ export class Feed {
   #connection: Connection;
   #vitals = NO_VITALS;
   #stream: Stream | undefined;
-  /** Since when the stream is away, by the browser's clock; null while it is not. */
+  /** Since when a stream is waited for, by the browser's clock; null while it speaks. */
   #awaySince: number | null = null;
   #round = 0;
   #isUp = false;
   #isLost = false;
   #isLogAway = false;
   #lastHeard = Date.now();
-  #watchdog: ReturnType<typeof setTimeout> | undefined;
+  /** How long the stream has said nothing, in looks. */
+  #silence = 0;
+  #looking: ReturnType<typeof setInterval> | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #poll: ReturnType<typeof setTimeout> | undefined;
 
@@ -116,7 +120,9 @@ export class Feed {
     const stream = this.#sources.openStream();
     this.#stream = stream;
     this.#lastHeard = Date.now(); // From here on it has its time to speak.
-    this.#watch();
+    this.#silence = 0;
+    this.#awaySince ??= Date.now();
+    this.#looking ??= setInterval(this.#look, LOOK_MS);
     const on = <T extends Timed>(name: string, take: (message: T) => void): void => {
       stream.addEventListener(name, (event) => {
         if (stream !== this.#stream) return;
@@ -143,6 +149,8 @@ export class Feed {
   /** Connect no more; nothing that is still under way changes its state. */
   end(): void {
     this.#close();
+    clearInterval(this.#looking);
+    this.#looking = undefined;
     clearTimeout(this.#poll);
     this.#round += 1;
   }
@@ -169,6 +177,7 @@ export class Feed {
     const [place, epoch = before] = id.split("-", 2);
     if (before !== undefined && epoch !== before) this.#store.forgetSequences();
     this.#lastHeard = Date.now();
+    this.#silence = 0;
     this.#vitals = {
       ...this.#vitals,
       sequence: Number(place) || 0,
@@ -182,56 +191,65 @@ export class Feed {
     this.#round += 1;
     clearTimeout(this.#poll);
     this.#poll = undefined;
-    this.#watch();
     this.#set(this.#isLogAway ? "waiting" : "live");
   }
 
-  #lost(): void {
+  #lost(grace = GRACE_MS): void {
     if (this.#isUp || this.#connection.state === "connecting") this.#set("reconnecting");
     this.#isLost ||= this.#isUp;
     this.#isUp = false;
+    this.#silence = 0;
     this.#awaySince ??= Date.now();
-    this.#startPolling();
+    this.#startPolling(grace);
     if (this.#stream?.readyState !== CLOSED || this.#retry !== undefined) return;
     // The browser has given up, as it does after an HTTP error: it is ours to go on.
-    const share = (Date.now() - this.#awaySince) * RETRY_SHARE;
-    const pause = Math.min(RETRY_MS.most, Math.max(RETRY_MS.least, share));
-    this.#retry = setTimeout(this.connect, pause * (0.75 + Math.random() / 2));
+    this.#retry = setTimeout(this.connect, retryPause(this.#away()));
   }
 
-  #watch(): void {
-    clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => {
-      this.#lost();
-      this.connect();
-    }, SILENCE_MS);
+  // A stream that fell silent is not given up at once: it speaks on by itself when the server does,
+  // and a server that stood still under its load is not made to begin with everybody anew.
+  #look = (): void => {
+    this.#silence += LOOK_MS;
+    if (this.#isUp) {
+      if (this.#silence >= SILENCE_MS) this.#lost(0);
+      return;
+    }
+    const bound = patience(this.#away(), this.#connection.state === "polling");
+    if (this.#silence >= bound && this.#retry === undefined) this.connect();
+  };
+
+  #away(): number {
+    return this.#awaySince === null ? 0 : Date.now() - this.#awaySince;
   }
 
   #close(): void {
-    clearTimeout(this.#watchdog);
     clearTimeout(this.#retry);
     this.#retry = undefined;
     this.#stream?.close();
     this.#stream = undefined;
   }
 
-  #startPolling(): void {
-    this.#poll ??= setTimeout(() => void this.#pollOnce(), GRACE_MS);
+  #startPolling(grace = GRACE_MS): void {
+    this.#poll ??= setTimeout(() => void this.#pollOnce(), grace);
   }
 
   async #pollOnce(): Promise<void> {
     const round = this.#round;
-    const state = await this.#sources.fetchLive().then(
+    // An answer may still come, and is good then.
+    const doubt = setTimeout(() => round === this.#round && this.#set("offline"), ANSWER_MS);
+    const state = await this.#sources.fetchLive(AbortSignal.timeout(POLL_MS)).then(
       (page) => {
         this.#reconcile(page.batches, page.as_of);
         return "polling" as const;
       },
       () => "offline" as const,
     );
+    clearTimeout(doubt);
     // The stream came back while the poll was under way: it knows better.
     if (round !== this.#round) return;
     this.#set(state);
-    this.#poll = setTimeout(() => void this.#pollOnce(), POLL_MS);
+    const pause = state === "polling" ? POLL_MS : KNOCK_MS;
+    this.#poll = setTimeout(() => void this.#pollOnce(), pause);
   }
 
   #reconcile(batches: BatchView[], asOf: number): void {

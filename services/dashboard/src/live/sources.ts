@@ -7,7 +7,7 @@ import type { FeedSources } from "./feed";
 
 export const sources: FeedSources = {
   openStream: () => new EventSource("/v1/stream"),
-  fetchLive: () => listBatches({ states: LIVE_STATES, limit: 1000 }),
+  fetchLive: (signal) => listBatches({ states: LIVE_STATES, limit: 1000 }, signal),
   fetchBatch: (id, minSequence) =>
     getBatch(id, minSequence).then(
       (answer) => answer.batch,
