@@ -210,12 +210,15 @@ async def measure() -> dict[str, Metric]:
         tabs = [await opened(context, gate.url) for _ in range(TABS)]
         figures: dict[str, float] = {"connections": connections(stack)}
         ended: list[str] = []
-        for kind in (*KINDS, "killed"):
+        for kind in (*KINDS, None):
             ended.append(batches.start(2, "simulated/slow", concurrency=1))
             for tab in tabs:  # Each knows of the batch before it can't hear of it.
                 await tab.wait_for_selector(f'[data-testid="batch-row"][data-batch="{ended[-1]}"]')
-            times = await (killed(tabs, stack) if kind == "killed" else cut(tabs, gate, kind))
-            print(kind, ", ".join(f"{name} {seconds:.2f}" for name, seconds in times.items()))
+            times = await (cut(tabs, gate, kind) if kind else killed(tabs, stack))
+            print(
+                kind or "killed",
+                ", ".join(f"{name} {seconds:.2f}" for name, seconds in times.items()),
+            )
             for name, seconds in times.items():
                 figures[name] = max(seconds, figures.get(name, 0.0))
             batches.wait(ended[-1])

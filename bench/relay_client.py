@@ -75,13 +75,14 @@ async def read(url: str, clients: int, seconds: float) -> None:
     parts = urlsplit(url)
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     head = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: text/event-stream\r\n\r\n"
+    address = parts.hostname or "127.0.0.1", parts.port or 80
     loop = asyncio.get_running_loop()
     readers: list[Reader] = []
     apart = max(1, clients // LOOKERS)
 
     async def connect(number: int) -> None:
         reader = Reader(head.encode(), looks=number % apart == 0)
-        await loop.create_connection(lambda: reader, parts.hostname, parts.port)
+        await loop.create_connection(lambda: reader, *address)
         readers.append(reader)
 
     for start in range(0, clients, CONNECT_TOGETHER):

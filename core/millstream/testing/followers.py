@@ -1,5 +1,6 @@
 """Clients of the live streams that are cut off at random bytes and come back to any replica."""
 
+import abc
 import asyncio
 import contextlib
 import json
@@ -23,7 +24,7 @@ def sequence_of(event_id: str) -> int:
     return int(event_id.partition("-")[0])
 
 
-class Follower:
+class Follower(abc.ABC):
     """Follows a stream for ever, over any of ``urls``; cuts itself off within ``bytes_most``.
 
     ``connects`` counts answers; ``broken`` the streams that ended by other means than its own cut,
@@ -87,12 +88,12 @@ class Follower:
             self.broken[url] += 1
         return chunk
 
+    @abc.abstractmethod
     def take(self, event: ServerEvent) -> None:
         """Take in one event."""
-        raise NotImplementedError
 
-    async def catch_up(self, client: httpx.AsyncClient, url: str) -> None:
-        """Read what the stream left to be read."""
+    async def catch_up(self, client: httpx.AsyncClient, url: str) -> None:  # noqa: B027
+        """Read what the stream left to be read: nothing, unless a subclass says otherwise."""
 
 
 class EventFollower(Follower):
