@@ -84,9 +84,10 @@ def _rounds(batches: list[list[tuple[str, list[bytes]]]]) -> Iterator[tuple[str,
 
 
 @contextlib.asynccontextmanager
-async def _load(
+async def loaded(
     running: RunningLog, rate: int, seconds: float, seed: int
 ) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """Give the process that appends ``rate`` events a second for ``seconds``, then ends."""
     command = [sys.executable, "-m", "bench.project", "--offer", str(rate), str(seconds)]
     command += [str(seed), running.settings.nats_url]
     process = subprocess.Popen(command)
@@ -103,7 +104,7 @@ async def freshness(running: RunningLog, rate: int, seconds: float, seed: int) -
     log = running.event_log
     after = (await log.head()).last
     seen: list[tuple[int, float]] = []
-    async with _load(running, rate, seconds, seed) as process:
+    async with loaded(running, rate, seconds, seed) as process:
         while process.poll() is None or seen[-1][0] < (await log.head()).last:
             answer = await ask(log, "stuck")
             seen.append((answer.as_of, utc_now().timestamp()))
@@ -123,7 +124,7 @@ async def cores(running: RunningLog, pid: int, rate: int, seconds: float, seed: 
     """Return how much of a core the projector uses while a load comes in."""
     log = running.event_log
     before = (await log.head()).last
-    async with _load(running, rate, seconds, seed) as process:
+    async with loaded(running, rate, seconds, seed) as process:
         while (await log.head()).last < before + rate:
             await asyncio.sleep(0.1)
         used, begun = _cpu_s(pid), time.monotonic()

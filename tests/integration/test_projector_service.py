@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from millstream.eventlog.log import EventLog
@@ -19,7 +20,10 @@ from millstream.testing.events import NODE, Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog
 from millstream.testing.tape import Tape
+from millstream.testing.waiting import until
+from millstream_projector import __main__ as service
 from millstream_projector.__main__ import main
+from millstream_projector.views import board as boards
 from millstream_projector.views import queries
 from millstream_schemas.answers import NodeBeat
 
@@ -68,6 +72,37 @@ async def test_a_query_that_fails_in_an_unexpected_way_ends_no_other(
             error = await refused(log, "statistics", b"{}")
             assert (error.code, "log says why" in error.message) == ("failed", True)
             assert (await ask(log, "stuck")).batches == ()
+
+
+async def test_a_board_that_could_not_be_loaded_is_loaded_a_while_later(
+    running: RunningLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script()
+    script.start()
+    await publish(running.event_log, script.tape)
+    survey, answer, surveys = boards.survey, queries.answer, 0
+
+    def cut_off(connection: duckdb.DuckDBPyConnection) -> Any:
+        nonlocal surveys
+        surveys += 1
+        if surveys == 1:
+            raise duckdb.InterruptException("a query took too long")
+        return survey(connection)
+
+    def without_history(connection: Any, name: str, *rest: Any, **more: Any) -> bytes:
+        assert name != "history", "only the board may answer"
+        return answer(connection, name, *rest, **more)
+
+    monkeypatch.setattr(boards, "survey", cut_off)
+    monkeypatch.setattr(queries, "answer", without_history)
+    monkeypatch.setattr(service, "BOARD_AGAIN_S", 0.05)
+    async with projecting(running) as log:
+        await until(lambda: surveys == 2, what="another try")
+        async with asyncio.timeout(20):
+            while (await request(log, "history", b"{}"))[1]:
+                await asyncio.sleep(0.02)
+        page = await ask(log, "history")
+        assert [view.id for view in page.batches] == [script.batch_id]
 
 
 async def test_answers_larger_than_a_message_are_cut_into_pages(running: RunningLog) -> None:

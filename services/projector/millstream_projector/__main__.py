@@ -1,6 +1,7 @@
 """`python -m millstream_projector`: one projector, with settings from the environment."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,20 @@ log = structlog.get_logger()
 
 HEAD_INTERVAL_S = 1.0
 BOARD_AGAIN_S = 60.0
+SWITCH_S = 0.0005
+"""How long a thread may keep Python's lock from those that wait for it. With the 5 ms that are the
+default the event loop, which answers, would wait so long for the fold."""
+
+
+async def own(settings: Settings, stop: asyncio.Event) -> None:
+    """Run ``main`` in a process in which nothing else runs; raises as it does."""
+    sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()  # What is loaded stays: to look at it again would hold all up for 50 ms.
+    try:
+        await main(settings, stop)
+    finally:
+        gc.unfreeze()  # else DuckDB's bindings take what is frozen for leaks, and say so
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -253,4 +268,4 @@ class _Service:
 
 
 if __name__ == "__main__":
-    sys.exit(start_service("projector", main))
+    sys.exit(start_service("projector", own))

@@ -5,7 +5,7 @@ A value that a column can't hold is stored as null, a lone surrogate as a questi
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -21,9 +21,8 @@ class Rows:
 
     def __init__(self, kinds: Mapping[str, str]) -> None:
         """Begin without rows; ``kinds`` is each column's DuckDB type, in the table's order."""
-        makers = {name: _MAKERS[kind.removesuffix(" NOT NULL")] for name, kind in kinds.items()}
-        self._types = {name: arrow_type for name, (arrow_type, _) in makers.items()}
-        self._columns = {name: make() for name, (_, make) in makers.items()}
+        self._schema = arrow_schema(kinds)
+        self._columns = {name: _MAKERS[_plain(kind)][1]() for name, kind in kinds.items()}
         self._length = 0
 
     def __len__(self) -> int:
@@ -39,18 +38,30 @@ class Rows:
     def array(self) -> nanoarrow.Array:
         """Return all rows as one array; nothing may be added afterwards."""
         children = []
-        for name, column in self._columns.items():
+        for kind, column in zip(self._schema.children, self._columns.values(), strict=True):
             buffers = column.buffers()
             missing = 0 if buffers[0] is None else -1  # -1: count them
             children.append(
-                nanoarrow.c_array_from_buffers(
-                    self._types[name], self._length, buffers, null_count=missing
-                )
+                nanoarrow.c_array_from_buffers(kind, self._length, buffers, null_count=missing)
             )
-        shape = nanoarrow.struct(self._types, nullable=False)
         return nanoarrow.Array(
-            nanoarrow.c_array_from_buffers(shape, self._length, [None], children=children)
+            nanoarrow.c_array_from_buffers(self._schema, self._length, [None], children=children)
         )
+
+
+def arrow_schema(kinds: Mapping[str, str]) -> Any:
+    """Return the Arrow schema of a table whose columns have these DuckDB types."""
+    return _schema(tuple(kinds.items()))
+
+
+@cache
+def _schema(kinds: tuple[tuple[str, str], ...]) -> Any:
+    types = {name: _MAKERS[_plain(kind)][0] for name, kind in kinds}
+    return nanoarrow.c_schema(nanoarrow.struct(types, nullable=False))
+
+
+def _plain(kind: str) -> str:
+    return kind.removesuffix(" NOT NULL")
 
 
 class _Column(Protocol):

@@ -17,6 +17,7 @@ from millstream_projector.changes import Changes, as_json
 from millstream_projector.columns import Rows
 from millstream_projector.erasing import erase
 from millstream_projector.heads import Known
+from millstream_projector.incoming import Incoming
 from millstream_projector.restoring import load_batch, load_live
 from millstream_projector.room import StoreError, has_room, refused
 from millstream_projector.rows import plain_columns
@@ -47,6 +48,7 @@ class Store:
         self._connection = connection
         self._loader = connection.cursor()
         self._loader.execute("USE views")
+        self._incoming = {table.name: Incoming(connection, table) for table in tables.APPENDED}
         self.path = path
         self.checkpoint = checkpoint
         self._has_erased = False
@@ -83,23 +85,14 @@ class Store:
             rows = [as_json(row) for row in changes.batches.values()]
             self._connection.execute(tables.BATCHES.insert, [rows])
         for table, appended in changes.appended:
-            self._append(table, appended)
+            self._incoming[table.name].append(appended)
         if changes.slice_states:
             states = Rows(tables.SLICE_STATES.columns)
             states.extend(plain_columns(tables.SLICE_STATES, changes.slice_states))
-            self._append(tables.SLICE_STATES, states)
+            self._incoming[tables.SLICE_STATES.name].append(states)
         if changes.redactions:
             erase(self._connection, changes.redactions)
             self._has_erased = True
-
-    def _append(self, table: tables.Table, rows: Rows) -> None:
-        if not rows:
-            return
-        self._connection.register(tables.INCOMING, rows.array())
-        try:
-            self._connection.execute(table.append)
-        finally:
-            self._connection.unregister(tables.INCOMING)
 
     def load_chain(self) -> ChainState:
         """Return the hash chain as of the checkpoint; raises as ``load``."""

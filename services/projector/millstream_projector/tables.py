@@ -11,10 +11,6 @@ SCHEMA_VERSION = 3
 """Raise it with any change below: a file of another version is rebuilt from the log."""
 
 
-INCOMING = "incoming"
-"""What is registered on a connection to be appended next."""
-
-
 @dataclass(frozen=True, slots=True)
 class Table:
     """One table: its name and its columns with their DuckDB types."""
@@ -27,11 +23,6 @@ class Table:
         """The statement that makes the table."""
         columns = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
         return f"CREATE TABLE {self.name} ({columns})"
-
-    @property
-    def append(self) -> str:
-        """The statement that inserts the rows registered as ``INCOMING``, an Arrow array."""
-        return f"INSERT INTO {self.name} SELECT * FROM {INCOMING}"  # noqa: S608
 
     @property
     def insert(self) -> str:
@@ -151,3 +142,6 @@ CHECKPOINT = Table(
 hash chain's there, over ``chained`` events."""
 
 TABLES = (BATCHES, SAMPLES, ATTEMPTS, EVENTS, SLICE_STATES, CHECKPOINT)
+
+APPENDED = (SAMPLES, ATTEMPTS, EVENTS, SLICE_STATES)
+"""Those that only grow."""

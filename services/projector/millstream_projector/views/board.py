@@ -6,7 +6,6 @@ request arrives. What is older is asked of the tables (``history``), and the ans
 to the byte.
 """
 
-import heapq
 import threading
 from array import array
 from bisect import bisect_left, bisect_right
@@ -20,7 +19,8 @@ import duckdb
 import orjson
 
 from millstream_projector.changes import Changes, Row
-from millstream_projector.views.history import AXES, ENDS, KEYS, check_range, page
+from millstream_projector.views.history import AXES, KEYS, check_range, page
+from millstream_projector.views.order import Order
 from millstream_projector.views.packing import Packer
 from millstream_projector.views.paging import (
     INT_MOST,
@@ -28,9 +28,9 @@ from millstream_projector.views.paging import (
     column_time,
     decode_cursor,
     encode_cursor,
-    one,
 )
-from millstream_projector.views.places import Axis, Places, each, those
+from millstream_projector.views.places import Axis, Places, each, flags, those
+from millstream_projector.views.started import between, survey
 from millstream_schemas import views
 
 PIECE = 2_000
@@ -38,10 +38,6 @@ Find = Callable[[Callable[[duckdb.DuckDBPyConnection], Any]], Awaitable[Any]]
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # as the tables' times: in UTC, without a zone
 _US = timedelta(microseconds=1)
-_COLUMNS = (
-    "batch_id, started_seq, started_at, state, model, recipe, topic, target, generated, failed,"
-    " abandoned, cost_nano_usd, view"
-)
 
 
 class Board:
@@ -65,7 +61,7 @@ class Board:
         self._started: list[int] = []
         self._times = array("q")
         self._axes = {name: Axis() for name in AXES}
-        self._keys = {f"{sign}{name}": array("q") for name in KEYS for sign in ("", "-")}
+        self._orders = {f"{sign}{name}": Order() for name in KEYS for sign in ("", "-")}
         self._views: list[bytes] = []
 
     def __len__(self) -> int:
@@ -85,10 +81,11 @@ class Board:
         with self._lock:
             self._early = Changes()
         try:
-            as_of, starts, ends = await find(_survey)
+            as_of, starts, ends = await find(survey)
             for begin in range(0, len(starts), PIECE):
                 low, high = starts[begin], starts[begin : begin + PIECE][-1]
                 await find(partial(self._copy, low=low, high=high, ends=ends))
+            await find(self._sort)
         except (RefusedError, duckdb.Error):
             with self._lock:
                 self._forget()
@@ -113,10 +110,14 @@ class Board:
     def _copy(
         self, connection: duckdb.DuckDBPyConnection, *, low: int, high: int, ends: dict[str, int]
     ) -> None:
-        rows = _between(connection, low=low, high=high, ends=ends)
+        rows = between(connection, low=low, high=high, ends=ends)
         self._extend(rows)
         for row in rows:
             self._views[self._place_of[row["batch_id"]]] = self._packer.pack(row["view"])
+
+    def _sort(self, _: duckdb.DuckDBPyConnection) -> None:
+        for order in self._orders.values():  # else whoever asks first waits for it
+            order.settle()
 
     def _take(self, changes: Changes) -> None:
         if changes.checkpoint <= self._as_of:
@@ -128,21 +129,21 @@ class Board:
             place = self._place_of[row["batch_id"]]
             for name, axis in self._axes.items():
                 axis.put(place, row[AXES[name]])
-            ended = changes.ended.get(row["batch_id"], self._keys["-finished"][place])
+            ended = changes.ended.get(row["batch_id"], self._orders["-finished"].keys[place])
             self._put_keys(place, {**row, "end_seq": ended})
             self._views[place] = self._packer.pack(row["view"])
         self._as_of = changes.checkpoint
 
     def _extend(self, rows: Sequence[Row]) -> None:
         """Add batches behind all others, without their views."""
+        for order in self._orders.values():
+            order.extend(len(rows))
         for place, row in enumerate(rows, len(self._ids)):
             self._place_of[row["batch_id"]] = place
             self._ids.append(lowered(row["batch_id"]))
             self._started.append(row["started_seq"])
             self._times.append(_microseconds(row["started_at"]))
             self._views.append(b"")
-            for keys in self._keys.values():
-                keys.append(-1)
             self._put_keys(place, row)
         for name, axis in self._axes.items():
             axis.extend([row[AXES[name]] for row in rows])
@@ -158,8 +159,8 @@ class Board:
         for name, key in found.items():
             # The tables hold no number beyond 64 bits: there it is null.
             is_known = key is not None and 0 <= key <= INT_MOST
-            self._keys[f"-{name}"][place] = key if is_known else -1
-            self._keys[name][place] = key if is_known else INT_MOST
+            self._orders[f"-{name}"].put(place, key if is_known else -1)
+            self._orders[name].put(place, key if is_known else INT_MOST)
 
     def history(self, request: views.HistoryQuery, most_bytes: int) -> bytes | None:
         """Return the answer of ``queries.answer``; None where SQL must answer.
@@ -237,24 +238,19 @@ class Board:
     def _ordered(self, request: views.HistoryQuery, chosen: Places) -> Iterator[tuple[int, ...]]:
         """Give the key (none when sorted by start) and the place of each batch after the cursor."""
         sort, downwards = request.sort, request.sort.startswith("-")
-        keys = self._keys.get(sort)
+        order = self._orders.get(sort)
         bound: list[int] = []
         if request.cursor is not None:
-            bound = decode_cursor(request.cursor, sort, 1 if keys is None else 2)
+            bound = decode_cursor(request.cursor, sort, 1 if order is None else 2)
             bound[-1] = self._place_after(bound[-1], downwards=downwards)
-        if keys is None:
+        if order is None:
             if bound:
                 before = (1 << bound[0]) - 1
                 chosen &= before if downwards else ~before
             return ((place,) for place in each(chosen, downwards=downwards))
-        places = list(each(chosen, downwards=downwards))
-        pairs: Iterator[tuple[int, ...]] = zip(map(keys.__getitem__, places), places, strict=True)
-        if bound:
-            first, second = bound
-            border = (first, second)
-            pairs = (pair for pair in pairs if (pair < border) == downwards)
-        pick = heapq.nlargest if downwards else heapq.nsmallest
-        return iter(pick(request.limit + 1, pairs))
+        border = (bound[0], bound[1]) if bound else None
+        places = order.places(flags(chosen, len(self._ids)), border, downwards=downwards)
+        return ((order.keys[place], place) for place in places)
 
     def _place_after(self, sequence: int, *, downwards: bool) -> int:
         """Return the border between what comes before and after a batch started at ``sequence``."""
@@ -268,33 +264,3 @@ def lowered(text: str) -> str:
 
 def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _US
-
-
-def _survey(connection: duckdb.DuckDBPyConnection) -> tuple[int, list[int], dict[str, int]]:
-    """Return the checkpoint, the sequences of all starts in order, and those of the ends."""
-    connection.begin()
-    try:
-        as_of = one(connection, "SELECT seq FROM checkpoint")[0]
-        starts = connection.execute(
-            "SELECT started_seq FROM batches WHERE view IS NOT NULL ORDER BY 1"
-        ).fetchall()
-        ends = connection.execute(f"SELECT batch_id, end_seq FROM {ENDS}").fetchall()  # noqa: S608
-    finally:
-        connection.rollback()
-    return as_of, [start for (start,) in starts], dict(ends)
-
-
-def _between(
-    connection: duckdb.DuckDBPyConnection, *, low: int, high: int, ends: dict[str, int]
-) -> list[Row]:
-    """Return the rows of the batches whose starts lie from ``low`` to ``high``, in order."""
-    found = connection.execute(
-        f"SELECT {_COLUMNS} FROM batches WHERE started_seq BETWEEN ? AND ?",  # noqa: S608
-        [low, high],
-    ).fetchall()
-    names = _COLUMNS.split(", ")
-    rows: list[Row] = [dict(zip(names, row, strict=True)) for row in found]
-    return sorted(
-        ({**row, "end_seq": ends.get(row["batch_id"])} for row in rows),
-        key=lambda row: row["started_seq"],
-    )

@@ -26,6 +26,11 @@ def each(places: Places, *, downwards: bool) -> Iterator[int]:
     return compress(range(len(digits)), reversed(digits))
 
 
+def flags(places: Places, count: int) -> bytes:
+    """Return one byte for each of ``count`` places: 1 for those that are in the set."""
+    return f"{places:0{count}b}".encode().translate(_FLAGS)[::-1]
+
+
 class Axis:
     """What users filter by: the value of each place, and the places of each value."""
 
