@@ -80,8 +80,8 @@ class HubPage:
 
     def filled(self, bar: Locator) -> float:
         """Return how much of a progress bar is made, in percent."""
-        style = bar.locator(".bar-made").get_attribute("style") or ""
-        return float(style.partition("width:")[2].strip(" %;"))
+        style = bar.get_attribute("style") or ""
+        return float(style.partition("background-size:")[2].partition("%")[0])
 
     def expect_running(self, count: int) -> None:
         """Return once the badge counts ``count`` live batches."""

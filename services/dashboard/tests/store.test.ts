@@ -1,6 +1,6 @@
-import { beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
-import { BatchStore } from "../src/live/store";
+import { atOnce, BatchStore } from "../src/live/store";
 import { batch, counts } from "./builders";
 
 const A = "batch_1790000000_0000000a";
@@ -142,5 +142,54 @@ describe("the store", () => {
       [undefined, "queued"],
       ["queued", "running"],
     ]);
+  });
+});
+
+describe("a change", () => {
+  const listeners = new Set<() => void>();
+  const look = (hidden: boolean): void => {
+    vi.stubGlobal("document", {
+      hidden,
+      addEventListener: (_: string, listener: () => void) => listeners.add(listener),
+      removeEventListener: (_: string, listener: () => void) => listeners.delete(listener),
+    });
+  };
+  const seen = vi.fn();
+
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    seen.mockReset();
+    listeners.clear();
+    store = new BatchStore(atOnce);
+    store.onRow(A, seen);
+  });
+
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  test("waits for what comes with it, but for no frame", async () => {
+    look(false);
+    store.push(batch({ id: A, sequence: 1 }));
+    store.push(batch({ id: A, sequence: 2 }));
+    expect(seen).not.toHaveBeenCalled();
+    await Promise.resolve();
+    expect(seen).toHaveBeenCalledOnce();
+  });
+
+  test("waits a while on a page that nobody sees, at most until it is seen", async () => {
+    look(true);
+    store.push(batch({ id: A, sequence: 1 }));
+    await Promise.resolve();
+    expect(seen).not.toHaveBeenCalled();
+    vi.advanceTimersByTime(250);
+    expect(seen).toHaveBeenCalledOnce();
+    store.push(batch({ id: A, sequence: 2 }));
+    for (const listener of listeners) listener();
+    expect(seen).toHaveBeenCalledTimes(2);
+    vi.advanceTimersByTime(250);
+    expect(seen).toHaveBeenCalledTimes(2);
+    expect(listeners.size).toBe(0);
   });
 });

@@ -1,7 +1,7 @@
 /**
  * The newest known view of every batch on the page, outside React.
  *
- * Changes are collected and laid out once per animation frame; each row listens to itself only.
+ * What comes together is laid out together; each row listens to itself only.
  * A view is taken when its sequence is newer than the one held, so repeats do no harm.
  */
 
@@ -11,12 +11,13 @@ import { Pace } from "./pace";
 /** Ended batches kept for rows that are no longer in any table; older ones are let go. */
 const ENDED_KEPT = 500;
 const AT_EASE_MS = 1_000;
+const HIDDEN_MS = 250;
 
 type Listener = () => void;
 /** `previous` is undefined when the batch was not known before. */
 export type ChangeListener = (previous: BatchView | undefined, next: BatchView) => void;
 
-/** Runs `flush` once, at the next frame or soon after. */
+/** Runs `flush` once, soon. */
 export type Schedule = (flush: () => void) => void;
 
 export class BatchStore {
@@ -61,7 +62,7 @@ export class BatchStore {
   /** Ids of all batches held, newest first. */
   recent = (): readonly string[] => this.#recent;
 
-  /** Take a view, unless a newer one is held. Shown at the next frame. */
+  /** Take a view, unless a newer one is held. Shown soon. */
   push(batch: BatchView): void {
     const held = this.#pending.get(batch.id) ?? this.#rows.get(batch.id);
     if (held && held.sequence >= batch.sequence) return;
@@ -111,7 +112,7 @@ export class BatchStore {
     this.#notify(this.#listListeners);
   }
 
-  /** Lay out what came since the last frame. */
+  /** Lay out what came since the last time. */
   flush = (): void => {
     this.#scheduled = false;
     if (this.#pending.size === 0) return;
@@ -221,17 +222,17 @@ export function newestFirst(a: BatchView, b: BatchView): number {
   return a.id < b.id ? 1 : -1;
 }
 
-/** At the next animation frame; a hidden page draws none, so there after a quarter second. */
-export const atNextFrame: Schedule = (flush) => {
-  if (document.hidden) {
-    setTimeout(flush, 250);
-    return;
-  }
+/**
+ * At the end of what is under way: whatever came with it is drawn by the next frame, which need not
+ * be waited for first. A hidden page draws none, so there after a quarter second.
+ */
+export const atOnce: Schedule = (flush) => {
+  if (!document.hidden) return queueMicrotask(flush);
   const run = (): void => {
-    cancelAnimationFrame(frame);
+    clearTimeout(timer);
     document.removeEventListener("visibilitychange", run);
     flush();
   };
-  const frame = requestAnimationFrame(run);
+  const timer = setTimeout(run, HIDDEN_MS);
   document.addEventListener("visibilitychange", run);
 };

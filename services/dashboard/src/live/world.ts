@@ -7,7 +7,7 @@ import { createContext, useContext } from "react";
 
 import type { BatchView } from "../contract";
 import { clock, store } from "./session";
-import { atNextFrame, BatchStore } from "./store";
+import { atOnce, BatchStore } from "./store";
 
 export interface World {
   store: BatchStore;
@@ -35,7 +35,7 @@ const neverTicks = (): (() => void) => () => undefined;
 
 /** The world of these batches as of sequence `at`; `time` is that of its last event, in ms. */
 export function pastWorld(batches: readonly BatchView[], at: number, time: number): World {
-  const held = new BatchStore(atNextFrame);
+  const held = new BatchStore(atOnce);
   for (const batch of batches) held.push(batch);
   held.flush();
   const second = Math.ceil(time / 1000);

@@ -10,7 +10,7 @@ import { showBatch } from "../place";
 import { toggle, useIsChosen } from "../selection";
 import { grouped, localTime, tokens } from "../words";
 import { BatchLink } from "./Link";
-import { failing, useMoving, wording, writeCost, writeDuration, writeGenerated } from "./moving";
+import { failing, following, useMoving, writeCost, writeDuration, writeGenerated } from "./moving";
 import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
 import { StopButton } from "./StopButton";
 
@@ -120,4 +120,4 @@ const Started = memo(function Started({ at }: { at: string }) {
 });
 
 const writeFailed = failing(grouped);
-const writeTokens = wording(({ batch }) => grouped(tokens(batch.counts)));
+const writeTokens = following(({ batch }) => grouped(tokens(batch.counts)));

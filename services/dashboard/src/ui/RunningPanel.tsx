@@ -11,9 +11,9 @@ import { Confirm, Later } from "./later";
 import { BatchLink } from "./Link";
 import {
   failing,
+  following,
   ticking,
   useMoving,
-  wording,
   writeCost,
   writeDuration,
   writeGenerated,
@@ -93,18 +93,20 @@ function Row({ batch }: { batch: BatchView }) {
       <div>
         <ProgressBar batch={batch} moves={moves} />
       </div>
-      <div className="facts">
-        <span data-testid="progress" className="fact-progress">
-          <b ref={moves(writeGenerated)} /> / {plural(batch.target, "sample")}
-        </span>
-        <span data-testid="failed" ref={moves(writeFailed)} />
-        <span data-testid="tokens" className="fact-tokens" ref={moves(writeTokens)} />
-        <span
-          data-testid="cost"
-          title="Cost of all attempts; — means that no price is known"
-          ref={moves(writeCost)}
-        />
-        <Ticking state={state} moves={moves} />
+      <div>
+        <div className="facts">
+          <span data-testid="progress" className="fact-progress">
+            <b ref={moves(writeGenerated)} /> / {plural(batch.target, "sample")}
+          </span>
+          <span data-testid="failed" ref={moves(writeFailed)} />
+          <span data-testid="tokens" className="fact-tokens" ref={moves(writeTokens)} />
+          <span
+            data-testid="cost"
+            title="Cost of all attempts; — means that no price is known"
+            ref={moves(writeCost)}
+          />
+          <Ticking state={state} moves={moves} />
+        </div>
       </div>
       <StopButton batch={batch} />
       {batch.held_up && <HeldUp batch={batch} />}
@@ -141,7 +143,7 @@ export function Ticking({ state, moves }: { state: State; moves: Moves }) {
 }
 
 const writeFailed = failing((failed) => `${grouped(failed)} failed`);
-const writeTokens = wording(({ batch }) => plural(tokens(batch.counts), "token"));
+const writeTokens = following(({ batch }) => plural(tokens(batch.counts), "token"));
 const writeRate = ticking((moment) => {
   const perSecond = paceOf(moment);
   return perSecond === null ? "" : paceWords(perSecond);
@@ -151,7 +153,7 @@ const writeEta = ticking((moment) => {
   if (!perSecond) return "";
   return `about ${duration((1000 * moment.batch.counts.pending) / perSecond)} left`;
 });
-const writeLastSample = wording(lastSample);
+const writeLastSample = following(lastSample);
 
 function paceOf({ batch, now, store }: Moment): number | null {
   return store.perSecond(batch, now);

@@ -18,8 +18,13 @@ export interface Moment {
   now: number;
   /** A second has begun or the row was drawn anew; otherwise the batch alone has moved. */
   isTick: boolean;
+  /** It is such a tick, or a change of a batch that moves no faster than one reads. */
+  isReadable: boolean;
   store: BatchStore;
 }
+
+/** More changes a second than that nobody reads one by one. */
+const READABLE_GAP_MS = 250;
 
 /** Brings an element up to a moment; touches it only where it differs. */
 export type Write = (element: HTMLElement, moment: Moment) => void;
@@ -45,7 +50,7 @@ export function useMoving(
     const write = (isTick: boolean): void => {
       // Not what is newer than `steady`: that may be of a later moment than the one shown now.
       const batch = newer(answered, store.get(id)) ?? steady;
-      row.write({ batch, now: second() * 1000, isTick, store });
+      row.write({ batch, now: second() * 1000, isTick, store }, ticks);
     };
     const move = (): void => write(false);
     const tick = (): void => write(true);
@@ -64,8 +69,14 @@ class Row {
   readonly #refs = new Map<Write, RefCallback<HTMLElement>>();
   readonly #elements = new Map<Write, HTMLElement>();
   #last: Moment | undefined;
+  #changedAt = -Infinity;
 
-  write(moment: Moment): void {
+  /** Write it all, or of a batch that moves too fast what must not wait for the next tick. */
+  write(moved: Omit<Moment, "isReadable">, ticks: boolean): void {
+    const at = performance.now();
+    const isReadable = moved.isTick || !ticks || at - this.#changedAt >= READABLE_GAP_MS;
+    if (!moved.isTick) this.#changedAt = at;
+    const moment = { ...moved, isReadable };
     this.#last = moment;
     for (const [write, element] of this.#elements) write(element, moment);
   }
@@ -77,7 +88,7 @@ class Row {
       if (element) {
         this.#elements.set(write, element);
         // One that comes later, as a column does, must not wait for the next change.
-        if (this.#last) write(element, { ...this.#last, isTick: true });
+        if (this.#last) write(element, { ...this.#last, isTick: true, isReadable: true });
       } else this.#elements.delete(write);
     };
     this.#refs.set(write, ref);
@@ -97,6 +108,14 @@ export function wording(words: (moment: Moment) => string): Write {
   };
 }
 
+/** As `wording`, but of a batch that moves many times a second once in each second. */
+export function following(words: (moment: Moment) => string): Write {
+  const write = wording(words);
+  return (element, moment) => {
+    if (moment.isReadable) write(element, moment);
+  };
+}
+
 /** As `wording`, for words that need not move more often than the seconds. */
 export function ticking(words: (moment: Moment) => string): Write {
   const write = wording(words);
@@ -106,13 +125,14 @@ export function ticking(words: (moment: Moment) => string): Write {
 }
 
 export const writeGenerated = wording(({ batch }) => grouped(batch.counts.generated));
-export const writeCost = wording(({ batch }) => money(batch.counts.cost_nano_usd));
+export const writeCost = following(({ batch }) => money(batch.counts.cost_nano_usd));
 export const writeDuration = ticking(({ batch, now }) => batchDuration(batch, now));
 
 /** Writes how many samples failed, in the colour of what is bad once there are any. */
 export function failing(words: (failed: number) => string): Write {
   const write = wording(({ batch }) => words(batch.counts.failed));
   return (element, moment) => {
+    if (!moment.isReadable) return;
     element.classList.toggle("is-bad", moment.batch.counts.failed > 0);
     write(element, moment);
   };
