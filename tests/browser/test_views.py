@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.browser import REFUSE_STORAGE
-from millstream.testing.hub_page import HubPage
+from millstream.testing.hub_page import NARROW, HubPage
 from millstream.testing.stack import Stack
 
 
@@ -93,3 +93,47 @@ def test_a_column_that_is_switched_on_tells_of_a_batch_that_has_ended(
     expect(tokens).to_have_count(0)
     hub.part("column-tokens").check()
     expect(tokens).to_have_text(told)
+
+
+def test_columns_are_made_wider_by_pointer_and_keys_and_stay_so(
+    hub: HubPage, two: tuple[str, str]
+) -> None:
+    def width(name: str) -> float:
+        return float(
+            hub.part(f"edge-{name}").evaluate("edge => edge.parentElement.offsetWidth"),
+        )
+
+    hub.open("batches")
+    expect(hub.past(two[0])).to_be_visible()
+    edge = hub.part("edge-model")
+    expect(edge).to_have_attribute("aria-valuetext", "automatic")
+    model, progress, tokens = width("model"), width("progress"), width("tokens")
+    place = edge.bounding_box()
+    assert place is not None
+    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    hub.page.mouse.move(x, y)
+    hub.page.mouse.down()
+    hub.page.mouse.move(x + 40, y, steps=4)
+    hub.page.mouse.up()
+    assert width("model") == pytest.approx(model + 40, abs=2)
+    assert width("progress") == pytest.approx(progress - 40, abs=2)
+    assert width("tokens") == pytest.approx(tokens, abs=2)
+    edge.press("ArrowLeft")
+    assert width("model") == pytest.approx(model + 24, abs=2)
+    for _ in range(40):  # However far it is pushed, the other one can be seen.
+        edge.press("ArrowRight")
+    assert width("progress") == pytest.approx(48, abs=2)
+    assert (hub.violations(), hub.overflow()) == ([], 0)
+    narrowed = width("model")
+    hub.open("batches")
+    expect(edge).to_have_attribute("aria-valuetext", re.compile(r"^\d+ %$"))
+    assert width("model") == pytest.approx(narrowed, abs=2)
+    hub.part("columns").click()
+    hub.part("column-recipe").check()
+    expect(hub.part("edge-recipe")).to_be_visible()
+    assert hub.overflow() == 0
+    hub.part("widths-plain").click()
+    expect(edge).to_have_attribute("aria-valuetext", "automatic")
+    hub.resize(NARROW)
+    expect(edge).to_be_hidden()
+    assert hub.overflow() == 0

@@ -1,7 +1,7 @@
 /** A sample in words: its JSON, its fields, whence it is. */
 
 import type { SampleView } from "./contract";
-import { localTime, money, plural, UNKNOWN } from "./words";
+import { localTime, money, plural, rounded, UNKNOWN } from "./words";
 
 export function asJson(sample: SampleView): string {
   return JSON.stringify(sample, null, 2);
@@ -20,7 +20,7 @@ export function originOf({ model, attempt, created_at, usage }: SampleView): str
     `${model}, attempt ${attempt}`,
     isCounted ? plural(tokens_in + tokens_out, "token") : `${UNKNOWN} tokens`,
     money(cost_nano_usd),
-    latency_ms === null ? `${UNKNOWN} ms` : `${Math.round(latency_ms).toLocaleString()} ms`,
+    latency_ms === null ? `${UNKNOWN} ms` : `${rounded(latency_ms)} ms`,
     localTime(created_at),
   ].join(" · ");
 }

@@ -4,12 +4,44 @@ import { isLive, type BatchView, type Budgets, type Counts } from "./contract";
 
 export const UNKNOWN = "—";
 
+/** Numbers and times are written as the reader's browser has them, here and nowhere else. */
+const LOCALE = undefined;
+
 // Made once: toLocaleString makes one anew at each call, which rows do thousands of times a second.
-const COUNT = new Intl.NumberFormat();
+const COUNT = new Intl.NumberFormat(LOCALE);
+const SHORT = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumSignificantDigits: 3 });
+const DECIMALS = new Map<number, Intl.NumberFormat>();
+const DOLLARS = new Map<number, Intl.NumberFormat>();
 
 /** A count with thousands marked. */
 export function grouped(count: number): string {
   return COUNT.format(count);
+}
+
+/** The nearest whole number with thousands marked. */
+export function rounded(value: number): string {
+  return COUNT.format(Math.round(value));
+}
+
+/** A number with so many digits after the point. */
+export function decimals(value: number, digits: number): string {
+  return kept(DECIMALS, digits, {}).format(value);
+}
+
+/** "1.5M", "0.00012": three digits that count, for where there is little room. */
+export function short(value: number): string {
+  return SHORT.format(value);
+}
+
+function kept(
+  made: Map<number, Intl.NumberFormat>,
+  digits: number,
+  options: Intl.NumberFormatOptions,
+): Intl.NumberFormat {
+  const own = { ...options, minimumFractionDigits: digits, maximumFractionDigits: digits };
+  const format = made.get(digits) ?? new Intl.NumberFormat(LOCALE, own);
+  made.set(digits, format);
+  return format;
 }
 
 /** "1 sample", "2 samples", with thousands marked. */
@@ -26,10 +58,12 @@ export function shortId(id: string): string {
 export function money(nanoUsd: number | null): string {
   if (nanoUsd === null) return UNKNOWN;
   const usd = nanoUsd / 1e9;
-  if (usd === 0 || usd >= 1) return `$${usd.toFixed(2)}`;
-  const digits = Math.min(9, Math.max(2, 2 - Math.floor(Math.log10(usd))));
-  return `$${usd.toFixed(digits)}`;
+  const isPlain = usd === 0 || usd >= 1;
+  const digits = isPlain ? 2 : Math.min(9, Math.max(2, 2 - Math.floor(Math.log10(usd))));
+  return kept(DOLLARS, digits, IN_DOLLARS).format(usd);
 }
+
+const IN_DOLLARS = { style: "currency", currency: "USD", currencyDisplay: "narrowSymbol" } as const;
 
 /** What was paid for no sample: known to be nothing when the cost is known and no call was lost. */
 export function wasted(counts: Counts): number | null {
@@ -60,9 +94,9 @@ export function batchDuration(batch: BatchView, now: number): string {
 
 /** How fast samples come, by the second or, where less than one does, by the minute. */
 export function paceWords(perSecond: number): string {
-  if (perSecond < 1) return `${Math.round(perSecond * 60)}/min`;
-  if (perSecond < 10) return `${perSecond.toFixed(1)}/s`;
-  return `${grouped(Math.round(perSecond))}/s`;
+  if (perSecond < 1) return `${rounded(perSecond * 60)}/min`;
+  if (perSecond < 10) return `${decimals(perSecond, 1)}/s`;
+  return `${rounded(perSecond)}/s`;
 }
 
 export function tokens(counts: Counts): number {
@@ -74,8 +108,8 @@ export function percent(part: number, whole: number): number {
   return whole > 0 ? Math.min(100, (100 * part) / whole) : 0;
 }
 
-const TODAY = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const OTHER_DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const TODAY = new Intl.DateTimeFormat(LOCALE, { timeStyle: "medium" });
+const OTHER_DAY = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short" });
 
 /** A time of today without its date, another one with it; in the reader's zone. */
 export function localTime(iso: string, now: number = Date.now()): string {
@@ -97,7 +131,9 @@ export function modelNote(model: string, provider: string): string | null {
 export function waitsFor(batch: BatchView, now: number): string | null {
   const wait = batch.held_up;
   if (!wait || !isLive(batch.state)) return null;
-  const said = wait.message ? `: ${wait.message}` : "";
+  const kind = `${wait.kind}: `; // Some messages begin with it.
+  const why = wait.message.startsWith(kind) ? wait.message.slice(kind.length) : wait.message;
+  const said = why ? `: ${why}` : "";
   const isOver = Date.parse(wait.until) <= now;
   const next = isOver ? "trying again" : `next call at ${localTime(wait.until, now)}`;
   return `${wait.model} is ${wait.kind}${said}; ${next}`;

@@ -1,3 +1,6 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
 import { describe, expect, test } from "vitest";
 
 import { plus, sortErrors, toBody, type StartValues } from "../src/start";
@@ -22,12 +25,25 @@ const VALUES: StartValues = {
 };
 
 describe("words", () => {
+  test("numbers are put into words by their module alone", () => {
+    const sources = join(import.meta.dirname, "../src");
+    const files = readdirSync(sources, { recursive: true, encoding: "utf8" });
+    const others = files.filter((file) => /[.]tsx?$/.test(file) && file !== "words.ts");
+    // Percents are for styles, which know no locale.
+    const own = others.filter((file) =>
+      /toLocale|Intl[.]|toFixed[(]\d[)](?!}%)/.test(readFileSync(join(sources, file), "utf8")),
+    );
+    expect(others.length).toBeGreaterThan(100);
+    expect(own).toEqual([]);
+  });
+
   test.each([
     [null, "—"],
     [0, "$0.00"],
     [184_300, "$0.000184"],
     [64_000_000, "$0.0640"],
     [1_234_567_890, "$1.23"],
+    [1_234_500_000_000, "$1,234.50"],
   ])("money of %s nano dollars is %s", (nano, words) => expect(money(nano)).toBe(words));
 
   test.each([
@@ -75,6 +91,8 @@ describe("a batch that waits", () => {
       /^gpt-oss-120b is throttled: the provider asked to wait 20 s; next call at /,
     );
     expect(waitsFor(waiting, at("2026-09-21T12:00:21Z"))).toMatch(/; trying again$/);
+    const told = { ...held_up, kind: "blocked" as const, message: "blocked: 5 calls failed" };
+    expect(waitsFor(batch({ held_up: told }), 0)).toMatch(/^gpt-oss-120b is blocked: 5 calls failed;/);
     expect(waitsFor(batch({ held_up, state: "stopped" }), 0)).toBeNull();
     expect(waitsFor(batch(), 0)).toBeNull();
   });

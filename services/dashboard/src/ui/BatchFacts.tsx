@@ -21,6 +21,8 @@ import { Foreign, ModelName } from "./parts";
 
 type Fact = [name: string, value: ReactNode];
 
+const HASH = "Recipe's hash";
+
 export function BatchFacts({ batch }: { batch: BatchView }) {
   return (
     <>
@@ -37,7 +39,7 @@ function Facts({ title, facts }: { title: string; facts: readonly Fact[] }) {
       <h3>{title}</h3>
       <dl className="fact-list">
         {facts.map(([name, value]) => (
-          <div key={name}>
+          <div key={name} className={name === HASH ? "is-long" : undefined}>
             <dt>{name}</dt>
             <dd>{value}</dd>
           </div>
@@ -133,9 +135,9 @@ function requestFacts(batch: BatchView): Fact[] {
     ["Calls at the same time", `up to ${grouped(batch.concurrency)}`],
     ["Priority", batch.priority],
     ["Budgets", budgetWords(batch).join(", ") || "none"],
-    ["Recipe's hash", foreign(batch.recipe_hash, UNKNOWN)],
     ["Seed", whole(batch.seed)],
     ["Started by", foreign(batch.started_by, UNKNOWN)],
+    [HASH, foreign(batch.recipe_hash, UNKNOWN)],
   ];
 }
 

@@ -8,7 +8,7 @@ import { isLive, type BatchView } from "../contract";
 import { useAt } from "../place";
 import type { Difference } from "../replay/prove";
 import { useProof, type ProofState } from "../replay/useProof";
-import { plural, spaced } from "../words";
+import { grouped, plural, spaced } from "../words";
 import { Icon } from "./Icon";
 import { Link } from "./Link";
 import { Foreign } from "./parts";
@@ -69,11 +69,11 @@ function OutcomeWords({ state }: { state: ProofState }) {
       return (
         <>
           <p className="proof is-proven">
-            <Icon name="check" /> Proven at sequence {state.sequence.toLocaleString("en-US")}:{" "}
+            <Icon name="check" /> Proven at sequence {grouped(state.sequence)}:{" "}
             {plural(state.events, "event")} folded here give the same digest as the read model's
             answer.
             {state.erased > 0 &&
-              ` Texts of ${state.erased.toLocaleString("en-US")} of them were erased; redactions in the log vouch for those.`}
+              ` Texts of ${grouped(state.erased)} of them were erased; redactions in the log vouch for those.`}
           </p>
           <p className="muted mono digest">{state.digest}</p>
         </>
@@ -82,7 +82,7 @@ function OutcomeWords({ state }: { state: ProofState }) {
       return (
         <div className="error-box">
           <p>
-            <Icon name="warning" /> Not proven: at sequence {state.sequence.toLocaleString("en-US")}{" "}
+            <Icon name="warning" /> Not proven: at sequence {grouped(state.sequence)}{" "}
             the read model's answer differs in {plural(state.differences.length, "field")} from{" "}
             {plural(state.events, "event")} of the log folded here. The log is right: have the read
             model made anew (`millstream audit rebuild`), and look into why (`millstream audit

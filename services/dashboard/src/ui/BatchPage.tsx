@@ -10,7 +10,19 @@ import { isLive, type BatchView } from "../contract";
 import { useBatch } from "../live/hooks";
 import { pastWorld, PRESENT, WorldContext } from "../live/world";
 import { useAt, useParameter } from "../place";
-import { duration, grouped, localTime, money, plural, tokens, UNKNOWN, wordsOf } from "../words";
+import {
+  decimals,
+  duration,
+  grouped,
+  localTime,
+  money,
+  plural,
+  rounded,
+  tokens,
+  UNKNOWN,
+  wasted,
+  wordsOf,
+} from "../words";
 import { BatchAudit } from "./BatchAudit";
 import { BatchCost } from "./BatchCost";
 import { BatchErrors } from "./BatchErrors";
@@ -97,7 +109,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
           retry={() => void figures.refetch()}
         />
       ) : (
-        <FigureList figures={figures.data} />
+        <FigureList batch={batch} figures={figures.data} />
       )}
       <TimeTravel batch={batch} at={at} newest={newest} time={time} />
       <BatchTabs batch={batch} figures={figures.data} />
@@ -106,11 +118,11 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
   return <WorldContext value={world}>{content}</WorldContext>;
 }
 
-function FigureList({ figures }: { figures: Figures | undefined }) {
+function FigureList({ batch, figures }: { batch: BatchView; figures: Figures | undefined }) {
   const rate = (value: number | null | undefined): string =>
-    value == null ? UNKNOWN : `${value.toFixed(value < 10 ? 2 : 0)} samples/s`;
+    value == null ? UNKNOWN : `${decimals(value, value < 10 ? 2 : 0)} samples/s`;
   const ms = (value: number | null | undefined): string =>
-    value == null ? UNKNOWN : grouped(Math.round(value));
+    value == null ? UNKNOWN : rounded(value);
   const { latency_ms, cost, eta_s, eta_at } = figures ?? {};
   const facts: [string, string][] = [
     ["Rate, last minute", rate(figures?.rates.last_minute)],
@@ -120,7 +132,7 @@ function FigureList({ figures }: { figures: Figures | undefined }) {
       eta_s == null ? UNKNOWN : `${duration(eta_s * 1000)}, at ${localTime(eta_at ?? "")}`,
     ],
     ["Spent", money(cost?.spent_nano_usd ?? null)],
-    ["Of that wasted", money(cost?.wasted_nano_usd ?? null)],
+    ["Of that wasted", money(cost?.wasted_nano_usd ?? wasted(batch.counts))],
     ["Projected", money(cost?.projected_nano_usd ?? null)],
     [
       "Latency p50 / p95 / p99, ms",

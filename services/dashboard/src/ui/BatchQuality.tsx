@@ -6,7 +6,7 @@ import { getQuality } from "../calls";
 import { isLive, type BatchView, type Quality } from "../contract";
 import { useAt } from "../place";
 import { ratingOf } from "../rating";
-import { percent, spaced, wordsOf } from "../words";
+import { grouped, percent, rounded, spaced, wordsOf } from "../words";
 import { Icon } from "./Icon";
 import { Empty, Foreign, Trouble } from "./parts";
 
@@ -37,7 +37,6 @@ export function BatchQuality({ batch }: { batch: BatchView }) {
 }
 
 function Report({ quality }: { quality: Quality }) {
-  const rounded = (value: number): string => Math.round(value).toLocaleString();
   const { isGood, issues } = ratingOf(quality);
   return (
     <>
@@ -49,11 +48,11 @@ function Report({ quality }: { quality: Quality }) {
         ))}
       </p>
       <dl className="fact-list" data-testid="quality">
-        <Fact name="Samples" value={quality.total_samples.toLocaleString()} />
-        <Fact name="Tokens" value={quality.total_tokens.toLocaleString()} />
+        <Fact name="Samples" value={grouped(quality.total_samples)} />
+        <Fact name="Tokens" value={grouped(quality.total_tokens)} />
         <Fact name="Tokens per sample" value={rounded(quality.average_tokens)} />
-        <Fact name="Answers refused" value={quality.rejected.toLocaleString()} />
-        <Fact name="Failed" value={quality.failed.toLocaleString()} />
+        <Fact name="Answers refused" value={grouped(quality.rejected)} />
+        <Fact name="Failed" value={grouped(quality.failed)} />
       </dl>
       <Spread title="Average length in characters" values={quality.average_lengths} />
       <Spread title="Difficulties" values={quality.difficulties} />
@@ -86,7 +85,7 @@ function Spread({ title, values }: { title: string; values: Record<string, numbe
               <th scope="row">
                 <Foreign>{spaced(name)}</Foreign>
               </th>
-              <td className="number">{Math.round(value).toLocaleString()}</td>
+              <td className="number">{rounded(value)}</td>
               <td className="spread-bar" aria-hidden="true">
                 <span style={{ width: `${percent(value, most)}%` }} />
               </td>

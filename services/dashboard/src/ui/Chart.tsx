@@ -4,15 +4,11 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
+import { short } from "../words";
+
 const HEIGHT = 180;
 /** Each is at least 3 : 1 against both grounds. */
 const COLOURS = ["#3b82f6", "#d97706", "#059669", "#a855f7", "#e11d48", "#0891b2", "#7c8a10"];
-
-/** "1.5M", "0.00012": at most as wide as the axis is. */
-const SHORT = new Intl.NumberFormat("en-US", {
-  notation: "compact",
-  maximumSignificantDigits: 3,
-});
 
 interface Series {
   name: string;
@@ -39,10 +35,10 @@ export function Chart({ times, step, series }: ChartProps) {
         width: element.clientWidth,
         height: HEIGHT,
         cursor: { drag: { x: false, y: false } },
-        axes: [axis, { ...axis, size: 70, values: (_, ticks) => ticks.map(SHORT.format) }],
+        axes: [axis, { ...axis, size: 70, values: (_, ticks) => ticks.map(short) }],
         scales: {
-          // Left to itself, the axis of a single point spans years.
-          x: { range: (_, low, high) => [low - step, high + step] },
+          // Of its own times: uPlot would have the axis of a single point span years.
+          x: { range: () => [(times[0] ?? 0) - step, (times.at(-1) ?? 0) + step] },
           y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.1 : 1] },
         },
         series: [

@@ -8,7 +8,7 @@ import { estimate, type Estimate, type Range } from "../estimate";
 import { store } from "../live/session";
 import { modelOf, whole, type StartValues } from "../start";
 import { useSettled } from "../settled";
-import { duration, money, plural, UNKNOWN } from "../words";
+import { duration, money, plural, rounded, UNKNOWN } from "../words";
 
 /** So many of the latest batches it is told from, at most. */
 const BASIS = 20;
@@ -35,9 +35,8 @@ export function EstimateNote(props: {
   const batches = isLooking ? [] : [...(same.data?.batches ?? []), ...(any.data?.batches ?? [])];
   const price = models?.models.find(({ id }) => id === model)?.price ?? null;
   const found = estimate(unique(batches), model, price, typeof target === "number" ? target : 0);
-  const tokens = (value: number): string => Math.round(value).toLocaleString("en-US");
   const facts: [string, string, string][] = [
-    ["tokens", "Tokens", words(found.tokens, tokens)],
+    ["tokens", "Tokens", words(found.tokens, rounded)],
     ["cost", "Cost", words(found.nanoUsd, (value) => money(Math.round(value)))],
     ["time", "Time", words(found.milliseconds, time)],
   ];
@@ -60,7 +59,8 @@ export function EstimateNote(props: {
   );
 }
 
-const time = (value: number): string => (value < 1000 ? "under 1 s" : duration(value));
+const UNDER_A_SECOND = "under 1 s";
+const time = (value: number): string => (value < 1000 ? UNDER_A_SECOND : duration(value));
 
 function basisOf({ basis, isSameModel }: Estimate): string {
   if (basis === 0) {
@@ -89,5 +89,6 @@ function unique<T extends { id: string }>(found: readonly T[]): T[] {
 function words(range: Range | null, of: (value: number) => string): string {
   if (range === null) return UNKNOWN;
   const [low, high] = [of(range.low), of(range.high)];
+  if (high === UNDER_A_SECOND) return high;
   return low === high ? `about ${low}` : `${low} to ${high}`;
 }

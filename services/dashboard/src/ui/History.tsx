@@ -4,6 +4,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useMemo, useState, type CSSProperties } from "react";
 
 import { listBatches, type HistoryQuestion } from "../calls";
+import { useShares } from "../columnWidths";
 import type { BatchPage, BatchView, State } from "../contract";
 import { COLUMNS, isNarrow, isPlain, useFilter, useHistoryView } from "../historyView";
 import { useConnection, useRecentIds } from "../live/hooks";
@@ -13,6 +14,7 @@ import { useWorld } from "../live/world";
 import { letAllGo, toggle, useChosen } from "../selection";
 import { STOP } from "../together";
 import { plural, wordsOf } from "../words";
+import { ColumnEdge } from "./ColumnEdge";
 import { HistoryControls, SavedViews, StateFilter } from "./HistoryControls";
 import { HistoryRow } from "./HistoryRow";
 import { KeyHelp, Later } from "./later";
@@ -155,28 +157,42 @@ function Rows({ rows, columns }: { rows: readonly BatchView[]; columns: string }
   const shown = columns.split(",");
   const titles = COLUMNS.filter(([name]) => shown.includes(name));
   // The progress stands between what a batch is and what it took.
-  const before = titles.filter(([name]) => OF_THE_REQUEST.has(name));
-  const after = titles.filter(([name]) => !OF_THE_REQUEST.has(name));
+  const heads = [
+    ...FIRST,
+    ...titles.filter(([name]) => OF_THE_REQUEST.has(name)),
+    PROGRESS,
+    ...titles.filter(([name]) => !OF_THE_REQUEST.has(name)),
+    LAST,
+  ];
+  const names = heads.map(([name]) => name);
+  const shares = useShares(names);
   const [isSeen, ref] = useIsDrawn();
   return (
     <div className="history-rows" ref={ref} style={{ "--rows": rows.length } as CSSProperties}>
       {/* The roles are said again since a narrow page lays the table out as cards. */}
-      <table role="table" className="history-table">
+      <table role="table" className={shares ? "history-table is-sized" : "history-table"}>
+        {shares && (
+          <colgroup>
+            {shares.map((share, place) => (
+              <col key={names[place]} style={{ width: `${share}%` }} />
+            ))}
+          </colgroup>
+        )}
         <thead role="rowgroup">
           <tr role="row">
-            {["State", "Batch", ...before.map(([, title]) => title), "Progress"].map((title) => (
-              <th key={title} role="columnheader" scope="col">
-                {title}
+            {heads.map(([name, title], place) => (
+              <th
+                key={name}
+                role="columnheader"
+                scope="col"
+                className={place > heads.indexOf(PROGRESS) ? "number" : undefined}
+              >
+                {name === "actions" ? <span className="for-readers">{title}</span> : title}
+                {place < heads.length - 1 && (
+                  <ColumnEdge {...{ names, place, title }} share={shares?.[place] ?? null} />
+                )}
               </th>
             ))}
-            {after.map(([name, title]) => (
-              <th key={name} role="columnheader" scope="col" className="number">
-                {title}
-              </th>
-            ))}
-            <th role="columnheader" scope="col">
-              <span className="for-readers">Actions</span>
-            </th>
           </tr>
         </thead>
         <tbody role="rowgroup">
@@ -189,6 +205,13 @@ function Rows({ rows, columns }: { rows: readonly BatchView[]; columns: string }
   );
 }
 
+type Head = readonly [name: string, title: string];
+const FIRST: readonly Head[] = [
+  ["state", "State"],
+  ["batch", "Batch"],
+];
+const PROGRESS: Head = ["progress", "Progress"];
+const LAST: Head = ["actions", "Actions"];
 const OF_THE_REQUEST: ReadonlySet<string> = new Set(["model", "recipe", "priority"]);
 
 /** The page's rows, and on the first page those that began after it was made. */

@@ -1,6 +1,7 @@
 /** What narrows, orders and lays out the history, and the views that are kept of it. */
 
 import { SEARCH_MOST } from "../calls";
+import { dropWidths, useShares } from "../columnWidths";
 import { STATES, type Facets, type State } from "../contract";
 import {
   changeView,
@@ -84,6 +85,7 @@ function FacetChoice(props: {
 
 function ColumnChoice({ columns }: { columns: string }) {
   const shown = columns.split(",");
+  const isSized = useShares(shown) !== null;
   return (
     <details className="column-choice">
       <summary data-testid="columns">Columns</summary>
@@ -102,6 +104,11 @@ function ColumnChoice({ columns }: { columns: string }) {
             {title}
           </label>
         ))}
+        {isSized && (
+          <button type="button" className="quiet" data-testid="widths-plain" onClick={dropWidths}>
+            Let the widths fit
+          </button>
+        )}
       </fieldset>
     </details>
   );

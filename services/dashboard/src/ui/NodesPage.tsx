@@ -5,12 +5,13 @@ import { useQuery } from "@tanstack/react-query";
 import type { NodeList } from "../analysis";
 import { getNodes } from "../calls";
 import { useNow } from "../live/hooks";
-import { duration, plural, UNKNOWN, wordsOf } from "../words";
+import { duration, grouped, plural, UNKNOWN, wordsOf } from "../words";
 import { Empty, Foreign, Trouble } from "./parts";
 import { Routes } from "./Routes";
 
 const REFRESH_MS = 3_000;
 const NEEDED = ["generator", "projector", "api"];
+const NAMES: Record<string, string> = { api: "APIs", generator: "Generators", projector: "Projectors" };
 
 export function NodesPage() {
   const now = useNow();
@@ -27,7 +28,7 @@ export function NodesPage() {
       <section className="card" aria-labelledby="nodes-title">
         <header className="card-head">
           <h1 id="nodes-title">Nodes</h1>
-          {list && <span className="muted">log at sequence {list.as_of.toLocaleString("en-US")}</span>}
+          {list && <span className="muted">log at sequence {grouped(list.as_of)}</span>}
         </header>
         {answer.error && (
           <Trouble
@@ -47,7 +48,10 @@ export function NodesPage() {
           {list?.nodes.map((node) => (
             <li key={`${node.service}.${node.node}`} className="error-group" data-testid="node">
               <p>
-                <b>{node.service}</b> <Foreign>{node.node}</Foreign>{" "}
+                <b>
+                  <Foreign>{node.node}</Foreign>
+                </b>{" "}
+                {node.service !== node.node && <span className="muted">{node.service}</span>}{" "}
                 {node.pool !== "default" && <Foreign>{`pool ${node.pool}`}</Foreign>}
                 {node.is_full && <span className="tag">takes no more</span>}
               </p>
@@ -57,7 +61,7 @@ export function NodesPage() {
                 {node.service === "generator" && <span>{plural(node.in_flight, "call")} in flight</span>}
                 {node.lag !== null && (
                   <span>
-                    at sequence {node.sequence.toLocaleString("en-US")}, {plural(node.lag, "event")} behind
+                    at sequence {grouped(node.sequence)}, {plural(node.lag, "event")} behind
                   </span>
                 )}
                 {node.unreadable > 0 && <span className="is-bad">{node.unreadable} unreadable</span>}
@@ -90,13 +94,13 @@ function Fleet({ list }: { list: NodeList }) {
   const pools = new Set(list.nodes.map(({ pool }) => pool)).size;
   const facts: [name: string, testid: string, value: string][] = [
     ...Object.entries(list.services).map(
-      ([service, count]): [string, string, string] => [service, service, count.toLocaleString()],
+      ([service, count]): [string, string, string] => [NAMES[service] ?? service, service, grouped(count)],
     ),
-    ["Calls in flight", "in-flight", calls.toLocaleString()],
-    ["Generators that take no more", "full", full.toLocaleString()],
-    ["Pools", "pools", pools.toLocaleString()],
+    ["Calls in flight", "in-flight", grouped(calls)],
+    ["Full generators", "full", grouped(full)],
+    ["Pools", "pools", grouped(pools)],
     ["Farthest behind the log", "behind", plural(behind, "event")],
-    ["Alarms", "alarms", list.alarms.length.toLocaleString()],
+    ["Alarms", "alarms", grouped(list.alarms.length)],
   ];
   return (
     <dl className="fact-list fleet" data-testid="fleet">

@@ -8,7 +8,7 @@ import { pastWorld, WorldContext } from "../live/world";
 import type { LogWorker } from "../replay/logWorker";
 import type { Moment } from "../replay/log";
 import { useSeeker } from "../replay/useReplay";
-import { localTime, plural, tokens } from "../words";
+import { grouped, localTime, plural, tokens } from "../words";
 import { BatchFacts } from "./BatchFacts";
 import { Empty, Foreign, ModelName, ProgressBar, StateChip } from "./parts";
 import { ReplayEvents, ReplaySamples } from "./ReplayParts";
@@ -25,8 +25,8 @@ export function ReplayBatch({ id, events, log }: { id: string; events: number; l
         <Player last={events} wanted={wanted} shown={moment} seek={seek} />
         {moment && (
           <p data-testid="replay-moment" data-events={moment.events}>
-            After event {moment.events.toLocaleString("en-US")} of {events.toLocaleString("en-US")}:{" "}
-            <b>{moment.type}</b>, sequence {moment.sequence.toLocaleString("en-US")},{" "}
+            After event {grouped(moment.events)} of {grouped(events)}:{" "}
+            <b>{moment.type}</b>, sequence {grouped(moment.sequence)},{" "}
             <time dateTime={moment.storedAt}>{localTime(moment.storedAt)}</time>
           </p>
         )}
@@ -104,7 +104,7 @@ const Shown = memo(function Shown(props: { id: string; moment: Moment; log: LogW
       </header>
       <div className="facts">
         <span data-testid="details-progress">
-          <b>{batch.counts.generated.toLocaleString()}</b> / {plural(batch.target, "sample")}
+          <b>{grouped(batch.counts.generated)}</b> / {plural(batch.target, "sample")}
         </span>
         {batch.counts.failed > 0 && <span className="is-bad">{batch.counts.failed} failed</span>}
         <span>{plural(tokens(batch.counts), "token")}</span>
@@ -115,10 +115,10 @@ const Shown = memo(function Shown(props: { id: string; moment: Moment; log: LogW
         <Tabs.List className="tab-list">
           <Tabs.Tab value="details">Details</Tabs.Tab>
           <Tabs.Tab value="samples" data-testid="tab-samples">
-            Samples ({moment.samples.toLocaleString()})
+            Samples ({grouped(moment.samples)})
           </Tabs.Tab>
           <Tabs.Tab value="events" data-testid="tab-events">
-            Events ({moment.events.toLocaleString()})
+            Events ({grouped(moment.events)})
           </Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="details" className="tab-panel">

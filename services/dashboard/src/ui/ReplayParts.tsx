@@ -5,7 +5,7 @@ import { useEffect, useState, type ReactNode } from "react";
 import type { LogWorker } from "../replay/logWorker";
 import type { ShownEvent } from "../replay/log";
 import { textOf } from "../sampleWords";
-import { localTime, spaced, wordsOf } from "../words";
+import { grouped, localTime, spaced, wordsOf } from "../words";
 import { StoredEvent } from "./BatchEvents";
 import { Empty, Foreign, Pager } from "./parts";
 
@@ -85,7 +85,7 @@ function Part(
   return (
     <>
       <p className="muted">
-        {(from + 1).toLocaleString()} to {end.toLocaleString()} of {count.toLocaleString()}
+        {grouped(from + 1)} to {grouped(end)} of {grouped(count)}
       </p>
       {props.children(found)}
       <Pager

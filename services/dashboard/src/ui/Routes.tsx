@@ -5,7 +5,7 @@ import { useQuery } from "@tanstack/react-query";
 import type { RouteView } from "../analysis";
 import { getRoutes } from "../calls";
 import { useNow } from "../live/hooks";
-import { duration, plural, wordsOf } from "../words";
+import { duration, grouped, plural, wordsOf } from "../words";
 import { Empty, Foreign, Trouble } from "./parts";
 
 const REFRESH_MS = 3_000;
@@ -60,8 +60,10 @@ function RouteRow({ route }: { route: RouteView }) {
       </p>
       {route.state !== "ok" && (
         <p className="row-error">
-          <Foreign>{route.cause}</Foreign>
-          {left > 0 && `; tried again in ${duration(left)}`}
+          <span>
+            <Foreign>{route.cause}</Foreign>
+            {left > 0 && `; tried again in ${duration(left)}`}
+          </span>
         </p>
       )}
     </li>
@@ -70,8 +72,8 @@ function RouteRow({ route }: { route: RouteView }) {
 
 function limitsOf({ rpm, tpm, max_concurrency }: RouteView): string {
   const limits = [
-    rpm !== null && `${rpm.toLocaleString("en-US")} requests a minute`,
-    tpm !== null && `${tpm.toLocaleString("en-US")} tokens a minute`,
+    rpm !== null && `${grouped(rpm)} requests a minute`,
+    tpm !== null && `${grouped(tpm)} tokens a minute`,
     max_concurrency !== null && `${plural(max_concurrency, "call")} at once`,
   ].filter((limit) => limit !== false);
   return limits.length > 0 ? `at most ${limits.join(", ")}` : "no limit";

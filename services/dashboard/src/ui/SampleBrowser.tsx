@@ -8,7 +8,7 @@ import { addressWith, go, useAt, useParameter } from "../place";
 import { useSample, useSamples } from "../samplePages";
 import { useSampleSearch, type Search } from "../sampleSearch";
 import { useSettled } from "../settled";
-import { plural, spaced, wordsOf } from "../words";
+import { grouped, plural, spaced, wordsOf } from "../words";
 import { Empty, Trouble } from "./parts";
 import { SampleList } from "./SampleList";
 import { SampleReader } from "./SampleReader";
@@ -203,7 +203,7 @@ function Facet(props: {
         {tallies.map(({ name, count }) => (
           <option key={name} value={name}>
             {props.name === "models" ? name : spaced(name)}
-            {props.isCounted && ` (${count.toLocaleString()})`}
+            {props.isCounted && ` (${grouped(count)})`}
           </option>
         ))}
       </select>

@@ -6,7 +6,7 @@ import { useSyncExternalStore } from "react";
 import { getAbout } from "../calls";
 import { onSound, play, soundIsOn, switchSound } from "../sound";
 import { chooseTheme, currentTheme, onTheme, THEMES } from "../theme";
-import { UNKNOWN, wordsOf } from "../words";
+import { grouped, UNKNOWN, wordsOf } from "../words";
 import { Foreign, Trouble } from "./parts";
 import { Webhooks } from "./Webhooks";
 
@@ -98,7 +98,7 @@ function AboutCard() {
     ["Version of the server", "version", about?.version ?? UNKNOWN],
     ["Event stream", "stream", about?.stream ?? UNKNOWN],
     ["Epoch of the stream", "epoch", about?.epoch ?? UNKNOWN],
-    ["Sequence", "sequence", about ? about.as_of.toLocaleString("en-US") : UNKNOWN],
+    ["Sequence", "sequence", about ? grouped(about.as_of) : UNKNOWN],
     ["Build of the page", "page", about?.page?.slice(0, 12) ?? UNKNOWN],
   ];
   return (
@@ -121,7 +121,7 @@ function AboutCard() {
           </div>
         ))}
       </dl>
-      <p>
+      <p className="below-facts">
         <a href="/v1/openapi.json">The HTTP API</a>, as OpenAPI.
       </p>
     </section>

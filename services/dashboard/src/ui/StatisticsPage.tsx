@@ -7,7 +7,7 @@ import type { Timeline, TimelineRow } from "../analysis";
 import { getTimeline } from "../calls";
 import { clock } from "../live/session";
 import { useParameter } from "../place";
-import { localTime, money, UNKNOWN, wordsOf } from "../words";
+import { decimals, localTime, money, rounded, UNKNOWN, wordsOf } from "../words";
 import { Empty, Foreign, Trouble } from "./parts";
 
 const Chart = lazy(() => import("./Chart").then((file) => ({ default: file.Chart })));
@@ -25,9 +25,8 @@ interface Measure {
   words(value: number): string;
 }
 
-const rounded = (value: number): string => Math.round(value).toLocaleString("en-US");
 const MEASURES: Measure[] = [
-  { name: "Samples per second", of: (row) => row.samples_per_s, words: (n) => n.toFixed(2) },
+  { name: "Samples per second", of: (row) => row.samples_per_s, words: (n) => decimals(n, 2) },
   { name: "Latency p50, ms", of: (row) => row.latency_ms.p50, words: rounded },
   { name: "Latency p95, ms", of: (row) => row.latency_ms.p95, words: rounded },
   { name: "Latency p99, ms", of: (row) => row.latency_ms.p99, words: rounded },
@@ -41,7 +40,7 @@ const MEASURES: Measure[] = [
   {
     name: "Failed calls, %",
     of: (row) => (row.failure_ratio === null ? null : row.failure_ratio * 100),
-    words: (n) => n.toFixed(1),
+    words: (n) => decimals(n, 1),
   },
 ];
 
@@ -64,29 +63,31 @@ export function StatisticsPage() {
     <section className="card" aria-labelledby="statistics-title">
       <header className="card-head">
         <h1 id="statistics-title">Statistics</h1>
-        <label>
-          Range{" "}
-          <select
-            data-testid="range"
-            value={range in RANGES ? range : "day"}
-            onChange={(event) => setRange(event.target.value)}
-          >
-            {Object.entries(RANGES).map(([value, [name]]) => (
-              <option key={value} value={value}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Model{" "}
-          <select value={model} onChange={(event) => setModel(event.target.value)}>
-            <option value="">all</option>
-            {models.map((one) => (
-              <option key={one}>{one}</option>
-            ))}
-          </select>
-        </label>
+        <div className="choices-of-statistics">
+          <label>
+            Range{" "}
+            <select
+              data-testid="range"
+              value={range in RANGES ? range : "day"}
+              onChange={(event) => setRange(event.target.value)}
+            >
+              {Object.entries(RANGES).map(([value, [name]]) => (
+                <option key={value} value={value}>
+                  {name}
+                </option>
+              ))}
+            </select>
+          </label>
+          <label>
+            Model{" "}
+            <select value={model} onChange={(event) => setModel(event.target.value)}>
+              <option value="">all</option>
+              {models.map((one) => (
+                <option key={one}>{one}</option>
+              ))}
+            </select>
+          </label>
+        </div>
       </header>
       {answer.error && (
         <Trouble
@@ -116,7 +117,7 @@ function MeasureOverTime({ measure, timeline }: { measure: Measure; timeline: Ti
   );
   const at = (start: string, model: string): number | null => found.get(`${start} ${model}`) ?? null;
   return (
-    <section data-testid="measure">
+    <section className="measure" data-testid="measure">
       <h2>{measure.name}</h2>
       <Suspense fallback={<div className="chart" />}>
         <Chart

@@ -4,7 +4,7 @@ import { useIsFetching } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
 import { addressWith, go } from "../place";
-import { localTime } from "../words";
+import { grouped, localTime } from "../words";
 import { TravelControls } from "./TravelControls";
 
 /** So long the slider rests before its place is asked for. */
@@ -57,7 +57,7 @@ export function Travel(props: {
     <div className={at === null ? "travel" : "travel is-past"} data-testid="travel">
       {at !== null && (
         <p role="status" data-testid="past-note">
-          As of sequence {at.toLocaleString("en-US")}
+          As of sequence {grouped(at)}
           {time > 0 && `, ${localTime(new Date(time).toISOString())}`}. Nothing here moves.{" "}
           <button type="button" data-testid="back-to-live" onClick={leave}>
             Back to live

@@ -1,5 +1,7 @@
 /** The slider over a log and its buttons: a step back or on, play, and how fast. */
 
+import { grouped } from "../words";
+
 const SPEEDS = [1, 10, 100, 1000];
 
 export function TravelControls(props: {
@@ -55,7 +57,7 @@ export function TravelControls(props: {
         >
           {SPEEDS.map((one) => (
             <option key={one} value={one}>
-              {one === 1 ? "every event" : `${one.toLocaleString("en-US")} events a step`}
+              {one === 1 ? "every event" : `${grouped(one)} events a step`}
             </option>
           ))}
         </select>
