@@ -62,6 +62,8 @@ async def start(running: RunningLog, data_dir: Path, **extra: str) -> asyncio.su
         "MILLSTREAM_NATS_URL": running.server.url,
         "MILLSTREAM_DATA_DIR": str(data_dir),
         "MILLSTREAM_LOG_LEVEL": "error",
+        # On a slow machine a watchdog would add to the log that digests are compared of.
+        "MILLSTREAM_STUCK_AFTER_S": "3600",
         **extra,
     }
     return await asyncio.create_subprocess_exec(

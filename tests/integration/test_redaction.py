@@ -215,6 +215,18 @@ async def test_the_root_tells_of_a_redaction_that_lies_about_a_message_that_is_g
     assert any("was changed, removed" in fault for one in report.chain for fault in one.faults)
 
 
+async def test_an_export_that_ends_before_a_redaction_says_which_one_it_lacks(
+    running: RunningLog, tmp_path: Path
+) -> None:
+    script, _ = await publish_person(running.event_log)
+    end = (await running.event_log.head()).last
+    await erase(running, script, 1)
+    file = tmp_path / "log.jsonl"
+    await export_file(running.event_log, file, at=end)
+    with pytest.raises(UsageError, match=f"was erased after its end, which is {end}, and"):
+        check_export(file)
+
+
 async def test_an_export_of_a_redacted_log_brings_the_same_log_elsewhere(
     running: RunningLog, tmp_path: Path
 ) -> None:

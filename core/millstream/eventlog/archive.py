@@ -18,7 +18,7 @@ from millstream.domain.recorded import moment
 from millstream.errors import QueryFailedError, UsageError
 from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.redaction import batch_history, stand_ins_of
+from millstream.eventlog.redaction import batch_history, erased_by, stand_ins_of
 from millstream.eventlog.stored import StandIn, Stored
 from millstream.eventlog.whole import read_range
 from millstream.runtime.clock import utc_now
@@ -150,7 +150,7 @@ def check_export(path: Path) -> ExportManifest:
         UsageError: they don't; the message says what differs.
     """
     chain, first, last = ChainState(), 0, 0
-    erased: dict[int, bytes] = {}
+    erased: dict[int, StandIn] = {}
     for found in read_export(path):
         if isinstance(found, Stored):
             if found.sequence <= last:
@@ -158,15 +158,14 @@ def check_export(path: Path) -> ExportManifest:
             first, last = first or found.sequence, found.sequence
             chain = extend(chain, (found,))
             if isinstance(found, StandIn):
-                erased[found.sequence] = found.payload_hash
+                erased[found.sequence] = found
             for made in stand_ins_of(found):
-                if erased.get(made.sequence) == made.payload_hash:
+                named = erased.get(made.sequence)
+                if named is not None and named.payload_hash == made.payload_hash:
                     del erased[made.sequence]
             continue
         if erased:
-            raise bad_export(
-                path, f"no redaction names sequence {min(erased)}, which it says was erased"
-            )
+            raise bad_export(path, _unvouched(erased[min(erased)], found.last_sequence))
         if (chain.events, first) != (found.count, found.first_sequence):
             raise bad_export(
                 path,
@@ -181,6 +180,15 @@ def check_export(path: Path) -> ExportManifest:
             )
         return found
     raise bad_export(path, "it has no manifest")
+
+
+def _unvouched(made: StandIn, end: int) -> str:
+    if made.redacted_by > end:
+        return (
+            f"the text of sequence {made.sequence} was erased after its end, which is {end}, and"
+            f" the redaction that vouches for it is sequence {made.redacted_by}: export that far"
+        )
+    return f"no redaction names sequence {made.sequence}, which it says was erased"
 
 
 def export_line(stored: Stored) -> bytes:
@@ -216,7 +224,7 @@ def _parse(line: bytes, path: Path, number: int) -> Stored | ExportManifest:
         raise bad_export(path, f"line {number} is no line of an export ({words})") from error
     place = (event.sequence, event.time_us, event.subject, payload, headers)
     if event.payload_hash is not None:
-        return StandIn(*place, bytes.fromhex(event.payload_hash))
+        return StandIn(*place, bytes.fromhex(event.payload_hash), erased_by(payload))
     return Stored(*place)
 
 

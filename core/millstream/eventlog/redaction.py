@@ -69,6 +69,15 @@ def stand_in(stored: Stored, event: SampleRedacted) -> StandIn | None:
     )
 
 
+def erased_by(payload: bytes) -> int:
+    """Return the sequence of the redaction that a stand-in's payload says it is of, 0 for none."""
+    try:
+        by = orjson.loads(payload)[MARK]["by"]
+    except (ValueError, LookupError, TypeError):
+        return 0
+    return by if isinstance(by, int) else 0
+
+
 def stand_ins_of(stored: Stored) -> list[StandIn]:
     """Return what stands for what by one message: more than one when it redacts a redaction."""
     found: list[StandIn] = []

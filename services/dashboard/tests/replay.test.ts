@@ -19,11 +19,24 @@ function read(name: string): string {
   return readFileSync(new URL(name, GOLDEN), "utf-8");
 }
 
-/** A log of one batch with the manifest that it adds up to. */
-function whole(name: string, changed: Partial<Manifest> = {}): string {
-  const lines = read(`${name}.jsonl`)
+function batchLines(name: string): string[] {
+  return read(`${name}.jsonl`)
     .split("\n")
     .filter((line) => line.includes(`mill.events.${MINE}.`));
+}
+
+/** A log of one batch with the manifest that it adds up to. */
+function whole(name: string, changed: Partial<Manifest> = {}): string {
+  return manifested(batchLines(name), changed);
+}
+
+/** The lines of a log before its first redaction. */
+function linesBefore(name: string): string[] {
+  const lines = batchLines(name);
+  return lines.slice(0, lines.findIndex((line) => line.includes('.redaction"')));
+}
+
+function manifested(lines: string[], changed: Partial<Manifest> = {}): string {
   const chain = new Chain();
   for (const line of lines) chain.add(readLine(line) as StoredLine);
   const found = lines.map((line) => readLine(line) as StoredLine);
@@ -122,6 +135,15 @@ describe("the check of a file", () => {
 
   test("counts what was erased", async () => {
     expect((await check(whole("redacted"))).erased).toBeGreaterThan(0);
+  });
+
+  test("tells what was erased after the end of the file from damage", async () => {
+    const before = linesBefore("redacted");
+    const found = await check(manifested(before));
+    expect(found).toMatchObject({ events: before.length, damage: null });
+    expect(found.erasedSince).toBeGreaterThan(0);
+    const unmarked = before.map((line) => line.replace('\\"redacted\\":{', '\\"retracted\\":{'));
+    expect((await check(manifested(unmarked))).damage).toContain("which it says was erased");
   });
 
   const text = whole("completed");

@@ -8,6 +8,8 @@ export interface Checked {
   events: number;
   /** Messages that were erased, for which a redaction in the same export vouches. */
   erased: number;
+  /** Messages that say they were erased after the export's end, so nothing in it vouches for them. */
+  erasedSince: number;
   root: string;
   damage: string | null;
 }
@@ -15,8 +17,8 @@ export interface Checked {
 /** Takes an export line by line, its manifest last. */
 export class Checker {
   readonly #chain = new Chain();
-  /** Erased messages for which no redaction has vouched yet: sequence -> hash. */
-  readonly #open = new Map<number, string>();
+  /** Erased messages for which no redaction has vouched yet, by their sequence. */
+  readonly #open = new Map<number, { hash: string; by: number }>();
   #erased = 0;
   #first = 0;
   #last = 0;
@@ -36,7 +38,7 @@ export class Checker {
     this.#last = line.sequence;
     this.#chain.add(line);
     if (line.payloadHash !== null) {
-      this.#open.set(line.sequence, line.payloadHash);
+      this.#open.set(line.sequence, { hash: line.payloadHash, by: erasedBy(line) });
       this.#erased += 1;
     }
     if (line.subject.endsWith(".redaction")) this.#vouch(line);
@@ -48,7 +50,7 @@ export class Checker {
     // A redaction that was itself redacted holds the one that it stands for.
     while ((event as SampleRedacted | null)?.type === "sample.redacted.v1") {
       const { target } = event as SampleRedacted;
-      if (this.#open.get(target.sequence) === target.payload_hash)
+      if (this.#open.get(target.sequence)?.hash === target.payload_hash)
         this.#open.delete(target.sequence);
       const inner = readEvent(JSON.stringify(target.event));
       event = inner.kind === "event" ? inner.event : null;
@@ -57,7 +59,12 @@ export class Checker {
 
   end(): Checked {
     const { events, root } = this.#chain;
-    return { events, erased: this.#erased, root, damage: this.#damage ?? this.#contradiction() };
+    const end = this.#manifest?.last_sequence ?? Infinity;
+    const since = [...this.#open].filter(([, { by }]) => by > end);
+    for (const [sequence] of since) this.#open.delete(sequence);
+    const damage = this.#damage ?? this.#contradiction();
+    const erased = this.#erased - since.length;
+    return { events, erased, erasedSince: since.length, root, damage };
   }
 
   #contradiction(): string | null {
@@ -75,5 +82,15 @@ export class Checker {
     if (root !== manifest.root)
       return `its events have the root ${root}, but its manifest says ${manifest.root}: an event was changed or moved`;
     return null;
+  }
+}
+
+/** The sequence of the redaction that a stand-in says it is of; 0 for one that says none. */
+function erasedBy(line: StoredLine): number {
+  try {
+    const { redacted } = JSON.parse(textOf(line)) as { redacted?: { by?: unknown } };
+    return typeof redacted?.by === "number" ? redacted.by : 0;
+  } catch {
+    return 0;
   }
 }

@@ -113,8 +113,10 @@ async function foldLog(
     progress(events);
   }
   for (const line of cutter.rest()) take(line.text);
-  const { damage, erased } = checker.end();
+  const { damage, erased, erasedSince } = checker.end();
   if (damage !== null) throw new Unproven(`The log that came is not whole: ${damage}.`);
+  if (erasedSince > 0)
+    throw new Unproven("Texts were erased while the log came, so nothing vouches for them: try again.");
   return { state, events, erased };
 }
 

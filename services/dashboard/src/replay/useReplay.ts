@@ -58,7 +58,7 @@ export function useChecked(file: File | null, isDue: boolean): Checked | null {
     worker
       .ask("check", { file })
       .then(tell, (error: unknown) =>
-        tell({ events: 0, erased: 0, root: "", damage: wordsOf(error) }),
+        tell({ events: 0, erased: 0, erasedSince: 0, root: "", damage: wordsOf(error) }),
       );
     return () => {
       isCurrent = false;

@@ -80,7 +80,14 @@ function Soundness(props: { name: string; opened: Opened; checked: Checked | nul
           file's manifest…
         </p>
       )}
-      {checked && damage === null && (
+      {checked && damage === null && checked.erasedSince > 0 && (
+        <p className="muted">
+          <Foreign>{name}</Foreign> adds up to the root that its manifest names, but the texts of{" "}
+          {plural(checked.erasedSince, "event")} were erased after the file's end: the redactions that
+          vouch for that are not in it. To have them too, download the log as it is now.
+        </p>
+      )}
+      {checked && damage === null && checked.erasedSince === 0 && (
         <p className="proof is-proven">
           <Icon name="check" /> <Foreign>{name}</Foreign> is whole:{" "}
           {plural(checked.events, "event")} add up to the root that its manifest names.
@@ -106,7 +113,8 @@ function Soundness(props: { name: string; opened: Opened; checked: Checked | nul
 
 function checkedWord(checked: Checked | null): string {
   if (!checked) return "checking";
-  return checked.damage === null ? "whole" : "damaged";
+  if (checked.damage !== null) return "damaged";
+  return checked.erasedSince > 0 ? "erased-since" : "whole";
 }
 
 function Batches({ opened, log }: { opened: Opened; log: Parameters<typeof ReplayBatch>[0]["log"] }) {
