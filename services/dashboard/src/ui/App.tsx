@@ -20,6 +20,7 @@ import {
 import { Link } from "./Link";
 import { Toasts } from "./Toasts";
 import { TopBar } from "./TopBar";
+import { grouped } from "../words";
 
 export function App() {
   const { running } = useCountsNow();
@@ -50,7 +51,7 @@ export function App() {
 
 /** Tell in the browser's own bar how many batches run. */
 function showCount(running: number): void {
-  document.title = running > 0 ? `${running} running · Millstream` : "Millstream";
+  document.title = running > 0 ? `${grouped(running)} running · Millstream` : "Millstream";
   const icon = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
   if (!icon) return;
   icon.dataset.plain ??= icon.href;

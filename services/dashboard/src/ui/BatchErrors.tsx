@@ -22,7 +22,7 @@ export function BatchErrors({ batch, figures }: { batch: BatchView; figures: Fig
         ))}
       </ul>
       {figures.error_groups > figures.errors.length && (
-        <p className="muted">The largest {figures.errors.length} groups are shown.</p>
+        <p className="muted">The largest {grouped(figures.errors.length)} groups are shown.</p>
       )}
       <label className="slot-choice">
         Tell the story of slot{" "}

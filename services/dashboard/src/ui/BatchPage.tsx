@@ -94,7 +94,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
         <span data-testid="details-progress">
           <b>{grouped(batch.counts.generated)}</b> / {plural(batch.target, "sample")}
         </span>
-        {batch.counts.failed > 0 && <span className="is-bad">{batch.counts.failed} failed</span>}
+        {batch.counts.failed > 0 && <span className="is-bad">{grouped(batch.counts.failed)} failed</span>}
         <span>{plural(tokens(batch.counts), "token")}</span>
         {at === null && isLive(batch.state) && <Ticking state={batch.state} moves={moves} />}
         <ModelName batch={batch} />

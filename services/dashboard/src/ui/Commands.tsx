@@ -4,7 +4,7 @@ import { ask, askPriority, useAsked } from "../commanding";
 import type { CommandName } from "../calls";
 import { isLive, type BatchView } from "../contract";
 import { PRIORITIES } from "../together";
-import { spaced } from "../words";
+import { grouped, spaced } from "../words";
 import { Icon } from "./Icon";
 import { Foreign } from "./parts";
 import { StopButton, StopError } from "./StopButton";
@@ -32,7 +32,7 @@ function choices({ state, counts, target, child_id }: BatchView): Choice[] {
       body: { mode: "drain" },
     });
   if (!isLive(state) && !child_id) {
-    if (counts.failed) add("retry-failed", `Retry ${counts.failed} failed`, "Starting a retry…");
+    if (counts.failed) add("retry-failed", `Retry ${grouped(counts.failed)} failed`, "Starting a retry…");
     if (counts.generated < target) add("continue", "Make what is left", "Starting a child…");
   }
   add("clone", "Clone", "Starting a clone…");

@@ -106,7 +106,7 @@ const Shown = memo(function Shown(props: { id: string; moment: Moment; log: LogW
         <span data-testid="details-progress">
           <b>{grouped(batch.counts.generated)}</b> / {plural(batch.target, "sample")}
         </span>
-        {batch.counts.failed > 0 && <span className="is-bad">{batch.counts.failed} failed</span>}
+        {batch.counts.failed > 0 && <span className="is-bad">{grouped(batch.counts.failed)} failed</span>}
         <span>{plural(tokens(batch.counts), "token")}</span>
         <ModelName batch={batch} />
       </div>

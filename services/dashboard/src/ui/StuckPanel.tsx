@@ -6,7 +6,7 @@ import type { BatchView, StuckFinding } from "../contract";
 import { useSteady, useStuckIds } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { stopExactly } from "../stopping";
-import { duration, localTime, plural } from "../words";
+import { duration, grouped, localTime, plural } from "../words";
 import { Icon } from "./Icon";
 import { BatchLink } from "./Link";
 import { ticking, useMoving, writeGenerated } from "./moving";
@@ -40,7 +40,7 @@ export function StuckPanel() {
             disabled={isAsking}
             onClick={stopListed}
           >
-            {ids.length === 1 ? "Stop this one" : `Stop these ${ids.length}`}
+            {ids.length === 1 ? "Stop this one" : `Stop these ${grouped(ids.length)}`}
           </button>
         )}
       </header>

@@ -13,7 +13,7 @@ import {
   type Rehearsal,
   type Together,
 } from "../together";
-import { plural } from "../words";
+import { grouped, plural } from "../words";
 import { Confirm, Later } from "./later";
 import { Foreign } from "./parts";
 
@@ -82,7 +82,7 @@ export function useRehearsal(letGo: () => void) {
         <Confirm
           isOpen={isOpen}
           title={titleOf(found)}
-          action={found.takes.length ? `${found.command.name} ${found.takes.length}` : null}
+          action={found.takes.length ? `${found.command.name} ${grouped(found.takes.length)}` : null}
           onClose={() => setOpen(false)}
           onConfirm={() => {
             letGo();
@@ -103,6 +103,13 @@ function titleOf({ command, takes }: Rehearsal): string {
 }
 
 function Outlook({ rehearsal: { command, takes, refused } }: { rehearsal: Rehearsal }) {
+  const told = new Map<string, number>();
+  for (const { id, detail, status } of refused) {
+    const words = detail || `${id}: ${status}`;
+    told.set(words, (told.get(words) ?? 0) + 1);
+  }
+  const shown = [...told].slice(0, REFUSALS_SHOWN);
+  const rest = refused.length - shown.reduce((sum, [, count]) => sum + count, 0);
   return (
     <>
       {takes.length > 0 && (
@@ -113,15 +120,14 @@ function Outlook({ rehearsal: { command, takes, refused } }: { rehearsal: Rehear
       )}
       {refused.length > 0 && (
         <span data-testid="outlook-refused" className="outlook">
-          {takes.length > 0 && `${refused.length} will not:`}
-          {refused.slice(0, REFUSALS_SHOWN).map(({ id, detail, status }) => (
-            <span key={id}>
-              <Foreign>{detail || `${id}: ${status}`}</Foreign>
+          {takes.length > 0 && `${grouped(refused.length)} will not:`}
+          {shown.map(([words, count]) => (
+            <span key={words}>
+              <Foreign>{words}</Foreign>
+              {count > 1 && ` (${plural(count, "batch", "batches")})`}
             </span>
           ))}
-          {refused.length > REFUSALS_SHOWN && (
-            <span>and {refused.length - REFUSALS_SHOWN} more</span>
-          )}
+          {rest > 0 && <span>and {grouped(rest)} more</span>}
         </span>
       )}
     </>

@@ -9,6 +9,7 @@ import { Bell } from "./Bell";
 import { ConnectionPill } from "./Connection";
 import { Icon } from "./Icon";
 import { Link } from "./Link";
+import { grouped } from "../words";
 
 export function TopBar() {
   const { page } = usePlace();
@@ -64,8 +65,8 @@ function RunningBadge() {
   const { running, stuck } = useCountsNow();
   return (
     <span data-testid="badge" data-count={running} className="badge-slot">
-      {running > 0 && <span className="badge">{running} running</span>}
-      {stuck > 0 && <span className="badge badge-stuck">{stuck} stuck</span>}
+      {running > 0 && <span className="badge">{grouped(running)} running</span>}
+      {stuck > 0 && <span className="badge badge-stuck">{grouped(stuck)} stuck</span>}
     </span>
   );
 }
