@@ -1,20 +1,15 @@
 """A rebuild: a new file beside the old one, which answers until the new one takes its place."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from io import BufferedReader, BytesIO
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from millstream.errors import LogUnavailableError
-from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.stored import StandIn, Stored
 from millstream.testing.asking import ask, is_answered, publish, request
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
@@ -22,10 +17,7 @@ from millstream.testing.histories import play
 from millstream.testing.nats import RunningLog
 from millstream_projector.__main__ import main
 from millstream_projector.audit import rebuilding
-from millstream_projector.audit.wire import Begin, Listener, Teller
 from millstream_schemas.audit import Digests, RebuildStatus
-
-MESSAGE = Stored(1, 0, "mill.events.b.note", b"{}", b"A: 1")
 
 pytestmark = pytest.mark.anyio
 
@@ -123,33 +115,3 @@ async def test_a_stop_ends_a_rebuild_too(running: RunningLog, tmp_path: Path) ->
     async with projecting(running):  # what the child left is removed
         assert not (tmp_path / "rebuild").exists()
         assert (await status(running.event_log, start=False)).state == "idle"
-
-
-async def test_a_fold_whose_reader_dies_ends_and_says_so(tmp_path: Path) -> None:
-    begin = Begin(str(tmp_path), "2026-01-01T00:00:00Z", 10)
-    first = Teller().begin(begin)
-    for told in (b"", first, first[:-1], first + Teller().tell([MESSAGE])[:-1]):
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-P", "-m", "millstream_projector.audit.folding"],
-            input=told,
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == 1, done.stderr
-        assert done.stderr.decode() == "millstream rebuild: the log's reader ended before the log\n"
-
-
-def test_events_cross_to_the_fold_unchanged() -> None:
-    stand_in = StandIn(2, 1, "mill.events.b.note", b"{}", b"", b"hash", 7)
-    after = Stored(4, 2, "mill.events.b.note", b"[]")
-    log, begin, teller = [MESSAGE, stand_in, after], Begin("here", "stream", 4), Teller()
-    frames = [teller.begin(begin), teller.tell(log[:2]), teller.tell(log[2:]), teller.end()]
-    listener, chain = Listener(BufferedReader(BytesIO(b"".join(frames)))), ChainState()
-    assert listener.begin() == begin
-    for expected in (log[:2], log[2:]):
-        assert listener.events() == expected
-        for stored in expected:
-            chain = listener.extend(chain, [stored])
-    assert listener.events() is None
-    assert chain == extend(ChainState(), log)

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from millstream.domain.recorded import microseconds
 from millstream.eventlog.lean import LeanReader
 from millstream.eventlog.stored import Stored
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
-from millstream.testing.sound_steps import legal_steps, plain_fold
-from millstream.testing.tape import Tape
+from millstream.testing.sound_steps import mixed_log, plain_fold
 from millstream_projector import projection as projection_module
 from millstream_projector import step
 from millstream_projector.audit.digests import SOURCES, Buckets, bucket_sums
@@ -43,35 +41,6 @@ def assert_holds_the_fold(store: Store, log: list[Stored]) -> None:
         assert loaded.state == state
 
 
-def mixed_log(rng: Random) -> list[Stored]:
-    """Three batches side by side, with events that nobody can read, twice, or out of place."""
-    tape = Tape()
-    scripts = [
-        Script(
-            tape,
-            batch_id=f"batch_1767225600_{number:08x}",
-            spec=example_spec(rng.randint(1, 40), slice_size=rng.choice([1, 4, 64])),
-        )
-        for number in range(3)
-    ]
-    for _ in range(300):
-        choices = legal_steps(rng.choice(scripts))
-        if choices:
-            rng.choice(choices)()
-    log: list[Stored] = []
-    for entry in tape.entries:
-        found = [entry.stored.payload]
-        if rng.random() < 0.1:
-            found.append(rng.choice([b"{", found[0], rng.choice(log).payload if log else b"[]"]))
-        if rng.random() < 0.05:
-            found.append(
-                found[0].replace(b'"generated":"', b'"generated":"f').replace(b":10", b":9")
-            )
-        for payload in found:
-            log.append(Stored(len(log) + 1, microseconds(tape.now), entry.stored.subject, payload))
-    return log
-
-
 def digests(store: Store) -> dict[str, Buckets]:
     reader = store.reader()
     try:
@@ -87,7 +56,7 @@ def test_the_tables_are_the_same_however_the_log_is_cut_and_read(
     monkeypatch.setattr(step, "BULK_EVENTS", 40)  # large ones that are many all the same
     monkeypatch.setattr(projection_module, "PIECE", 7)
     rng = Random(seed)
-    log = mixed_log(rng)
+    log = mixed_log(rng, 3, strays=True)
     found: list[tuple[dict[str, Buckets], Any]] = []
     for way in ("one by one", "large transactions", "by the contract alone"):
         store = opened(tmp_path / way)

@@ -27,10 +27,13 @@ from millstream.testing.examples import example_spec
 from millstream.testing.sound_steps import legal_steps, plain_fold
 from millstream.testing.tape import Tape
 from millstream_projector.changes import Changes
+from millstream_projector.columns import Rows
 from millstream_projector.heads import Known
 from millstream_projector.opening import open_store
 from millstream_projector.projection import Projection
+from millstream_projector.rows import plain_columns
 from millstream_projector.store import Store, StoreError
+from millstream_projector.tables import SLICE_STATES
 from millstream_schemas import slices
 from millstream_schemas.views import BatchView
 
@@ -159,7 +162,9 @@ class StoreMachine(RuleBasedStateMachine):
         broken = Changes(self.store.checkpoint + 1)
         state = BatchState("batch_1767225600_0000000a", sequence=self.store.checkpoint + 1)
         broken.settle(Known(state), set())
-        broken.slice_states.append({"seq": None})
+        rows = Rows(SLICE_STATES.columns)
+        rows.extend(plain_columns(SLICE_STATES, [{"seq": None}]))
+        broken.appended.append((SLICE_STATES, rows.arrow()))
         with pytest.raises(StoreError, match="takes no rows"):
             self.store.write(broken)
 

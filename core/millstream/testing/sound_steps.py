@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from random import Random
 
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
+from millstream.domain.recorded import microseconds
 from millstream.eventlog.stored import Decoder, Stored
 from millstream.testing.events import Script
+from millstream.testing.examples import example_spec
 from millstream.testing.tape import Tape
 from millstream_schemas.notes import StuckFinding
 
@@ -24,6 +27,43 @@ def plain_fold(stored: list[Stored]) -> dict[str, BatchState]:
             batch_id = recorded.event.batch_id
             states[batch_id] = apply(states.get(batch_id) or BatchState(batch_id), recorded)
     return states
+
+
+def mixed_log(rng: Random, batches: int, *, strays: bool) -> list[Stored]:
+    """Return batches side by side, with events that nobody can read, twice, or out of place.
+
+    With ``strays`` some also stand under another batch's subject; some come after their batch's
+    end either way.
+    """
+    tape = Tape()
+    scripts = [
+        Script(
+            tape,
+            batch_id=f"batch_1767225600_{number:08x}",
+            spec=example_spec(rng.randint(1, 40), slice_size=rng.choice([1, 4, 64])),
+        )
+        for number in range(batches)
+    ]
+    for _ in range(100 * batches):
+        script = rng.choice(scripts)
+        choices = legal_steps(script)
+        if choices:
+            rng.choice(choices)()
+        elif rng.random() < 0.1:
+            script.note_child()
+    log: list[Stored] = []
+    for entry in tape.entries:
+        found = [entry.stored.payload]
+        if rng.random() < 0.1:
+            alien = rng.choice(log).payload if log and strays else b"[]"
+            found.append(rng.choice([b"{", found[0], alien]))
+        if rng.random() < 0.05:
+            found.append(
+                found[0].replace(b'"generated":"', b'"generated":"f').replace(b":10", b":9")
+            )
+        for payload in found:
+            log.append(Stored(len(log) + 1, microseconds(tape.now), entry.stored.subject, payload))
+    return log
 
 
 def legal_steps(script: Script) -> list[Callable[[], object]]:

@@ -11,7 +11,7 @@ from millstream.domain.batch_state import BatchState
 from millstream.domain.view import batch_view
 from millstream.eventlog.chain import GENESIS
 from millstream.eventlog.stored import Stored
-from millstream_projector.columns import Rows
+from millstream_projector.columns import ArrowRows
 from millstream_projector.heads import Head, Known
 from millstream_projector.tables import Table
 from millstream_schemas import slices
@@ -36,7 +36,8 @@ class Changes:
     """Rows to insert, batches to replace, and the checkpoint that they lead to.
 
     ``root`` is the hash chain's at the checkpoint, over ``chained`` events. Rows that events
-    became are ``appended`` as they are; ``ended`` are the sequences of batches' ends.
+    became, and those of ``slice_states`` in the end, are ``appended`` as they are; ``ended`` are
+    the sequences of batches' ends.
     """
 
     checkpoint: int = 0
@@ -45,8 +46,15 @@ class Changes:
     batches: dict[str, Row] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     slice_states: list[Row] = field(default_factory=list)
-    appended: list[tuple[Table, Rows]] = field(default_factory=list)
+    appended: list[tuple[Table, ArrowRows]] = field(default_factory=list)
     redactions: list[Stored] = field(default_factory=list)
+
+    def add(self, other: "Changes") -> None:
+        """Take over what changes in other batches up to the same checkpoint."""
+        self.batches |= other.batches
+        self.ended |= other.ended
+        self.appended += other.appended
+        self.redactions = sorted([*self.redactions, *other.redactions], key=_sequence)
 
     def settle(self, known: Known, touched: set[int]) -> None:
         """Add the row of a batch, and of its ``touched`` slices, as they are at the end."""
@@ -76,6 +84,10 @@ def as_json(value: Any) -> str:
     except TypeError:  # a lone surrogate, or an integer beyond 64 bits
         text = json.dumps(value, ensure_ascii=False, default=_plain)
         return text.encode("utf-8", "replace").decode()
+
+
+def _sequence(stored: Stored) -> int:
+    return stored.sequence
 
 
 def _plain(value: Any) -> str:

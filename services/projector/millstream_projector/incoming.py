@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from millstream_projector.columns import Rows, arrow_schema
+from millstream_projector.columns import ArrowRows, arrow_schema
 from millstream_projector.tables import Table
 
 
@@ -24,7 +24,7 @@ class Incoming:
         self._append = f"INSERT INTO {table.name} SELECT * FROM {name}"  # noqa: S608
         connection.register(name, self)
 
-    def append(self, rows: Rows) -> None:
+    def append(self, rows: ArrowRows) -> None:
         """Append ``rows`` within the connection's transaction, if there are any."""
         if not rows:
             return

@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import structlog
 from rpds import HashTrieMap
@@ -21,7 +22,6 @@ from millstream_projector.heads import Known
 from millstream_projector.progress import Progress
 from millstream_projector.room import Patience
 from millstream_projector.step import Step
-from millstream_projector.store import Store
 
 log = structlog.get_logger()
 
@@ -51,6 +51,32 @@ class Snapshot:
     chain: ChainState = field(default_factory=ChainState)
 
 
+class Keeper(Protocol):
+    """Where a projection stores what it folds, and finds what it folded before: a ``Store``."""
+
+    @property
+    def checkpoint(self) -> int:
+        """The sequence up to which everything is stored."""
+
+    def write(self, changes: Changes) -> None:
+        """Store the changes and move the checkpoint: all or nothing."""
+
+    def tidy(self, *, idle: bool) -> bool:
+        """Do what may be done between two transactions."""
+
+    def load(self, batch_id: str) -> Known | None:
+        """Return the fold of one batch as of the checkpoint; called while another writes."""
+
+    def load_live(self) -> list[Known]:
+        """Return the folds of all batches that have not ended."""
+
+    def load_chain(self) -> ChainState:
+        """Return the hash chain as of the checkpoint."""
+
+    def recent_latencies(self, limit: int) -> dict[str, list[float]]:
+        """Return the last latencies (ms, oldest first) of each live batch's model."""
+
+
 class Projection:
     """Folds events and stores what follows. ``advance`` belongs to one thread, the writer's.
 
@@ -59,7 +85,7 @@ class Projection:
 
     def __init__(
         self,
-        store: Store,
+        store: Keeper,
         *,
         extend: Extend | None = None,
         on_stored: Callable[[Changes], None] | None = None,
@@ -104,16 +130,20 @@ class Projection:
             StoreError: what the checkpoint does not cover was not stored. It is kept: the same
                 call again tries again.
         """
+        self.take(stored)
+        if not is_bulk:
+            self.end_step()
+            self._committed()
+        elif self._step is not None and self._step.is_large:
+            self.end_step()
+        return self._store.checkpoint
+
+    def take(self, stored: Sequence[Stored]) -> None:
+        """Fold what lies beyond the checkpoint into the transaction to come; raises as ``load``."""
         folded = self._step.sequence if self._step else self._folded.checkpoint
         news = [item for item in stored if item.sequence > folded]
         for start in range(0, len(news), PIECE):
             self._take(news[start : start + PIECE])
-        if not is_bulk:
-            self._end_step()
-            self._committed()
-        elif self._step is not None and self._step.is_large:
-            self._end_step()
-        return self._store.checkpoint
 
     def _take(self, news: Sequence[Stored]) -> None:
         if self._step is None:
@@ -131,8 +161,8 @@ class Projection:
         # What is being stored may be in the tables already or not yet.
         return self._storing.get(batch_id) or self._store.load(batch_id)
 
-    def _end_step(self) -> None:
-        """Begin to store what was folded, once all before it is stored."""
+    def end_step(self) -> None:
+        """Begin to store what was folded, once all before it is stored; raises as ``advance``."""
         if self._step is None:
             return
         self._committed()

@@ -15,8 +15,15 @@ from millstream.eventlog.lean import LeanReader, solid
 from millstream.eventlog.stored import Decoder, Stored
 from millstream_projector import tables
 from millstream_projector.changes import ATTEMPT_TYPES, END_TYPES, Changes, is_new_sample
+from millstream_projector.columns import Rows
 from millstream_projector.heads import Known, lengthen
-from millstream_projector.rows import Taken, attempt_columns, event_columns, sample_columns
+from millstream_projector.rows import (
+    Taken,
+    attempt_columns,
+    event_columns,
+    plain_columns,
+    sample_columns,
+)
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.redactions import SampleRedacted
 from millstream_schemas.slices import SampleGenerated, SliceEvent
@@ -161,11 +168,19 @@ class Step:
         """Return all that the events change, and keep each batch as it is now; call it once."""
         self._pack()
         changes = self._changes
-        changes.appended = [(taken.table, taken.rows) for taken in self._taken]
+        changes.appended = [(taken.table, taken.rows.arrow()) for taken in self._taken]
         changes.checkpoint = self.chain.sequence
         changes.root, changes.chained = self.chain.root, self.chain.events
         for batch_id, fold in self._folds.items():
             lengths = {name: (pair[0], pair[1]) for name, pair in fold.lengths.items()}
             known = self.batches[batch_id] = Known(fold.settle(), fold.moved_at, lengths)
             changes.settle(known, fold.touched)
+        self._pack_slices(changes)
         return changes
+
+    def _pack_slices(self, changes: Changes) -> None:
+        if changes.slice_states:
+            states = Rows(tables.SLICE_STATES.columns)
+            states.extend(plain_columns(tables.SLICE_STATES, changes.slice_states))
+            changes.appended.append((tables.SLICE_STATES, states.arrow()))
+            changes.slice_states = []

@@ -14,13 +14,11 @@ import structlog
 from millstream.eventlog.chain import ChainState
 from millstream_projector import tables
 from millstream_projector.changes import Changes, as_json
-from millstream_projector.columns import Rows
 from millstream_projector.erasing import erase
 from millstream_projector.heads import Known
 from millstream_projector.incoming import Incoming
 from millstream_projector.restoring import load_batch, load_live
 from millstream_projector.room import StoreError, has_room, refused
-from millstream_projector.rows import plain_columns
 
 log = structlog.get_logger()
 
@@ -86,10 +84,6 @@ class Store:
             self._connection.execute(tables.BATCHES.insert, [rows])
         for table, appended in changes.appended:
             self._incoming[table.name].append(appended)
-        if changes.slice_states:
-            states = Rows(tables.SLICE_STATES.columns)
-            states.extend(plain_columns(tables.SLICE_STATES, changes.slice_states))
-            self._incoming[tables.SLICE_STATES.name].append(states)
         if changes.redactions:
             erase(self._connection, changes.redactions)
             self._has_erased = True

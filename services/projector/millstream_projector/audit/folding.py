@@ -1,52 +1,70 @@
-"""`python -m millstream_projector.audit.folding`: folds what a rebuild tells it on stdin.
+"""`python -m millstream_projector.audit.folding`: folds the batches that another process tells it.
 
-It is told where to begin, then events in order, then None. When stdin ends before that, whoever
-read the log has died: the process ends too and leaves an unfinished file, which nobody takes.
+That process reads the log and keeps the tables. It tells events and where transactions end, and is
+given what each transaction changes. When it is gone, this process ends too.
 """
 
+import argparse
+import contextlib
 import gc
-import os
+import socket
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
+from millstream.eventlog.chain import ChainState
+from millstream.eventlog.stored import Stored
 from millstream.runtime.logs import configure_logs
 from millstream.runtime.settings import load_settings
-from millstream_projector.audit.wire import Listener
-from millstream_projector.opening import open_store
+from millstream_projector.audit.distant import Distant, StrayBatchError
+from millstream_projector.audit.wire import Channel
 from millstream_projector.projection import Projection
-from millstream_projector.store import Store, StoreError
+
+YOUNG_OBJECTS = 50_000
+"""The collector looks at what is new once it is so much: a fold leaves it hardly anything."""
 
 
 def main() -> int:
-    """Fold until told that this was all; exit code 1 when it ended before, or failed."""
+    """Fold until the other process is gone."""
+    options = _options()
     configure_logs(load_settings(), "rebuild")
-    try:
-        listener = Listener(os.fdopen(sys.stdin.fileno(), "rb", closefd=False))
-        begin = listener.begin()
-        store = open_store(
-            Path(begin.directory), stream=begin.stream, last_sequence=begin.last_sequence
-        )
-        gc.collect()
-        gc.freeze()  # What lives now lives for ever: no collection looks at it again.
+    work, questions = (Channel(socket.socket(fileno=number)) for number in options.sockets)
+    gc.collect()
+    gc.freeze()  # What lives now lives for ever: no collection looks at it again.
+    gc.set_threshold(YOUNG_OBJECTS)
+    with contextlib.suppress(EOFError, ConnectionError):
+        questions.send("here")
         try:
-            _fold(store, listener)
-        finally:
-            store.finish()
-            gc.unfreeze()  # else DuckDB's bindings take what is frozen for leaks, and say so
-    except (EOFError, StoreError) as error:
-        sys.stderr.write(f"millstream rebuild: {error}\n")
-        return 1
+            _fold(work, Distant(work, questions, is_alone=options.alone))
+        except StrayBatchError as error:
+            work.send(error)
+            while True:  # so that the other process comes to read it
+                work.told()
     return 0
 
 
-def _fold(store: Store, listener: Listener) -> None:
-    projection = Projection(store, extend=listener.extend)
+def _fold(work: Channel, keeper: Distant) -> None:
+    projection = Projection(keeper, extend=_unchained)
     try:
-        while (events := listener.events()) is not None:
-            projection.advance(events, is_bulk=True)
-        projection.advance(())
+        while True:
+            told = work.told()
+            keeper.events = told.all_events
+            projection.take(keeper.events)
+            if told.is_end:
+                projection.end_step()
     finally:
         projection.close()
+
+
+def _unchained(_: ChainState, items: Sequence[Stored]) -> ChainState:
+    """Return how far a part is: a part of the log has no hash chain."""
+    return ChainState(items[-1].sequence)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sockets", type=int, nargs=2)
+    parser.add_argument("--alone", action="store_true")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

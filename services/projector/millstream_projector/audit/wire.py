@@ -1,111 +1,112 @@
-"""What a rebuild's reader tells its fold: frames of MessagePack, each behind its length.
+"""How a process that reads the log and one that folds a part of it speak: frames over a socket.
 
-The reader computes the hash chain, so that neither of the two processes waits for the other.
+Events go one way as MessagePack, since there are so many of them; what they change comes back
+pickled, since it is of many kinds: one process has started the other, both are this program.
 """
 
+import contextlib
+import pickle
+import socket
 from collections.abc import Sequence
-from io import BufferedReader
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 
-from millstream.eventlog.chain import GENESIS, ROOT_BYTES, ChainState, links
 from millstream.eventlog.stored import StandIn, Stored
 
 LENGTH_BYTES = 8
 
 
-class Begin(NamedTuple):
-    """Where the new file goes, and which stream it is made from, up to where at least."""
+class Told(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Events in stream order, and whether their transaction ends there; stand-ins stand apart."""
 
-    directory: str
-    stream: str
-    last_sequence: int
-
-
-class _Words(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    is_end: bool
     events: list[Stored]
     stand_ins: list[StandIn]
-    roots: bytes
 
-
-_encoder = msgspec.msgpack.Encoder()
-_begin = msgspec.msgpack.Decoder(Begin)
-_words = msgspec.msgpack.Decoder(_Words)
-
-
-class Teller:
-    """Makes frames of events in stream order."""
-
-    def __init__(self) -> None:
-        self._root = GENESIS
-        self._frame = bytearray()
-
-    def begin(self, begin: Begin) -> bytes:
-        """Return the frame that comes first."""
-        return self._framed(begin)
-
-    def tell(self, chunk: Sequence[Stored]) -> bytes:
-        """Return the frame of events."""
-        roots = links(self._root, chunk)
-        self._root = roots[-1]
-        stand_ins = [stored for stored in chunk if isinstance(stored, StandIn)]
+    @classmethod
+    def of(cls, events: Sequence[Stored], *, is_end: bool = False) -> "Told":
+        """Return what tells ``events``."""
+        stand_ins = [stored for stored in events if isinstance(stored, StandIn)]
         if stand_ins:
-            chunk = [stored for stored in chunk if not isinstance(stored, StandIn)]
-        return self._framed(_Words(list(chunk), stand_ins, b"".join(roots)))
+            events = [stored for stored in events if not isinstance(stored, StandIn)]
+        return cls(is_end, list(events), stand_ins)
 
-    def end(self) -> bytes:
-        """Return the frame that says that this was all."""
-        return bytes(LENGTH_BYTES)
-
-    def _framed(self, words: Begin | _Words) -> bytes:
-        _encoder.encode_into(words, self._frame, LENGTH_BYTES)
-        self._frame[:LENGTH_BYTES] = (len(self._frame) - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "big")
-        return bytes(self._frame)  # whoever writes it may keep it until it is written
+    @property
+    def all_events(self) -> list[Stored]:
+        """All events in stream order."""
+        if not self.stand_ins:
+            return self.events
+        return sorted([*self.events, *self.stand_ins], key=lambda stored: stored.sequence)
 
 
-class Listener:
-    """Reads what is told; use ``extend`` as the hash chain of the events."""
+_encode_into = msgspec.msgpack.Encoder().encode_into
+_decode = msgspec.msgpack.Decoder(Told).decode
 
-    def __init__(self, source: BufferedReader) -> None:
-        self._source = source
+
+def _length(count: int) -> bytes:
+    return count.to_bytes(LENGTH_BYTES, "big")
+
+
+class Channel:
+    """One end of a connection between two processes; each direction belongs to one thread."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
         self._frame = bytearray()
-        self._roots = b""
-        self._place = 0
+        self._told = bytearray()
 
-    def begin(self) -> Begin:
-        """Return what comes first; raises as ``events``."""
-        return _begin.decode(self._next() or b"")
+    def tell(self, told: Told) -> None:
+        """Send events; raises as ``send``."""
+        _encode_into(told, self._told, LENGTH_BYTES)
+        self._told[:LENGTH_BYTES] = _length(len(self._told) - LENGTH_BYTES)
+        self._end.sendall(self._told)
 
-    def events(self) -> list[Stored] | None:
-        """Return the next events, None when those before were all.
+    def told(self) -> Told:
+        """Return the events that come next; raises as ``receive``."""
+        return _decode(self._receive())
+
+    def send(self, thing: object) -> None:
+        """Send a thing.
 
         Raises:
-            EOFError: the end has come and was not told.
+            OSError: the other process is gone.
         """
-        frame = self._next()
-        if frame is None:
-            return None
-        words = _words.decode(frame)
-        self._roots, self._place = words.roots, 0
-        if not words.stand_ins:
-            return words.events
-        return sorted([*words.events, *words.stand_ins], key=lambda stored: stored.sequence)
+        frame = pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL)
+        # One call for a frame, however long: with many a thread waits each time for Python's lock.
+        self._end.sendall(_length(len(frame)))
+        self._end.sendall(frame)
 
-    def extend(self, state: ChainState, items: Sequence[Stored]) -> ChainState:
-        """Return the chain after the next events of those that were told."""
-        self._place += len(items) * ROOT_BYTES
-        root = self._roots[self._place - ROOT_BYTES : self._place]
-        return ChainState(items[-1].sequence, root, state.events + len(items))
+    def receive(self) -> Any:
+        """Return the thing that comes next.
 
-    def _next(self) -> memoryview | None:
-        length = int.from_bytes(self._read(LENGTH_BYTES), "big")
-        return self._read(length) if length else None
+        Raises:
+            EOFError: the other process is gone.
+        """
+        return pickle.loads(self._receive())  # noqa: S301  # from a process of this program
+
+    def _receive(self) -> memoryview:
+        return self._read(int.from_bytes(self._read(LENGTH_BYTES), "big"))
 
     def _read(self, count: int) -> memoryview:
         if len(self._frame) < count:
             self._frame = bytearray(count)
-        view = memoryview(self._frame)[:count]
-        if self._source.readinto(view) < count:  # buffered: all, or the end
-            raise EOFError("the log's reader ended before the log")
+        view, place = memoryview(self._frame)[:count], 0
+        while place < count:
+            try:
+                found = self._end.recv_into(view[place:], 0, socket.MSG_WAITALL)
+            except OSError as error:
+                raise EOFError("the other process is gone") from error
+            if not found:
+                raise EOFError("the other process is gone")
+            place += found
         return view
+
+    def end(self) -> None:
+        """Let whoever waits at either end find that nothing comes any more."""
+        with contextlib.suppress(OSError):  # the other process has gone first
+            self._end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of this end."""
+        self._end.close()
