@@ -13,6 +13,7 @@ from importlib import import_module
 from inspect import isawaitable
 from typing import Any
 
+from millstream_generator import memory
 from millstream_generator.completion import (
     CallFailedError,
     Completion,
@@ -29,6 +30,8 @@ from millstream_schemas.slices import Usage
 
 _users: Counter[int] = Counter()
 """How many lanes use litellm in each loop: litellm shares its clients among them."""
+_BY_OPENAI = ("openai/", "azure/")
+"""Models whose calls litellm leaves to openai's client, which loads 450 modules more."""
 
 
 class LitellmLane:
@@ -37,14 +40,24 @@ class LitellmLane:
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
         self._litellm: Any = None
+        self._has_client = False
         self._loading = asyncio.Lock()
 
-    async def warm_up(self) -> None:
-        """Load litellm in a thread: for seconds, in which leases and other calls go on."""
+    async def warm_up(self, model: str = "") -> None:
+        """Load litellm in a thread, for seconds in which leases and other calls go on.
+
+        And what else the calls of ``model`` need.
+        """
         async with self._loading:
             if self._litellm is None:
                 self._litellm = await asyncio.to_thread(_load)
                 _users[id(asyncio.get_running_loop())] += 1
+            if self._lacks_client(model):
+                await asyncio.to_thread(import_module, "openai.resources")
+                self._has_client = True
+
+    def _lacks_client(self, model: str) -> bool:
+        return not self._has_client and model.startswith(_BY_OPENAI)
 
     async def close(self) -> None:
         """Close litellm's connections, unless another lane of this loop uses them too."""
@@ -64,8 +77,8 @@ class LitellmLane:
             CallFailedError: no answer, in its category.
         """
         arguments = self._arguments(route, prompt)
-        if self._litellm is None:
-            await self.warm_up()
+        if self._litellm is None or self._lacks_client(route.litellm_model):
+            await self.warm_up(route.litellm_model)
         progress.started_at = time.monotonic()
         try:
             async with asyncio.timeout(route.timeout_s):
@@ -133,31 +146,27 @@ class LitellmLane:
 def _load() -> Any:
     """Return litellm with all that its first calls would load, in over a second of blocking.
 
-    Half of it loads with a mocked answer, half with a call; port 9 of this machine (discard)
-    takes none.
+    A call loads half of it; port 9 of this machine (discard) takes none. litellm makes it without
+    openai's client, as for most providers that it alone can call.
     """
     litellm = import_module("millstream_generator.litellm_setup").litellm
 
-    async def call() -> None:
-        question = [{"role": "user", "content": "warm-up"}]
-        common = {"model": "openai/warm-up", "messages": question, "stream": True}
-        async for _ in await litellm.acompletion(**common, mock_response="warm"):
-            pass
+    async def once() -> None:
         with contextlib.suppress(import_module("openai").OpenAIError):
             await litellm.acompletion(
-                **common,
+                model="hosted_vllm/warm-up",
+                messages=[{"role": "user", "content": "warm-up"}],
+                stream=True,
                 api_base="http://127.0.0.1:9/v1",
                 api_key="none",
                 response_format={"type": "json_object"},
                 timeout=5.0,
                 max_retries=0,
             )
-
-    async def once() -> None:
-        await call()
         await _close_clients(litellm, id(asyncio.get_running_loop()))
 
     asyncio.run(once())
+    memory.give_back()
     return litellm
 
 

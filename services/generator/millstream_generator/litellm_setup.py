@@ -4,6 +4,7 @@ Without the first two lines it would fetch its price map over the network when i
 a list of Anthropic's beta headers in the first call to it, which then blocks the loop.
 """
 
+import importlib
 import os
 import warnings
 from typing import Any
@@ -15,6 +16,8 @@ os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "4096")
 
 import httpx
 import litellm
+
+_TOKENIZER = "litellm.litellm_core_utils.default_encoding"
 
 litellm.suppress_debug_info = True
 litellm.drop_params = True
@@ -31,6 +34,21 @@ def _unpriced(**_: object) -> None:
 # Else it prices each stream as it opens, when nothing of it is known: a quarter of a call's time
 # where its price map lacks the model.
 litellm.response_cost_calculator = _unpriced  # type: ignore[assignment]
+
+
+class _Encoding:
+    """litellm's tokenizer, loaded by the first who counts with it: 40 MB."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module(_TOKENIZER).encoding, name)
+
+
+# litellm hands it to whoever reads an answer; a stream that tells its tokens needs none.
+litellm.main.encoding = _Encoding()  # type: ignore[assignment]
+# Anthropic's tokenizer, taken apart to be written as one text: 13 MB that nobody reads again.
+vars(litellm.utils).pop("json_data", None)
 
 # litellm makes the coroutine of a call in a thread; a cancel meanwhile drops it before it starts.
 # No request was sent and nothing is left open, so a stop need not write of it.
