@@ -23,7 +23,6 @@ from bench.history import serve
 from bench.measure import Metric, end, median, percentile, report
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import decode
-from millstream.runtime.clock import utc_now
 from millstream.testing.browser import chromium_arguments, find_chromium
 from millstream.testing.hub_page import NARROW, WIDE
 from millstream_schemas import subjects
@@ -136,9 +135,7 @@ async def watched(page: Page, load: Load, rate: int, seconds: float) -> page_wat
     await load.run(rate, SETTLE_S, counts=False)
     await page_watch.begin(page)
     await load.run(rate, seconds)
-    loaded_ms = utc_now().timestamp() * 1000
-    await asyncio.sleep(SETTLE_S)  # The last events come to stand there.
-    noted = await page_watch.end(page, loaded_ms)
+    noted = await page_watch.end(page, SETTLE_S)
     if len({batch for batch, _, _ in noted.seen}) < RUNNING * SEEN_LEAST:
         raise SystemExit(f"only some of the {RUNNING} batches moved on the page: no figures")
     if await page.get_by_test_id("stuck-row").count():
@@ -247,7 +244,8 @@ async def measure(seconds: float) -> dict[str, Metric]:
             f"{name}: {len(lags[name])} samples, p50 {percentile(lags[name], 0.5):.1f} ms,"
             f" max {max(lags[name]):.1f} ms, frames p99 {percentile(noted.frames_ms, 0.99):.1f} ms,"
             f" {1000 * len(noted.frames_ms) / sum(noted.frames_ms):.1f} frames/s,"
-            f" long tasks {[round(one) for one in noted.long_ms][:8]}"
+            f" long tasks {[round(one) for one in noted.long_ms][:8]},"
+            f" machine idle {noted.idle_percent:.0f} %"
         )
     p99 = {name: percentile(found, 0.99) for name, found in lags.items()}
     frame_ms = {name: percentile(noted.frames_ms, 0.99) for name, noted in runs.items()}

@@ -1,23 +1,36 @@
 """What a browser notes of itself while the page bench runs, and the yardstick's page."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 from playwright.async_api import Page
+
+from millstream.runtime.clock import utc_now
 
 NOTE = """
 {
   const bench = { seen: [], frames: [], long: [], ready: 0, isOn: false };
   window.bench = bench;
   const counts = new Map();
+  const places = new WeakMap();
+  const placeOf = (element) => {
+    if (!places.has(element)) {
+      const progress = element.closest('[data-testid="progress"]');
+      const id = progress?.closest('[data-testid="batch-row"]')?.dataset.batch;
+      places.set(element, id ? { id, progress } : null);
+    }
+    return places.get(element);
+  };
   const look = (records) => {
     const now = performance.timeOrigin + performance.now();
-    for (const { target } of records) {
+    for (const { type, target } of records) {
       const element = target instanceof Element ? target : target.parentElement;
-      const progress = element?.closest('[data-testid="progress"]');
-      const id = progress?.closest('[data-testid="batch-row"]')?.dataset.batch;
-      if (id) note(id, progress, now);
-      for (const row of element?.querySelectorAll?.('[data-testid="batch-row"]') ?? [])
+      const place = element && placeOf(element);
+      if (place) note(place.id, place.progress, now);
+      if (type !== "childList") continue;
+      for (const row of element?.querySelectorAll('[data-testid="batch-row"]') ?? [])
         note(row.dataset.batch, row.querySelector('[data-testid="progress"]'), now);
     }
     if (bench.ready === 0 && document.querySelector('[data-testid="history-row"]')
@@ -115,7 +128,9 @@ def yardstick(draw: str) -> str:
 class Noted:
     """What one run left: (batch, count, ms) as it came to stand there, and the page's health.
 
-    The load had ended at ``loaded_ms`` of the log's clock.
+    The load had ended at ``loaded_ms`` of the log's clock; until then all cores together had been
+    idle for so much of the time. A slowed page takes a whole core: where little is left, what is
+    measured is what the services and the page's other threads take from one another.
     """
 
     seen: list[tuple[str, int, float]]
@@ -123,15 +138,20 @@ class Noted:
     loaded_ms: float
     frames_ms: list[float]
     long_ms: list[float]
+    idle_percent: float
 
 
 async def begin(page: Page) -> None:
     """Note from now on."""
+    psutil.cpu_percent()
     await page.evaluate("window.bench.begin()")
 
 
-async def end(page: Page, loaded_ms: float) -> Noted:
-    """Return what was noted since ``begin``."""
+async def end(page: Page, settle_s: float) -> Noted:
+    """Return what was noted since ``begin``, once the last events have come to stand there."""
+    loaded_ms = utc_now().timestamp() * 1000
+    idle = 100 - psutil.cpu_percent()
+    await asyncio.sleep(settle_s)
     found: dict[str, Any] = await page.evaluate("window.bench.end()")
     seen = [(str(batch), int(count), float(at)) for batch, count, at in found["seen"]]
-    return Noted(seen, found["counted"], loaded_ms, found["frames"], found["long"])
+    return Noted(seen, found["counted"], loaded_ms, found["frames"], found["long"], idle)

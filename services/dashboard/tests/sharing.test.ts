@@ -2,63 +2,16 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { BatchView } from "../src/contract";
 import { ServerClock } from "../src/live/clock";
-import type { FeedSources, Stream } from "../src/live/feed";
-import { AGAIN_MS, ANSWER_MS, Line, QUIET_MS, type FarPort } from "../src/live/line";
-import { Sharing, WAITING_MOST, type Handout, type Port, type Word } from "../src/live/sharing";
+import type { FeedSources } from "../src/live/feed";
+import { AGAIN_MS, ANSWER_MS, Line, QUIET_MS } from "../src/live/line";
+import { REST_MOST_MS, Sharing, UNDERWAY_MOST, WAITING_MOST } from "../src/live/sharing";
 import { BatchStore } from "../src/live/store";
 import { batch } from "./builders";
+import { Channel, PlayedStream } from "./channel";
 
 const A = "batch_1790000000_0000000a";
 const B = "batch_1790000000_0000000b";
 const HEARTBEAT_MS = 1_000;
-
-class PlayedStream extends EventTarget implements Stream {
-  readyState = 1;
-
-  close(): void {
-    this.readyState = 2;
-  }
-
-  say(name: string, data: object, id = "1-one"): void {
-    const text = JSON.stringify({ server_time: new Date().toISOString(), ...data });
-    this.dispatchEvent(new MessageEvent(name, { data: text, lastEventId: id }));
-  }
-}
-
-/** Both ends of a channel in one: what is said at one is heard at the other, in order. */
-class Channel {
-  readonly near: FarPort = {
-    onmessage: null,
-    postMessage: (word: Word) => {
-      if (this.isOpen) queueMicrotask(() => this.far.onmessage?.({ data: word } as MessageEvent<Word>));
-    },
-    close: () => {
-      this.isOpen = false;
-    },
-  };
-  readonly far: Port = {
-    onmessage: null,
-    postMessage: (handout: Handout) => {
-      this.handed += 1;
-      this.whole.push(handout.isWhole);
-      if (this.isOpen) this.held.push(handout);
-      if (!this.isAsleep) this.deliver();
-    },
-    addEventListener: (_, listener) => void (this.crash = listener),
-  };
-  isOpen = true;
-  isAsleep = false;
-  handed = 0;
-  /** Of each handout whether it was whole. */
-  whole: boolean[] = [];
-  held: Handout[] = [];
-  crash = (): void => undefined;
-
-  deliver(): void {
-    for (const handout of this.held.splice(0))
-      queueMicrotask(() => this.near.onmessage?.({ data: handout } as MessageEvent<Handout>));
-  }
-}
 
 /** Each time that it opens the shared connection it gets a channel of its own. */
 class Tab {
@@ -138,7 +91,7 @@ describe("the shared connection", () => {
     expect(second.line.connection()).toBe(before);
   });
 
-  test("hands a sleeping tab one thing, and the latest of each batch once it wakes", async () => {
+  test("hands a sleeping tab a few things, and the latest of each batch once it wakes", async () => {
     const tab = await open();
     stream().say("all_batches", { batches: {}, as_of: 1 });
     await pass();
@@ -148,10 +101,10 @@ describe("the shared connection", () => {
       update({ id: A, sequence }, `${sequence}-one`);
       await pass();
     }
-    expect(tab.channel.handed).toBe(before + 1);
+    expect(tab.channel.handed).toBe(before + UNDERWAY_MOST);
     tab.channel.isAsleep = false;
     tab.channel.deliver();
-    await pass();
+    await pass(REST_MOST_MS);
     expect(tab.store.get(A)?.sequence).toBe(99);
     expect(tab.line.vitals().sequence).toBe(99);
   });
@@ -169,6 +122,30 @@ describe("the shared connection", () => {
     await pass();
     expect(tab.channel.whole).toEqual([true, false, false, true]);
     expect(tab.store.live().length).toBe(ids.length);
+  });
+
+  test("hands a tab that takes its time more at once, and a quick one each thing again", async () => {
+    const tab = await open();
+    stream().say("all_batches", { batches: {}, as_of: 1 });
+    await pass();
+    let sequence = 1;
+    const handedIn = async (milliseconds: number): Promise<number> => {
+      const before = tab.channel.handed;
+      for (const end = Date.now() + milliseconds; Date.now() < end; await pass(5)) {
+        sequence += 1;
+        update({ id: A, sequence }, `${sequence}-one`);
+      }
+      return tab.channel.handed - before;
+    };
+    expect(await handedIn(100)).toBe(20);
+    tab.channel.isAsleep = true;
+    await handedIn(20);
+    tab.channel.isAsleep = false;
+    tab.channel.deliver();
+    expect(await handedIn(100)).toBeLessThan(10);
+    await handedIn(1_000);
+    expect(await handedIn(100)).toBe(20);
+    expect(tab.store.get(A)?.sequence).toBe(sequence);
   });
 
   test("forgets a tab that leaves or crashes", async () => {

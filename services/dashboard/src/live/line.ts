@@ -21,6 +21,7 @@ export type OpenShared = (onLost: () => void) => FarPort;
 /** So long without a word, and then without an answer, the shared connection is given up. */
 export const QUIET_MS = 3 * BEAT_MS;
 export const ANSWER_MS = 3_000;
+const EXPECTED_GAP_MS = 1_000;
 /** So long after that it is asked for again. */
 export const AGAIN_MS = 60_000;
 
@@ -34,6 +35,8 @@ export class Line {
   #vitals = NO_VITALS;
   #port: FarPort | undefined;
   #watchdog: ReturnType<typeof setTimeout> | undefined;
+  /** When the next word was last given its time. */
+  #expectedAt = -Infinity;
   #own: Feed | undefined;
   #isAway = false;
   #leads = true;
@@ -101,7 +104,7 @@ export class Line {
       this.#dropOwn(this.#own);
       if (!isWhole) return this.join(); // What was handed before was not taken in.
     }
-    this.#expect(QUIET_MS, this.join);
+    this.#expectMore();
     this.#clock.observe(now);
     const { epoch } = this.#vitals;
     this.#vitals = vitals;
@@ -123,7 +126,16 @@ export class Line {
     if (connection.state !== state || connection.since !== since) this.#connection = connection;
   }
 
+  // Not at each of many handouts: to set a timer costs more than to take one of them in.
+  #expectMore(): void {
+    const now = Date.now();
+    if (now - this.#expectedAt < EXPECTED_GAP_MS) return;
+    this.#expect(QUIET_MS, this.join);
+    this.#expectedAt = now;
+  }
+
   #expect(milliseconds: number, otherwise: () => void): void {
+    this.#expectedAt = -Infinity;
     clearTimeout(this.#watchdog);
     this.#watchdog = setTimeout(otherwise, milliseconds);
   }

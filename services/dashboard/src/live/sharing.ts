@@ -35,6 +35,17 @@ export interface Port {
 /** A tab hears something at least this often, so that it notices a connection that died. */
 export const BEAT_MS = 10_000;
 
+/** So many handouts may be on their way to a tab that is drawing: a new one waits for no answer. */
+export const UNDERWAY_MOST = 3;
+
+/**
+ * A tab that took its time for a handout gets the next one so many times later, with more in it: to
+ * draw often is what keeps a slow machine from taking anything. A quick one is soon forgotten.
+ */
+const REST_SHARE = 3;
+export const REST_MOST_MS = 33;
+const SLOWNESS_KEPT = 0.8;
+
 /** A tab that took nothing while so many batches changed is handed all that is known instead. */
 export const WAITING_MOST = 500;
 
@@ -43,8 +54,12 @@ interface Tab {
   waiting: Map<string, BatchView>;
   isWhole: boolean;
   hasNews: boolean;
-  /** It was handed something and has not taken it yet. */
-  isBusy: boolean;
+  /** When the handouts that it has not taken yet went out. */
+  underway: number[];
+  /** How long handouts lately waited to be taken, in milliseconds. */
+  slowness: number;
+  /** Runs until the next handout may go out. */
+  rest: ReturnType<typeof setTimeout> | undefined;
 }
 
 export class Sharing {
@@ -96,13 +111,15 @@ export class Sharing {
     switch (word) {
       case "join":
         this.#tabs.delete(port);
-        this.#tabs.set(port, { port, waiting: new Map(), isWhole: true, hasNews: true, isBusy: false });
+        this.#tabs.set(port, newTab(port));
         return this.#tellAll(); // The others show how many there are.
       case "taken": {
         const tab = this.#tabs.get(port);
         if (tab) {
-          tab.isBusy = false;
-          if (tab.hasNews) this.#hand(tab);
+          const now = performance.now();
+          const took = now - (tab.underway.shift() ?? now); // It may be of a time before it left.
+          tab.slowness = Math.max(took, tab.slowness * SLOWNESS_KEPT);
+          this.#serve(tab);
         }
         return;
       }
@@ -137,15 +154,28 @@ export class Sharing {
       this.#isTelling = false;
       for (const tab of this.#tabs.values()) {
         tab.hasNews = true;
-        if (!tab.isBusy) this.#hand(tab);
+        this.#serve(tab);
       }
     });
   };
 
+  #serve(tab: Tab): void {
+    const isReady = tab.rest === undefined && tab.underway.length < UNDERWAY_MOST;
+    if (!tab.hasNews || !isReady || this.#tabs.get(tab.port) !== tab) return;
+    this.#hand(tab);
+    const rest = Math.min(REST_MOST_MS, REST_SHARE * tab.slowness);
+    if (rest < 1) return;
+    tab.rest = setTimeout(() => {
+      tab.rest = undefined;
+      this.#serve(tab);
+    }, rest);
+  }
+
   #hand(tab: Tab): void {
     const batches = tab.isWhole ? this.#all() : [...tab.waiting.values()];
     const { isWhole } = tab;
-    Object.assign(tab, { isWhole: false, hasNews: false, isBusy: true });
+    tab.underway.push(performance.now());
+    Object.assign(tab, { isWhole: false, hasNews: false });
     tab.waiting.clear();
     tab.port.postMessage({
       connection: this.feed.connection(),
@@ -163,6 +193,18 @@ export class Sharing {
       .map((id) => this.#store.get(id))
       .filter((batch) => batch !== undefined);
   }
+}
+
+function newTab(port: Port): Tab {
+  return {
+    port,
+    waiting: new Map(),
+    isWhole: true,
+    hasNews: true,
+    underway: [],
+    slowness: 0,
+    rest: undefined,
+  };
 }
 
 /** A tab that crashed unheard takes nothing any more: what is kept for it must not grow for ever. */
