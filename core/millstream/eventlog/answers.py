@@ -17,6 +17,7 @@ from nats.errors import MaxPayloadError
 
 from millstream.errors import LogError, LogRefusedError, LogUnavailableError
 from millstream.eventlog.connection import UserConnection
+from millstream.eventlog.frames import Tap
 from millstream.runtime.clock import boot_seconds
 
 RECONNECT_S = 1.0
@@ -76,6 +77,25 @@ class Answers:
         inbox = self._connection.new_inbox()
         async with subscribed(self._connection, inbox, take):
             yield inbox, queue
+
+    @contextlib.asynccontextmanager
+    async def frames(self) -> AsyncIterator[tuple[str, Tap]]:
+        """Give an inbox of its own and what arrives there as it comes, for whoever reads much.
+
+        Raises:
+            LogUnavailableError: the connection is closed.
+        """
+        if not isinstance(self._connection, UserConnection):
+            raise TypeError("a connection that `connected` has not made can't be tapped")
+        inbox = self._connection.new_inbox()
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                tap = await stack.enter_async_context(self._connection.tapped(inbox))
+            except (NatsError, OSError) as error:
+                raise LogUnavailableError(
+                    f"NATS takes no subscription to {inbox}: {error!r}"
+                ) from error
+            yield inbox, tap
 
     async def _open(self) -> None:
         async with self._opening:

@@ -8,9 +8,11 @@ from typing import Any
 
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from millstream.errors import LogRefusedError, LogUnavailableError, SettingsError
+from millstream.eventlog.frames import Frame, FrameParser, Tap
 from millstream.runtime.clock import boot_seconds
 from millstream.runtime.settings import Settings
 
@@ -60,7 +62,7 @@ class Headers(Mapping[str, str]):
 
 
 class UserConnection(Client):
-    """The client with a lazy header parser: reading the log costs half as much.
+    """The client with a lazy header parser, and subscriptions that can be tapped.
 
     It knows its user, and tells who listens which publish the server refused to that user: the
     server answers such a publish with silence.
@@ -70,6 +72,35 @@ class UserConnection(Client):
         super().__init__()
         self.user = user or "(none)"
         self._listeners: list[Callable[[str], None]] = []
+        self._taps: dict[int, Tap] = {}
+        self._ps = FrameParser(self, self._taps)
+
+    @contextlib.asynccontextmanager
+    async def tapped(self, subject: str) -> AsyncIterator[Tap]:
+        """Give what arrives on ``subject``, as it comes; restored after a lost connection.
+
+        Raises:
+            NatsError, OSError: the connection is closed.
+        """
+        tap = Tap()
+        subscription = await self.subscribe(subject, cb=_never)
+        number = subscription._id  # noqa: SLF001  # the wire's name of it
+        self._taps[number] = tap
+        try:
+            yield tap
+        finally:
+            with contextlib.suppress(NatsError, OSError):  # a closed connection has none any more
+                await subscription.unsubscribe()
+            del self._taps[number]
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        tap = self._taps.get(sid)
+        if tap is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        else:
+            tap.put(Frame(subject, reply, headers or b"", data))
 
     def on_refusal(self, listener: Callable[[str], None]) -> None:
         """Call ``listener`` with the subject, in lower case, of every publish that is refused."""
@@ -97,6 +128,10 @@ class UserConnection(Client):
     @staticmethod
     def _parse_header_lines(raw: bytes) -> Mapping[str, str]:  # type: ignore[override]  # only read
         return Headers(raw)
+
+
+async def _never(message: Msg) -> None:
+    raise RuntimeError(f"{message.subject} came past the tap")
 
 
 class _ErrorNotes:

@@ -13,10 +13,11 @@ from typing import Any
 
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from millstream.errors import LogUnavailableError
 from millstream.eventlog.answers import Answers, delivery
+from millstream.eventlog.connection import Headers
+from millstream.eventlog.frames import Frame
 from millstream.eventlog.stored import Stored, stored_message
 from millstream_schemas import subjects
 
@@ -67,23 +68,11 @@ async def _one_consumer(
     answers: Answers, after: int, name: str
 ) -> AsyncGenerator[list[Stored], None]:
     consumer = await _create(answers, after, name)
-    async with answers.deliveries() as (inbox, feed):
+    async with answers.frames() as (inbox, tap):
         reader = _Reader(answers, consumer, inbox)
         await reader.ask(OUTSTANDING)
         while True:
-            messages = await _next(feed)
-            yield await reader.decode(messages)
-
-
-async def _next(feed: asyncio.Queue[Msg]) -> list[Msg]:
-    try:
-        async with asyncio.timeout(IDLE_S):
-            messages = [await feed.get()]
-    except TimeoutError:
-        return []
-    while not feed.empty() and len(messages) < CHUNK_MOST:
-        messages.append(feed.get_nowait())
-    return messages
+            yield await reader.decode(await tap.take(CHUNK_MOST, IDLE_S))
 
 
 class _Reader:
@@ -112,39 +101,38 @@ class _Reader:
             )
             self._left += REQUEST_MESSAGES
 
-    async def decode(self, messages: list[Msg]) -> list[Stored]:
-        """Return the events of ``messages``; asks for more in time.
+    async def decode(self, frames: list[Frame]) -> list[Stored]:
+        """Return the events among ``frames``; asks for more in time.
 
         Raises:
             _BrokenError: a message was skipped, or the server has been silent.
         """
         found: list[Stored] = []
         now = time.monotonic()
-        for message in messages:
+        if frames:
             self._heard_at = now
-            if message.reply:  # only what the server itself has to say comes without
-                found.append(self._stored(message))
-                self._left -= 1
-                continue
-            status = message.headers.get("Status") if message.headers else None
-            if status == "408":  # a request ran out; what it had left comes in its headers
-                self._left -= int((message.headers or {}).get("Nats-Pending-Messages", "0"))
-            elif status != "100":
-                raise _BrokenError(f"consumer {self._consumer} answered {status}")
+        for frame in frames:
+            if frame.reply:  # only what the server itself has to say comes without
+                found.append(self._stored(frame))
+            elif frame.status == "408":  # a request ran out; what it had left comes in its headers
+                self._left -= int(Headers(frame.header_lines).get("Nats-Pending-Messages", "0"))
+            elif frame.status != "100":
+                raise _BrokenError(f"consumer {self._consumer} answered {frame.status}")
+        self._left -= len(found)
         if now - self._heard_at > SILENT_MOST_S:
             raise _BrokenError(f"consumer {self._consumer} is silent")
         while self._left <= (OUTSTANDING - 1) * REQUEST_MESSAGES:
             await self.ask(1)
         return found
 
-    def _stored(self, message: Msg) -> Stored:
-        _, sequence, delivered, stamp, _ = delivery(message.reply)
+    def _stored(self, frame: Frame) -> Stored:
+        subject, reply, headers, payload = frame
+        _, sequence, delivered, stamp, _ = delivery(reply.decode())
         if int(delivered) != self._delivered + 1:
             raise _BrokenError(f"delivery {delivered} came after {self._delivered}")
         self._delivered += 1
-        raw = getattr(message.headers, "raw", b"")
-        time_us = int(stamp) // 1000
-        return stored_message(int(sequence), time_us, message.subject, message.data, raw)
+        raw = frame.header_lines if headers else b""
+        return stored_message(int(sequence), int(stamp) // 1000, subject.decode(), payload, raw)
 
 
 async def _create(answers: Answers, after: int, name: str) -> str:

@@ -55,6 +55,7 @@ class Split:
         self._owners: dict[str, _Part] = {}
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._commit: Future[None] | None = None
+        self._gathered: list[Stored] = []
         self._chain = ChainState()
         self._events = self._bytes = 0
 
@@ -81,8 +82,10 @@ class Split:
 
     async def take(self, chunk: Sequence[Stored]) -> None:
         """Hand out more events, in stream order; returns while they are being folded."""
-        for start in range(0, len(chunk), TOLD_MOST):
-            await self._tell(chunk[start : start + TOLD_MOST])
+        self._gathered += chunk
+        while len(self._gathered) >= TOLD_MOST:
+            told, self._gathered = self._gathered[:TOLD_MOST], self._gathered[TOLD_MOST:]
+            await self._tell(told)
 
     async def _tell(self, chunk: Sequence[Stored]) -> None:
         self._chain = extend(self._chain, chunk)
@@ -111,6 +114,9 @@ class Split:
 
     async def finish(self) -> int:
         """Return the checkpoint, once everything is stored."""
+        if self._gathered:
+            await self._tell(self._gathered)
+            self._gathered = []
         await self._end_step()
         await self._committed()
         return self._store.checkpoint
