@@ -2,7 +2,7 @@
 
 import type { ConnectionState } from "../live/feed";
 import { useConnection, useIsOutdated, useLag, useNow, useVitals } from "../live/hooks";
-import { duration, grouped, localTime, plural, UNKNOWN } from "../words";
+import { duration, grouped, localTime, plural, rounded, UNKNOWN } from "../words";
 import { Popover } from "./Popover";
 
 const WORDS: Record<ConnectionState, { name: string; hint: string }> = {
@@ -45,7 +45,7 @@ export function ConnectionPill() {
 
 function PillLag() {
   const lag = useLag();
-  return lag === null ? null : <span data-testid="lag">{Math.round(lag)} ms</span>;
+  return lag === null ? null : <span className="pill-lag" data-testid="lag">{rounded(lag)} ms</span>;
 }
 
 function Details() {
@@ -56,7 +56,7 @@ function Details() {
   const facts: [name: string, testid: string, value: string][] = [
     ["Since", "since", localTime(new Date(since).toISOString())],
     ["Up to sequence", "sequence", grouped(sequence)],
-    ["Stored to shown", "lag", lag === null ? UNKNOWN : `${Math.round(lag)} ms`],
+    ["Stored to shown", "lag", lag === null ? UNKNOWN : `${rounded(lag)} ms`],
     ["Last message", "heard", heardAt === null ? UNKNOWN : `${duration(now - heardAt)} ago`],
     ["Breaks healed", "healed", grouped(healed)],
     ["Shared by", "sharing", plural(tabs, "tab")],

@@ -68,7 +68,7 @@ function Answered({ children }: { children: ReactNode }) {
   }, []);
   if (!isAnswered && (isLate || !(isConnecting || isAsking))) setAnswered(true);
   return (
-    <div className="hub-body" hidden={!isAnswered}>
+    <div className="page-body" hidden={!isAnswered}>
       {children}
     </div>
   );

@@ -81,7 +81,10 @@ export function NodesPage() {
           ))}
         </ul>
       </section>
-      <Routes />
+      {/* Below what is still to come they would be pushed down by it. */}
+      <div className="page-body" hidden={answer.isPending}>
+        <Routes />
+      </div>
     </>
   );
 }
