@@ -29,7 +29,7 @@ from millstream_schemas.envelope import BatchEvent
 
 RATE = 1_000
 REPLICAS = 2
-WRITERS = 4
+WRITERS = 2
 READS_LEAST = 200
 P99_MOST_MS = 100.0
 READY_S = 60.0

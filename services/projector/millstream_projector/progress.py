@@ -16,6 +16,8 @@ class Progress:
         self.checkpoint = checkpoint
         self.head = 0
         self._moved = asyncio.Condition()
+        self._waiting = 0
+        self._is_awaited = asyncio.Event()
         self._heads: deque[tuple[float, int]] = deque()
         self._level_at_s = now_s
         self._has_seen_head = False
@@ -32,12 +34,27 @@ class Progress:
         """Return whether the checkpoint came to ``sequence`` within ``timeout_s``."""
         if self.checkpoint >= sequence:
             return True
+        self._waiting += 1
+        self._is_awaited.set()
         try:
             async with asyncio.timeout(timeout_s), self._moved:
                 await self._moved.wait_for(lambda: self.checkpoint >= sequence)
         except TimeoutError:
             return self.checkpoint >= sequence
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._is_awaited.clear()
         return True
+
+    async def pause(self, least_s: float, most_s: float) -> None:
+        """Return after ``most_s``, or after ``least_s`` once somebody waits for a sequence."""
+        await asyncio.sleep(least_s)
+        try:
+            async with asyncio.timeout(most_s - least_s):
+                await self._is_awaited.wait()
+        except TimeoutError:
+            return
 
     def saw_head(self, sequence: int, now_s: float) -> None:
         """Note that the log ended at ``sequence`` at ``now_s`` (a monotonic clock)."""

@@ -26,6 +26,8 @@ from millstream_projector.step import Step
 log = structlog.get_logger()
 
 COMMIT_INTERVAL_S = 0.05
+AWAITED_INTERVAL_S = 0.02
+"""The least time from one commit to the next while somebody waits for a sequence."""
 EVENTS_MOST = 10_000
 FAR_BEHIND = 50_000
 """From here on the log is folded as in a rebuild: large transactions, no pauses between."""
@@ -230,8 +232,8 @@ async def project(
 
     ``feed`` yields what follows the checkpoint, and an empty list in each quiet second.
     The first event after a quiet time is stored at once; then at most one commit in 50 ms, so
-    that a busy log costs few transactions and a quiet one no waiting. A full disk is waited out
-    by ``patience``.
+    that a busy log costs few transactions and a quiet one no waiting; in 20 ms while somebody
+    waits for a sequence. A full disk is waited out by ``patience``.
 
     Raises:
         StoreError: the read model takes no rows; nothing is lost, a restart reads them again.
@@ -263,6 +265,9 @@ async def project(
                     if checkpoint is None:
                         return
                     await progress.reach(checkpoint)
-                await asyncio.sleep(max(0.0, COMMIT_INTERVAL_S - (boot_seconds() - begun)))
+                took_s = boot_seconds() - begun
+                await progress.pause(
+                    max(0.0, AWAITED_INTERVAL_S - took_s), max(0.0, COMMIT_INTERVAL_S - took_s)
+                )
     finally:
         await loop.run_in_executor(writer, projection.close)
