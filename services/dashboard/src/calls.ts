@@ -53,6 +53,7 @@ export interface HistoryQuestion extends HistoryFilter {
 export function listBatches(
   question: HistoryQuestion,
   signal?: AbortSignal,
+  limit?: number,
 ): Promise<BatchPage> {
   const { states, minSequence, at, ...others } = question;
   const path = withQuery("/v1/batches", {
@@ -60,7 +61,7 @@ export function listBatches(
     ...others,
     ...moment(minSequence || null, at ?? null),
   });
-  return request(path, { signal });
+  return request(path, { signal, limit });
 }
 
 /** Whether the server lives; needs nothing behind it. */

@@ -23,11 +23,13 @@ export interface RequestOptions {
   body?: unknown;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
+  /** How long an answer is waited for, in milliseconds. */
+  limit?: number | undefined;
 }
 
 /** Return the server's JSON answer. Throws `Problem` when it refuses or stays away. */
 export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
-  const limit = AbortSignal.timeout(TIMEOUT_MS);
+  const limit = AbortSignal.timeout(options.limit ?? TIMEOUT_MS);
   const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
   const init: RequestInit = {
     method: options.method ?? "GET",

@@ -2,47 +2,49 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { BatchView } from "../src/contract";
 import { ServerClock } from "../src/live/clock";
-import { Feed, type Stream } from "../src/live/feed";
-import { ANSWER_MS, GRACE_MS, KNOCK_MS, POLL_MS, SILENCE_MS } from "../src/live/patience";
+import { Feed } from "../src/live/feed";
+import {
+  ANSWER_MS,
+  BUSY_MS,
+  GRACE_MS,
+  KNOCK_MS,
+  LOOK_MS,
+  POLL_MS,
+  SILENCE_MS,
+  SPREAD_MS,
+} from "../src/live/patience";
 import { BatchStore } from "../src/live/store";
 import { batch } from "./builders";
+import { PlayedStream } from "./channel";
 
 const A = "batch_1790000000_0000000a";
 const CLOSED = 2;
 
-/** A stream whose far end the test plays. */
-class PlayedStream extends EventTarget implements Stream {
-  readyState = 0;
-
-  close(): void {
-    this.readyState = CLOSED;
-  }
-
-  say(name: string, data: object, id = "1-one"): void {
-    this.readyState = 1;
-    const text = JSON.stringify({ server_time: new Date().toISOString(), ...data });
-    this.dispatchEvent(new MessageEvent(name, { data: text, lastEventId: id }));
-  }
-
+/** A stream that breaks too; a `readyState` of 0 says that the browser connects again. */
+class BreakingStream extends PlayedStream {
   fail(readyState: 0 | 2): void {
     this.readyState = readyState;
     this.dispatchEvent(new Event("error"));
   }
 }
 
-let streams: PlayedStream[];
+let streams: BreakingStream[];
 /** The live batches of an answer; null: the request fails, undefined: it is never answered. */
 let live: BatchView[] | null | undefined;
+/** When the live batches were asked for. */
+let polls: number[];
 let known: Map<string, BatchView>;
 let build: string | null;
 let store: BatchStore;
 let feed: Feed;
 
-const last = (): PlayedStream => streams.at(-1) as PlayedStream;
+const last = (): BreakingStream => streams.at(-1) as BreakingStream;
 const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
 
 beforeEach(() => {
   vi.useFakeTimers();
+  vi.spyOn(Math, "random").mockReturnValue(0.5); // What is spread comes after just its time.
+  polls = [];
   streams = [];
   live = [];
   build = "one";
@@ -50,10 +52,11 @@ beforeEach(() => {
   store = new BatchStore((flush) => queueMicrotask(flush));
   feed = new Feed(store, new ServerClock(), {
     openStream: () => {
-      streams.push(new PlayedStream());
+      streams.push(new BreakingStream());
       return last();
     },
     fetchLive: () => {
+      polls.push(Date.now());
       if (live === undefined) return new Promise(() => undefined);
       return live ? Promise.resolve({ batches: live, as_of: 100 }) : Promise.reject(new Error("away"));
     },
@@ -63,7 +66,10 @@ beforeEach(() => {
   feed.connect();
 });
 
-afterEach(() => vi.useRealTimers());
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
 
 describe("the feed", () => {
   test("is live from the first message on", () => {
@@ -159,7 +165,7 @@ describe("the feed", () => {
     expect(feed.connection().state).toBe("live");
     await pass(1);
     expect(feed.connection().state).toBe("reconnecting");
-    await pass(ANSWER_MS + 1);
+    await pass(SPREAD_MS + ANSWER_MS + 1);
     expect(feed.connection().state).toBe("offline");
     expect(streams).toHaveLength(1);
     last().say("heartbeat", { as_of: 1 });
@@ -169,7 +175,7 @@ describe("the feed", () => {
   test("opens another stream when the server answers but the old one stays silent", async () => {
     live = null;
     last().say("all_batches", { batches: {}, as_of: 1 });
-    await pass(SILENCE_MS + 1);
+    await pass(SILENCE_MS + SPREAD_MS);
     expect(feed.connection().state).toBe("offline");
     live = [];
     await pass(KNOCK_MS);
@@ -187,9 +193,71 @@ describe("the feed", () => {
     expect(streams.length).toBeLessThanOrEqual(opened + 1);
   });
 
+  test("tells of no silence that is shorter, however the looks fall", async () => {
+    for (let off = 0; off < LOOK_MS; off += 10) {
+      last().say("heartbeat", { as_of: 1 });
+      await pass(SILENCE_MS - 1);
+      expect([off, feed.connection().state]).toEqual([off, "live"]);
+      await pass(LOOK_MS + 1);
+      expect([off, feed.connection().state]).toEqual([off, "reconnecting"]);
+      last().say("heartbeat", { as_of: 1 });
+      await pass(10);
+    }
+  });
+
+  test("asks at no fixed moment after a silence, nor once it is over", async () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    let toldAt = 0;
+    feed.onConnection(() => {
+      if (feed.connection().state === "reconnecting") toldAt = Date.now();
+    });
+    for (const chance of [0.1, 0.25, 0.75]) {
+      vi.mocked(Math.random).mockReturnValue(chance);
+      polls = [];
+      await pass(SILENCE_MS + LOOK_MS + SPREAD_MS);
+      expect(polls).toEqual([toldAt + chance * SPREAD_MS]);
+      last().say("heartbeat", { as_of: 1 });
+    }
+    vi.mocked(Math.random).mockReturnValue(0.75);
+    polls = [];
+    await pass(SILENCE_MS + LOOK_MS);
+    last().say("heartbeat", { as_of: 1 });
+    await pass(SPREAD_MS);
+    expect(polls).toEqual([]);
+  });
+
+  test("waits as a server without room asks it to, but no longer", async () => {
+    const turnAway = (): void => {
+      last().dispatchEvent(new Event("open"));
+      last().dispatchEvent(new MessageEvent("busy", { data: "{}" }));
+      last().fail(0);
+    };
+    turnAway();
+    await pass(BUSY_MS - 1);
+    expect([feed.connection().state, streams.length]).toEqual(["polling", 1]);
+    feed.wake();
+    expect(streams).toHaveLength(1);
+    turnAway(); // The browser has asked again by itself.
+    await pass(BUSY_MS - 1);
+    expect(streams).toHaveLength(1);
+    await pass(BUSY_MS + 2 * LOOK_MS);
+    expect(streams).toHaveLength(2);
+  });
+
+  test("counts how often the stream began, apart from where it went on", () => {
+    last().say("all_batches", { batches: {}, as_of: 1 });
+    last().fail(0);
+    last().say("heartbeat", { as_of: 1 });
+    expect(feed.vitals()).toMatchObject({ begun: 1, healed: 1 });
+    last().fail(0);
+    last().say("all_batches", { batches: {}, as_of: 2 });
+    expect(feed.vitals()).toMatchObject({ begun: 2, healed: 2 });
+  });
+
   test("takes its own sleep for no silence", async () => {
     last().say("all_batches", { batches: {}, as_of: 1 });
-    vi.setSystemTime(Date.now() + 60_000);
+    const awake = performance.now.bind(performance);
+    vi.spyOn(performance, "now").mockImplementation(() => awake() + 60_000);
     await pass(1_000);
     expect(feed.connection().state).toBe("live");
   });

@@ -6,15 +6,16 @@
 import type { AllBatches, BatchUpdate, BatchView, Heartbeat } from "../contract";
 import type { ServerClock } from "./clock";
 import {
-  ANSWER_MS,
+  BUSY_MS,
   GRACE_MS,
-  KNOCK_MS,
   LOOK_MS,
   patience,
-  POLL_MS,
   retryPause,
   SILENCE_MS,
+  spread,
+  SPREAD_MS,
 } from "./patience";
+import { Polls } from "./polls";
 import type { BatchStore } from "./store";
 
 export type ConnectionState = "connecting" | "live" | "waiting" | "reconnecting" | "polling" | "offline";
@@ -35,6 +36,8 @@ export interface Vitals {
   heardAt: number | null;
   /** How often the stream came back after it had broken off. */
   healed: number;
+  /** How often the stream began with all live batches, not where it had broken off. */
+  begun: number;
   /** Tabs of this browser that live on this connection. */
   tabs: number;
   /** The build of the page that the server gives; null while unknown. */
@@ -46,6 +49,7 @@ export const NO_VITALS: Vitals = {
   epoch: undefined,
   heardAt: null,
   healed: 0,
+  begun: 0,
   tabs: 1,
   build: null,
 };
@@ -62,7 +66,7 @@ export interface Stream {
 
 export interface FeedSources {
   openStream(): Stream;
-  /** All live batches as of a sequence; asked no more once `signal` says so. */
+  /** All live batches as of a sequence; asked no more once `signal` says so, or after 30 s. */
   fetchLive(signal?: AbortSignal): Promise<{ batches: BatchView[]; as_of: number }>;
   /** One batch, folded at least up to `minSequence`; null when the server does not know it. */
   fetchBatch(id: string, minSequence: number): Promise<BatchView | null>;
@@ -80,6 +84,7 @@ export class Feed {
   readonly #store: Filled;
   readonly #clock: ServerClock;
   readonly #sources: FeedSources;
+  readonly #polls: Polls;
   readonly #listeners = new Set<() => void>();
   #connection: Connection;
   #vitals = NO_VITALS;
@@ -91,16 +96,22 @@ export class Feed {
   #isLost = false;
   #isLogAway = false;
   #lastHeard = Date.now();
-  /** How long the stream has said nothing, in looks. */
+  /** How long the stream has said nothing as of the last look. */
   #silence = 0;
+  #lookedAt = 0;
+  /** Until then the server asked to wait for this stream. */
+  #heldUntil = 0;
   #looking: ReturnType<typeof setInterval> | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
-  #poll: ReturnType<typeof setTimeout> | undefined;
 
   constructor(store: Filled, clock: ServerClock, sources: FeedSources) {
     this.#store = store;
     this.#clock = clock;
     this.#sources = sources;
+    this.#polls = new Polls(
+      (signal) => sources.fetchLive(signal).then((page) => this.#reconcile(page.batches, page.as_of)),
+      (state) => this.#set(state),
+    );
     this.#connection = { state: "connecting", since: clock.now() };
   }
 
@@ -120,7 +131,8 @@ export class Feed {
     const stream = this.#sources.openStream();
     this.#stream = stream;
     this.#lastHeard = Date.now(); // From here on it has its time to speak.
-    this.#silence = 0;
+    this.#breakSilence();
+    this.#heldUntil = 0;
     this.#awaySince ??= Date.now();
     this.#looking ??= setInterval(this.#look, LOOK_MS);
     const on = <T extends Timed>(name: string, take: (message: T) => void): void => {
@@ -129,7 +141,7 @@ export class Feed {
         const { data, lastEventId } = event as MessageEvent<string>;
         const message = JSON.parse(data) as T;
         this.#clock.observe(Date.parse(message.server_time));
-        this.#heard(lastEventId);
+        this.#heard(lastEventId, name === "all_batches");
         take(message);
       });
     };
@@ -142,8 +154,11 @@ export class Feed {
       this.#set(this.#isLogAway ? "waiting" : "live");
       this.#tell();
     });
+    stream.addEventListener("busy", () => {
+      if (stream === this.#stream) this.#heldUntil = performance.now() + BUSY_MS;
+    });
     stream.addEventListener("error", () => stream === this.#stream && this.#lost());
-    if (this.#connection.state === "connecting") this.#startPolling();
+    if (this.#connection.state === "connecting") this.#polls.start(spread(GRACE_MS));
   };
 
   /** Connect no more; nothing that is still under way changes its state. */
@@ -151,7 +166,7 @@ export class Feed {
     this.#close();
     clearInterval(this.#looking);
     this.#looking = undefined;
-    clearTimeout(this.#poll);
+    this.#polls.stop();
     this.#round += 1;
   }
 
@@ -169,38 +184,38 @@ export class Feed {
 
   /** The page was asleep: trust the connection only if it spoke lately. */
   wake = (): void => {
-    if (Date.now() - this.#lastHeard > SILENCE_MS) this.connect();
+    if (Date.now() - this.#lastHeard > SILENCE_MS && !this.#isHeld()) this.connect();
   };
 
-  #heard(id: string): void {
-    const { healed, epoch: before } = this.#vitals;
+  #heard(id: string, isBeginning: boolean): void {
+    const { healed, begun, epoch: before } = this.#vitals;
     const [place, epoch = before] = id.split("-", 2);
     if (before !== undefined && epoch !== before) this.#store.forgetSequences();
     this.#lastHeard = Date.now();
-    this.#silence = 0;
+    this.#breakSilence();
     this.#vitals = {
       ...this.#vitals,
       sequence: Number(place) || 0,
       epoch,
       heardAt: this.#clock.now(),
       healed: this.#isLost ? healed + 1 : healed,
+      begun: isBeginning ? begun + 1 : begun,
     };
     this.#isLost = false;
     this.#awaySince = null;
     this.#isUp = true;
     this.#round += 1;
-    clearTimeout(this.#poll);
-    this.#poll = undefined;
+    this.#polls.stop();
     this.#set(this.#isLogAway ? "waiting" : "live");
   }
 
-  #lost(grace = GRACE_MS): void {
+  #lost(grace = spread(GRACE_MS)): void {
     if (this.#isUp || this.#connection.state === "connecting") this.#set("reconnecting");
     this.#isLost ||= this.#isUp;
     this.#isUp = false;
-    this.#silence = 0;
+    this.#breakSilence();
     this.#awaySince ??= Date.now();
-    this.#startPolling(grace);
+    this.#polls.start(grace);
     if (this.#stream?.readyState !== CLOSED || this.#retry !== undefined) return;
     // The browser has given up, as it does after an HTTP error: it is ours to go on.
     this.#retry = setTimeout(this.connect, retryPause(this.#away()));
@@ -209,14 +224,26 @@ export class Feed {
   // A stream that fell silent is not given up at once: it speaks on by itself when the server does,
   // and a server that stood still under its load is not made to begin with everybody anew.
   #look = (): void => {
-    this.#silence += LOOK_MS;
+    const now = performance.now();
+    this.#silence += Math.min(now - this.#lookedAt, 2 * LOOK_MS);
+    this.#lookedAt = now;
     if (this.#isUp) {
-      if (this.#silence >= SILENCE_MS) this.#lost(0);
+      if (this.#silence >= SILENCE_MS) this.#lost(Math.random() * SPREAD_MS);
       return;
     }
+    if (this.#isHeld()) return this.#breakSilence();
     const bound = patience(this.#away(), this.#connection.state === "polling");
     if (this.#silence >= bound && this.#retry === undefined) this.connect();
   };
+
+  #breakSilence(): void {
+    this.#silence = 0;
+    this.#lookedAt = performance.now();
+  }
+
+  #isHeld(): boolean {
+    return performance.now() < this.#heldUntil;
+  }
 
   #away(): number {
     return this.#awaySince === null ? 0 : Date.now() - this.#awaySince;
@@ -227,29 +254,6 @@ export class Feed {
     this.#retry = undefined;
     this.#stream?.close();
     this.#stream = undefined;
-  }
-
-  #startPolling(grace = GRACE_MS): void {
-    this.#poll ??= setTimeout(() => void this.#pollOnce(), grace);
-  }
-
-  async #pollOnce(): Promise<void> {
-    const round = this.#round;
-    // An answer may still come, and is good then.
-    const doubt = setTimeout(() => round === this.#round && this.#set("offline"), ANSWER_MS);
-    const state = await this.#sources.fetchLive(AbortSignal.timeout(POLL_MS)).then(
-      (page) => {
-        this.#reconcile(page.batches, page.as_of);
-        return "polling" as const;
-      },
-      () => "offline" as const,
-    );
-    clearTimeout(doubt);
-    // The stream came back while the poll was under way: it knows better.
-    if (round !== this.#round) return;
-    this.#set(state);
-    const pause = state === "polling" ? POLL_MS : KNOCK_MS;
-    this.#poll = setTimeout(() => void this.#pollOnce(), pause);
   }
 
   #reconcile(batches: BatchView[], asOf: number): void {

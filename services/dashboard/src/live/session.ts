@@ -1,6 +1,6 @@
 /** The parts that live as long as the page: store, clock, connection and query cache. */
 
-import { QueryClient } from "@tanstack/react-query";
+import { QueryClient, type Query } from "@tanstack/react-query";
 
 import { Problem } from "../http";
 import { watchEnds } from "./ends";
@@ -42,7 +42,10 @@ export function startSession(): void {
     // What came about before the connection was live had to wait for it.
     if (isNew && at >= line.connection().since) lag.note(clock.now() - at);
   });
-  onReturn(line, () => void queries.invalidateQueries());
+  onReturn(line, (extent) => {
+    const hasFailed = ({ state }: Query): boolean => state.status === "error";
+    void queries.invalidateQueries(extent === "all" ? {} : { predicate: hasFailed });
+  });
   line.onConnection(() => {
     if (line.connection().state !== "live") lag.forget();
   });
