@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
-import { atOnce, BatchStore } from "../src/live/store";
+import { atOnce, BatchStore, inTurn } from "../src/live/store";
 import { batch, counts } from "./builders";
 
 const A = "batch_1790000000_0000000a";
@@ -176,6 +176,30 @@ describe("a change", () => {
     expect(seen).not.toHaveBeenCalled();
     await Promise.resolve();
     expect(seen).toHaveBeenCalledOnce();
+  });
+
+  test("that moves the lists waits for what comes in the same piece, mere progress does not", async () => {
+    look(false);
+    store = new BatchStore(atOnce, inTurn);
+    const ids = Array.from({ length: 100 }, (_, index) => `batch_1790000000_${index}`);
+    for (const id of [A, ...ids]) store.push(batch({ id, sequence: 1 }));
+    vi.runAllTimers();
+    let moves = 0;
+    store.onLists(() => (moves += 1));
+    for (const [index, id] of ids.entries()) {
+      store.push(batch({ id, sequence: 2, state: "stopped" }));
+      store.push(batch({ id: A, sequence: 2 + index }));
+      await Promise.resolve(); // Each message that comes ends by itself.
+      expect(store.get(A)?.sequence).toBe(2 + index);
+    }
+    store.push(batch({ id: A, sequence: 200, state: "stopping" }));
+    store.push(batch({ id: A, sequence: 201, state: "stopped" }));
+    store.push(batch({ id: A, sequence: 199 }));
+    await Promise.resolve();
+    expect([moves, store.live().length]).toEqual([0, 101]);
+    vi.runAllTimers();
+    expect([moves, store.live().length]).toEqual([1, 0]);
+    expect(store.get(A)).toMatchObject({ sequence: 201, state: "stopped" });
   });
 
   test("waits a while on a page that nobody sees, at most until it is seen", async () => {

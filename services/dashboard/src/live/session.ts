@@ -9,13 +9,13 @@ import { Lag } from "./lag";
 import { Line, openSharedWorker } from "./line";
 import { onReturn } from "./returns";
 import { sources } from "./sources";
-import { atOnce, BatchStore } from "./store";
+import { atOnce, BatchStore, inTurn } from "./store";
 
 export { clock };
 
 const RETRIES = 3;
 
-export const store = new BatchStore(atOnce);
+export const store = new BatchStore(atOnce, inTurn);
 export const line = new Line(store, clock, sources, openSharedWorker);
 export const lag = new Lag();
 

@@ -22,21 +22,27 @@ export type Schedule = (flush: () => void) => void;
 
 export class BatchStore {
   readonly #schedule: Schedule;
+  readonly #scheduleMoves: Schedule | undefined;
   readonly #rows = new Map<string, BatchView>();
   readonly #pending = new Map<string, BatchView>();
+  /** Those of the pending ones by which lists move, where they are laid out by themselves. */
+  readonly #moves = new Map<string, BatchView>();
   readonly #lastSample = new Map<string, string>();
   readonly #pace = new Pace();
   readonly #rowListeners = new Map<string, Set<Listener>>();
   readonly #listListeners = new Set<Listener>();
   readonly #changeListeners = new Set<ChangeListener>();
-  #scheduled = false;
+  #isScheduled = false;
+  #areMovesScheduled = false;
   #movedAt = 0;
   #live: readonly string[] = [];
   #stuck: readonly string[] = [];
   #recent: readonly string[] = [];
 
-  constructor(schedule: Schedule) {
+  /** With `scheduleMoves` what moves the lists is laid out then: that takes longer than progress. */
+  constructor(schedule: Schedule, scheduleMoves?: Schedule) {
     this.#schedule = schedule;
+    this.#scheduleMoves = scheduleMoves;
   }
 
   get(id: string): BatchView | undefined {
@@ -64,12 +70,22 @@ export class BatchStore {
 
   /** Take a view, unless a newer one is held. Shown soon. */
   push(batch: BatchView): void {
-    const held = this.#pending.get(batch.id) ?? this.#rows.get(batch.id);
+    const { id } = batch;
+    const waiting = this.#moves.get(id) ?? this.#pending.get(id);
+    const row = this.#rows.get(id);
+    const held = waiting ?? row;
     if (held && held.sequence >= batch.sequence) return;
-    this.#pending.set(batch.id, batch);
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    this.#schedule(this.flush);
+    if (this.#scheduleMoves && (this.#moves.has(id) || movesLists(row, batch))) {
+      this.#pending.delete(id);
+      this.#moves.set(id, batch);
+      if (this.#areMovesScheduled) return;
+      this.#areMovesScheduled = true;
+      return this.#scheduleMoves(this.flush);
+    }
+    this.#pending.set(id, batch);
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    this.#schedule(this.#flushPending);
   }
 
   /**
@@ -104,6 +120,7 @@ export class BatchStore {
   /** Let a batch go that the server does not know. */
   drop(id: string): void {
     this.#pending.delete(id);
+    this.#moves.delete(id);
     this.#lastSample.delete(id);
     this.#pace.forget(id);
     if (!this.#rows.delete(id)) return;
@@ -114,23 +131,30 @@ export class BatchStore {
 
   /** Lay out what came since the last time. */
   flush = (): void => {
-    this.#scheduled = false;
+    this.#areMovesScheduled = false;
+    for (const [id, batch] of this.#moves) this.#pending.set(id, batch);
+    this.#moves.clear();
+    this.#flushPending();
+  };
+
+  #flushPending = (): void => {
+    this.#isScheduled = false;
     if (this.#pending.size === 0) return;
     const changes = [...this.#pending.values()].map(
       (next) => [this.#rows.get(next.id), next] as const,
     );
     this.#pending.clear();
-    let listsMoved = false;
+    let areListsMoved = false;
     for (const [previous, next] of changes) {
       this.#rows.set(next.id, next);
       this.#noteSample(previous, next);
       this.#pace.note(next);
       if (previous?.state !== next.state) this.#movedAt = Math.max(this.#movedAt, next.sequence);
-      listsMoved ||= previous?.state !== next.state || isStuck(previous) !== isStuck(next);
+      areListsMoved ||= movesLists(previous, next);
     }
-    if (listsMoved) this.#sortLists();
+    if (areListsMoved) this.#sortLists();
     for (const [, next] of changes) this.#notify(this.#rowListeners.get(next.id));
-    if (listsMoved) this.#notify(this.#listListeners);
+    if (areListsMoved) this.#notify(this.#listListeners);
     for (const [previous, next] of changes) {
       for (const listener of this.#changeListeners) listener(previous, next);
     }
@@ -191,7 +215,7 @@ export class BatchStore {
   }
 
   #sortLists(): void {
-    const rows = [...this.#rows.values()].sort(newestFirst);
+    const rows = inOrder(this.#rows.values());
     const ended = rows.filter((row) => !isLive(row.state));
     for (const row of ended.slice(ENDED_KEPT)) {
       this.#rows.delete(row.id);
@@ -215,24 +239,52 @@ function isStuck(batch: BatchView | undefined): boolean {
   return batch?.stuck != null && isLive(batch.state);
 }
 
-/** Order of all lists of batches: the latest start first. */
-export function newestFirst(a: BatchView, b: BatchView): number {
-  const later = Date.parse(b.started_at) - Date.parse(a.started_at);
+function movesLists(previous: BatchView | undefined, next: BatchView): boolean {
+  return previous?.state !== next.state || isStuck(previous) !== isStuck(next);
+}
+
+// By `newestFirst`, with each time read once.
+function inOrder(batches: Iterable<BatchView>): BatchView[] {
+  return Array.from(batches, (row) => ({ row, id: row.id, at: Date.parse(row.started_at) }))
+    .sort(latestFirst)
+    .map(({ row }) => row);
+}
+
+function latestFirst(a: Begun, b: Begun): number {
+  const later = b.at - a.at;
   if (later !== 0 || a.id === b.id) return later;
   return a.id < b.id ? 1 : -1;
+}
+
+interface Begun {
+  id: string;
+  at: number;
+}
+
+/** Order of all lists of batches: the latest start first. */
+export function newestFirst(a: BatchView, b: BatchView): number {
+  const begun = ({ id, started_at }: BatchView): Begun => ({ id, at: Date.parse(started_at) });
+  return latestFirst(begun(a), begun(b));
 }
 
 /**
  * At the end of what is under way: whatever came with it is drawn by the next frame, which need not
  * be waited for first. A hidden page draws none, so there after a quarter second.
  */
-export const atOnce: Schedule = (flush) => {
-  if (!document.hidden) return queueMicrotask(flush);
-  const run = (): void => {
-    clearTimeout(timer);
-    document.removeEventListener("visibilitychange", run);
-    flush();
+export const atOnce = unlessHidden((flush) => queueMicrotask(flush));
+
+/** As `atOnce`, but after all messages that came in one piece: each of them ends by itself. */
+export const inTurn = unlessHidden((flush) => setTimeout(flush, 0));
+
+function unlessHidden(schedule: Schedule): Schedule {
+  return (flush) => {
+    if (!document.hidden) return schedule(flush);
+    const run = (): void => {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", run);
+      flush();
+    };
+    const timer = setTimeout(run, HIDDEN_MS);
+    document.addEventListener("visibilitychange", run);
   };
-  const timer = setTimeout(run, HIDDEN_MS);
-  document.addEventListener("visibilitychange", run);
-};
+}
