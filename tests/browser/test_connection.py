@@ -45,7 +45,7 @@ def test_the_pill_tells_more_on_a_click(stack: Stack, hub: HubPage, batches: Bat
     expect(details).to_contain_text("Every change arrives as it happens")
     expect(hub.part("connection-lag")).to_have_text(re.compile(r"^\d+ ms$"))
     expect(hub.part("connection-heard")).to_have_text(re.compile(rf"^{SECONDS} ago$"))
-    expect(hub.part("connection-healed")).to_have_text("0")
+    expect(hub.part("connection-healed")).to_have_text(str(hub.returns()))
     expect(hub.part("connection-sharing")).to_have_text("1 tab")
     batches.stop_all()
     end = httpx.get(f"{stack.url}/readyz", timeout=10).json()["as_of"]
@@ -92,7 +92,7 @@ def test_promise_01_an_outage_is_told_and_costs_no_change(
     batches.wait(short)  # It ends while nobody can tell the page so.
     gate.let("all")
     hub.wait_live()
-    assert hub.seen("connection")[-4:] == ["reconnecting", "polling", "offline", "live"]
+    assert hub.has_passed("live", "reconnecting", "polling", "offline", "live")
     hub.expect_state(short, "completed")
     expect(hub.part("progress", hub.past(short))).to_have_text("6 / 6")
     batches.stop(long)
@@ -104,7 +104,7 @@ def test_promise_01_an_outage_is_told_and_costs_no_change(
         [f"batch {short[-8:]} completed", f"batch {long[-8:]} stopped"]
     )
     hub.part("connection").click()
-    expect(hub.part("connection-healed")).to_have_text("1")
+    expect(hub.part("connection-healed")).to_have_text(str(hub.returns()))
 
 
 @pytest.mark.parametrize("sharing", ["", REFUSE_SHARING], ids=["shared", "alone"])
@@ -126,7 +126,8 @@ def test_a_network_that_falls_dead_is_told_though_no_connection_ends(
     hub.expect_state(batch_id, "completed")
     expect(hub.part("progress", hub.past(batch_id))).to_have_text("12 / 12")
     assert hub.seen("toasts") == [f"batch {batch_id[-8:]} completed"]
-    assert hub.seen("connection")[-4:-2] == ["reconnecting", "offline"]
+    # Between the two a poll may land before the stream, and a slow machine may tell of more breaks.
+    assert hub.has_passed("live", "reconnecting", "offline", "live")
 
 
 def test_a_page_of_another_version_than_the_server_offers_to_reload(

@@ -62,7 +62,7 @@ def test_ten_tabs_are_live_on_one_connection_whichever_of_them_is_closed(
     hub.page.close()
     for tab in tabs[1:]:
         expect_moving(tab, batch_id)
-        assert tab.seen("connection")[-1] == "live"
+        tab.wait_live()
         assert tab.complaints() == []
     assert connections(stack) == 1
     for tab in tabs[1:]:

@@ -144,6 +144,15 @@ class HubPage:
         """Return what passed since the page was loaded: ``toasts``, ``connection``, ``tones``."""
         return list(self.page.evaluate(f"window.seen.{what}"))
 
+    def has_passed(self, *states: str) -> bool:
+        """Tell whether the connection went through ``states`` in this order, among others."""
+        passed = iter(self.seen("connection"))
+        return all(state in passed for state in states)
+
+    def returns(self) -> int:
+        """Return how often the connection was live again after a break."""
+        return self.seen("connection").count("live") - 1
+
     def complaints(self) -> list[str]:
         """Return the errors and warnings of the browser's console, refused content included."""
         return self._messages
