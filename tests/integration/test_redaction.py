@@ -225,6 +225,12 @@ async def test_an_export_that_ends_before_a_redaction_says_which_one_it_lacks(
     await export_file(running.event_log, file, at=end)
     with pytest.raises(UsageError, match=f"was erased after its end, which is {end}, and"):
         check_export(file)
+    # A redaction that was itself redacted after the end vouches for as little as for itself.
+    end = (await running.event_log.head()).last
+    await erase(running, script, 0, attempts=False)
+    await export_file(running.event_log, file, at=end)
+    with pytest.raises(UsageError, match=f"was erased after its end, which is {end}, and"):
+        check_export(file)
 
 
 async def test_an_export_of_a_redacted_log_brings_the_same_log_elsewhere(

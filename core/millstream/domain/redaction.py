@@ -3,6 +3,7 @@
 # rpds classes take no [] at run time, so annotations must stay unevaluated.
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,8 @@ from millstream_schemas.slices import SliceState
 
 _REDACTED_TYPE = str(SampleRedacted.model_fields["type"].default)
 _ATTEMPT_TEXTS = ("answer", "message")
+_TEXT = re.compile(r"(?:target\.event\.)*(content|answer|message|after\.last_error\.message)")
+"""A field that ``erased`` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,21 @@ def _within_redaction(
         "erased": [*document.get("erased", ()), *found.fields],
     }
     return Erased(whole, tuple(f"target.event.{name}" for name in found.fields), found.slots)
+
+
+def are_erased(document: Mapping[str, Any], fields: Collection[Any]) -> bool:
+    """Tell whether ``fields``, of which there must be some, are texts that ``document`` lacks."""
+    return bool(fields) and all(_is_erased(document, name) for name in fields)
+
+
+def _is_erased(document: Mapping[str, Any], name: object) -> bool:
+    text = isinstance(name, str) and _TEXT.fullmatch(name)
+    if not text:
+        return False
+    value: Any = document
+    for part in text.group().split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return bool(value == (REDACTED_CONTENT if text[1] == "content" else REDACTED_TEXT))
 
 
 def holds(document: Mapping[str, Any], text: str) -> bool:

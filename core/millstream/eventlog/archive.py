@@ -18,7 +18,7 @@ from millstream.domain.recorded import moment
 from millstream.errors import QueryFailedError, UsageError
 from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.redaction import batch_history, erased_by, stand_ins_of
+from millstream.eventlog.redaction import batch_history, erased_by, lacks_its_texts, stand_ins_of
 from millstream.eventlog.stored import StandIn, Stored
 from millstream.eventlog.whole import read_range
 from millstream.runtime.clock import utc_now
@@ -150,22 +150,17 @@ def check_export(path: Path) -> ExportManifest:
         UsageError: they don't; the message says what differs.
     """
     chain, first, last = ChainState(), 0, 0
-    erased: dict[int, StandIn] = {}
+    erased = _Erased()
     for found in read_export(path):
         if isinstance(found, Stored):
             if found.sequence <= last:
                 raise bad_export(path, f"sequence {found.sequence} comes after {last}")
             first, last = first or found.sequence, found.sequence
             chain = extend(chain, (found,))
-            if isinstance(found, StandIn):
-                erased[found.sequence] = found
-            for made in stand_ins_of(found):
-                named = erased.get(made.sequence)
-                if named is not None and named.payload_hash == made.payload_hash:
-                    del erased[made.sequence]
+            erased.take(found)
             continue
-        if erased:
-            raise bad_export(path, _unvouched(erased[min(erased)], found.last_sequence))
+        if (words := erased.contradiction(found.last_sequence)) is not None:
+            raise bad_export(path, words)
         if (chain.events, first) != (found.count, found.first_sequence):
             raise bad_export(
                 path,
@@ -182,13 +177,48 @@ def check_export(path: Path) -> ExportManifest:
     raise bad_export(path, "it has no manifest")
 
 
-def _unvouched(made: StandIn, end: int) -> str:
-    if made.redacted_by > end:
+class _Erased:
+    """The stand-ins of an export for which no redaction in it vouches.
+
+    One that holds something else than its redaction says has none. The page's mirror is
+    ``services/dashboard/src/replay/check.ts``.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[int, tuple[StandIn, int]] = {}
+        """Each with the sequence of the redaction that would vouch for it."""
+
+    def take(self, found: Stored) -> None:
+        """Take the next event."""
+        if isinstance(found, StandIn):
+            self._open[found.sequence] = (found, found.redacted_by)
+        for made in stand_ins_of(found):
+            named, _ = self._open.get(made.sequence, (None, 0))
+            if named != made:
+                continue
+            if isinstance(found, StandIn):
+                # A redaction that was redacted vouches for as much as vouches for itself.
+                self._open[made.sequence] = (made, found.redacted_by)
+            else:
+                del self._open[made.sequence]
+
+    def contradiction(self, end: int) -> str | None:
+        """Return what is wrong in an export that ends at sequence ``end``, None for nothing."""
+        unnamed = [
+            sequence
+            for sequence, (made, by) in self._open.items()
+            if by <= end or not lacks_its_texts(made)
+        ]
+        if unnamed:
+            return f"no redaction vouches for sequence {min(unnamed)}, which it says was erased"
+        if not self._open:
+            return None
+        sequence = min(self._open)
+        _, by = self._open[sequence]
         return (
-            f"the text of sequence {made.sequence} was erased after its end, which is {end}, and"
-            f" the redaction that vouches for it is sequence {made.redacted_by}: export that far"
+            f"it says that the text of sequence {sequence} was erased after its end, which is"
+            f" {end}, and nothing in it vouches for what is left: export it up to sequence {by}"
         )
-    return f"no redaction names sequence {made.sequence}, which it says was erased"
 
 
 def export_line(stored: Stored) -> bytes:

@@ -10,10 +10,12 @@ import binascii
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import orjson
 
 from millstream.domain.recorded import moment
+from millstream.domain.redaction import are_erased
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import StandIn, Stored
 from millstream_schemas import subjects
@@ -69,13 +71,25 @@ def stand_in(stored: Stored, event: SampleRedacted) -> StandIn | None:
     )
 
 
+def read_mark(payload: bytes) -> dict[str, Any]:
+    """Return what a stand-in's payload says of its redaction; empty for one that says nothing."""
+    try:
+        mark = orjson.loads(payload)[MARK]
+    except (ValueError, LookupError, TypeError):
+        return {}
+    return mark if isinstance(mark, dict) else {}
+
+
 def erased_by(payload: bytes) -> int:
     """Return the sequence of the redaction that a stand-in's payload says it is of, 0 for none."""
-    try:
-        by = orjson.loads(payload)[MARK]["by"]
-    except (ValueError, LookupError, TypeError):
-        return 0
+    by = read_mark(payload).get("by")
     return by if isinstance(by, int) else 0
+
+
+def lacks_its_texts(made: StandIn) -> bool:
+    """Tell whether a stand-in holds marks where it says that texts were erased."""
+    fields = read_mark(made.payload).get("erased")
+    return isinstance(fields, list) and are_erased(orjson.loads(made.payload), fields)
 
 
 def stand_ins_of(stored: Stored) -> list[StandIn]:

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, test } from "vitest";
 
 import { digestOf } from "../src/fold/digest";
-import { Chain, readLine, type Manifest, type StoredLine } from "../src/fold/export";
+import { Chain, payloadHashOf, readLine, type Manifest, type StoredLine } from "../src/fold/export";
 import { viewOf, type View } from "../src/fold/view";
 import { Checker, type Checked } from "../src/replay/check";
 import { FileError, LineCutter } from "../src/replay/lines";
@@ -51,6 +51,28 @@ function manifested(lines: string[], changed: Partial<Manifest> = {}): string {
     ...changed,
   };
   return [...lines, JSON.stringify(manifest), ""].join("\n");
+}
+
+/** A log in which the first sample is another, and `mark` says that it was erased. */
+function forged(mark: object): string {
+  const lines = batchLines("completed");
+  const place = lines.findIndex((line) => line.includes("It is "));
+  const stored = readLine(lines[place]!) as StoredLine;
+  const payload = JSON.stringify({
+    ...(JSON.parse(stored.payload) as object),
+    content: { question: "Who?", answer: "Somebody else." },
+    redacted: mark,
+  });
+  const line = JSON.parse(lines[place]!) as object;
+  lines[place] = JSON.stringify({ ...line, payload, payload_hash: payloadHashOf(stored) });
+  expect(JSON.parse(manifested(lines).split("\n").at(-2)!)).toHaveProperty("root", rootOf("completed"));
+  return manifested(lines);
+}
+
+function rootOf(name: string): string {
+  const chain = new Chain();
+  for (const line of batchLines(name)) chain.add(readLine(line) as StoredLine);
+  return chain.root;
 }
 
 async function check(text: string): Promise<Checked> {
@@ -146,6 +168,27 @@ describe("the check of a file", () => {
     expect((await check(manifested(unmarked))).damage).toContain("which it says was erased");
   });
 
+  test.each([
+    [{ by: 1_000_000_000 }],
+    [{ by: 1_000_000_000, erased: [], reason: "" }],
+    [{ by: 1_000_000_000, erased: ["content"], reason: "asked for" }],
+    [{ by: 1_000_000_000, erased: ["reason"], reason: "(redacted)" }],
+  ])("takes no event for an erased one that holds its texts: %j", async (mark) => {
+    expect((await check(forged(mark))).damage).toContain("which it says was erased");
+  });
+
+  test.each([
+    ["a cost", '\\"cost_nano_usd\\":14', '\\"cost_nano_usd\\":15'],
+    ["a text that was left", "It is 2.", "It is 9."],
+    ["a reason", '\\"reason\\":\\"asked for\\"', '\\"reason\\":\\"a whim\\"'],
+  ])("compares what stands for an event with its redaction: %s", async (_, old, other) => {
+    const lines = batchLines("redacted");
+    const place = lines.findIndex((line) => line.includes('"payload_hash":') && line.includes(old));
+    expect(place).toBeGreaterThanOrEqual(0);
+    lines[place] = lines[place]!.replace(old, other);
+    expect((await check(manifested(lines))).damage).toContain("which it says was erased");
+  });
+
   const text = whole("completed");
   const lines = text.split("\n");
   test.each([
@@ -213,6 +256,11 @@ describe("a proof", () => {
 
   test.each([
     ["a damaged log", sources(whole("completed").replace("It is 3", "It is 4")), "not whole"],
+    [
+      "a log that says texts were erased after it",
+      sources(manifested(linesBefore("redacted"))),
+      "run `millstream audit verify`",
+    ],
     ["a log cut off", sources(whole("completed").split("\n").slice(0, 9).join("\n")), "not whole"],
     ["a type that nobody knows", sources(whole("newer")), "can't read event"],
     ["an odd answer", sources(whole("live"), (view) => (view["mood"] = 1)), "(mood)"],

@@ -129,7 +129,16 @@ export type NoteEvent =
 
 export type SampleRedacted = Envelope<"sample.redacted.v1"> & {
   silences: number[];
-  target: { sequence: number; payload_hash: string; event: Record<string, unknown> };
+  erased: string[];
+  reason: string;
+  target: {
+    sequence: number;
+    subject: string;
+    time_us: number;
+    headers: string;
+    payload_hash: string;
+    event: Record<string, unknown>;
+  };
 };
 
 export type BatchEvent = ControlEvent | SliceEvent | NoteEvent | SampleRedacted;
@@ -139,7 +148,7 @@ const STARTED = "batch.started.v1";
 const FOLDED = [
   ...["type", "batch_id", "actor", "slice", "after"],
   ...["spec", "dataset_id", "parent_id", "mode", "reason", "error", "counts", "priority"],
-  ...["finding", "budget", "model", "until", "message", "child_id", "silences", "target"],
+  ...["finding", "budget", "model", "until", "message", "child_id", "silences", "erased", "target"],
 ];
 const NAMES = document.events as Record<string, string>;
 const SYSTEM_TYPES: readonly string[] = document.system_events;

@@ -116,7 +116,10 @@ async function foldLog(
   const { damage, erased, erasedSince } = checker.end();
   if (damage !== null) throw new Unproven(`The log that came is not whole: ${damage}.`);
   if (erasedSince > 0)
-    throw new Unproven("Texts were erased while the log came, so nothing vouches for them: try again.");
+    throw new Unproven(
+      `The log says that texts of ${erasedSince} of its events were erased after its end, but` +
+        " nothing in it vouches for them. If it says so again, run `millstream audit verify`.",
+    );
   return { state, events, erased };
 }
 

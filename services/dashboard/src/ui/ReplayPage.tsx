@@ -81,10 +81,11 @@ function Soundness(props: { name: string; opened: Opened; checked: Checked | nul
         </p>
       )}
       {checked && damage === null && checked.erasedSince > 0 && (
-        <p className="muted">
-          <Foreign>{name}</Foreign> adds up to the root that its manifest names, but the texts of{" "}
-          {plural(checked.erasedSince, "event")} were erased after the file's end: the redactions that
-          vouch for that are not in it. To have them too, download the log as it is now.
+        <p className="proof is-open">
+          <Icon name="warning" /> <Foreign>{name}</Foreign> adds up to the root that its manifest
+          names, but it says that texts of {plural(checked.erasedSince, "event")} were erased after
+          its end, and nothing here vouches for what is left of these. To have that too, download
+          the log again as it is now.
         </p>
       )}
       {checked && damage === null && checked.erasedSince === 0 && (
