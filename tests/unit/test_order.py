@@ -1,5 +1,6 @@
 """Places in order are those that sorting would give, whatever moved since."""
 
+import tracemalloc
 from random import Random
 
 import pytest
@@ -38,3 +39,19 @@ def test_an_order_follows_places_that_come_and_move(moved_most: int) -> None:
         for down in (False, True):
             found = list(order.places(bits, border, downwards=down))
             assert found == chosen(keys, some, border, down=down)
+
+
+@pytest.mark.parametrize("more", [0, 20_000])
+def test_what_moves_in_an_order_that_nobody_asks_for_is_not_kept(more: int) -> None:
+    order, count = Order(), 20_000
+    order.extend(count)
+    order.settle()
+    tracemalloc.start()
+    order.extend(more)
+    for place in range(len(order.keys)):
+        order.put(place, 7)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 20 * count  # a key of each new place takes 8, and what moves about 80
+    everything = flags((1 << len(order.keys)) - 1, len(order.keys))
+    assert list(order.places(everything, None, downwards=False)) == list(range(len(order.keys)))

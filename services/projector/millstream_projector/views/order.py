@@ -3,11 +3,19 @@
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import compress
 
 FEW = 16
-"""Of one place in so many it is quicker to sort the few than to look through all, and quicker to
-move the few than to sort all."""
+"""Of one place in so many it is quicker to sort the few than to look through all."""
+
+
+def moved_most(count: int) -> int:
+    """Return how many of ``count`` places are moved one by one, rather than all sorted.
+
+    At that number it takes half as long: each moves a share of all the others.
+    """
+    return count // (32 + count // 3000)
 
 
 class Order:
@@ -20,21 +28,26 @@ class Order:
         """Begin without places."""
         self.keys = array("q")
         self._sorted: array[int] = array("i")
-        self._moved: dict[int, int | None] = {}
-        """The key under which each place stands in ``_sorted`` while that is not its own."""
+        self._moved: dict[int, int | None] | None = {}
+        """The key under which each place stands in ``_sorted`` while that is not its own; None
+        when so many have moved that all are sorted. So nobody's sort is not kept up at a price."""
 
     def extend(self, count: int) -> None:
         """Add places with the key -1."""
         first = len(self.keys)
         self.keys.extend([-1] * count)
-        self._moved.update(dict.fromkeys(range(first, first + count)))
+        if self._moved is not None:
+            self._moved.update(dict.fromkeys(range(first, first + count)))
+            self._forget_many()
 
     def put(self, place: int, key: int) -> None:
         """Change the key of a place."""
         before = self.keys[place]
         if key != before:
-            self._moved.setdefault(place, before)
             self.keys[place] = key
+            if self._moved is not None:
+                self._moved.setdefault(place, before)
+                self._forget_many()
 
     def places(
         self, flags: bytes, border: tuple[int, int] | None, *, downwards: bool
@@ -61,21 +74,24 @@ class Order:
     def settle(self) -> None:
         """Put right what has moved."""
         keys, moved, found = self.keys, self._moved, self._sorted
-        if not moved:
-            return
-        if len(moved) * FEW > len(keys):
+        if moved is None:
             self._sorted = array("i", sorted(range(len(keys)), key=keys.__getitem__))
         else:
+            stood = partial(self._stood, moved)
             for place, before in moved.items():
                 if before is not None:
-                    del found[bisect_left(found, (before, place), key=self._stood)]
+                    del found[bisect_left(found, (before, place), key=stood)]
             for place in moved:
                 found.insert(bisect_left(found, self._where(place), key=self._where), place)
         self._moved = {}
 
+    def _forget_many(self) -> None:
+        if self._moved is not None and len(self._moved) > moved_most(len(self.keys)):
+            self._moved = None
+
     def _where(self, place: int) -> tuple[int, int]:
         return self.keys[place], place
 
-    def _stood(self, place: int) -> tuple[int, int]:
-        before = self._moved.get(place)
+    def _stood(self, moved: dict[int, int | None], place: int) -> tuple[int, int]:
+        before = moved.get(place)
         return (self.keys[place] if before is None else before), place
