@@ -111,6 +111,18 @@ def test_toasts_leave_the_buttons_of_a_dialog_free(hub: HubPage, batches: Batche
         expect(hub.part("start-dialog")).to_be_hidden()
 
 
+def test_toasts_leave_the_sections_of_a_phone_free(hub: HubPage, batches: Batches) -> None:
+    hub.resize(NARROW)
+    batches.start(1, "scripted/refused", recipe="instruction")
+    expect(hub.part("toast")).to_be_visible()
+    links = hub.page.get_by_role("navigation").first.get_by_role("link")
+    expect(links).to_have_count(7)
+    for link in links.all():
+        link.click()
+        expect(link).to_have_attribute("aria-current", "page")
+    expect(hub.part("toast")).to_be_visible()
+
+
 def test_everything_works_where_the_browser_refuses_storage(
     unopened: HubPage, batches: Batches
 ) -> None:

@@ -95,6 +95,21 @@ def test_a_column_that_is_switched_on_tells_of_a_batch_that_has_ended(
     expect(tokens).to_have_text(told)
 
 
+def test_the_choice_of_columns_closes_by_escape_and_by_a_press_beside_it(hub: HubPage) -> None:
+    hub.open("batches")
+    button, choice = hub.part("columns"), hub.part("column-tokens")
+    button.click()
+    choice.uncheck()
+    hub.page.keyboard.press("Escape")
+    expect(choice).to_be_hidden()
+    expect(button).to_be_focused()
+    button.press("Enter")
+    choice.check()
+    expect(choice).to_be_visible()
+    hub.page.get_by_role("heading", level=1).click()
+    expect(choice).to_be_hidden()
+
+
 def test_columns_are_made_wider_by_pointer_and_keys_and_stay_so(
     hub: HubPage, two: tuple[str, str]
 ) -> None:
@@ -107,6 +122,7 @@ def test_columns_are_made_wider_by_pointer_and_keys_and_stay_so(
     expect(hub.past(two[0])).to_be_visible()
     edge = hub.part("edge-model")
     expect(edge).to_have_attribute("aria-valuetext", "automatic")
+    expect(edge.locator("..")).to_have_accessible_name("Model")  # Each cell is announced with it.
     model, progress, tokens = width("model"), width("progress"), width("tokens")
     place = edge.bounding_box()
     assert place is not None

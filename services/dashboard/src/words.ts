@@ -63,7 +63,8 @@ export function money(nanoUsd: number | null): string {
   return kept(DOLLARS, digits, IN_DOLLARS).format(usd);
 }
 
-const IN_DOLLARS = { style: "currency", currency: "USD", currencyDisplay: "narrowSymbol" } as const;
+// With the locale's own sign: "$" alone is another dollar in Canada.
+const IN_DOLLARS = { style: "currency", currency: "USD" } as const;
 
 /** What was paid for no sample: known to be nothing when the cost is known and no call was lost. */
 export function wasted(counts: Counts): number | null {
@@ -117,6 +118,29 @@ export function localTime(iso: string, now: number = Date.now()): string {
   if (Number.isNaN(time.getTime())) return UNKNOWN;
   const isToday = time.toDateString() === new Date(now).toDateString();
   return (isToday ? TODAY : OTHER_DAY).format(time);
+}
+
+const DAY_S = 86_400;
+const YEAR = new Intl.DateTimeFormat(LOCALE, { year: "numeric" });
+const DAY = new Intl.DateTimeFormat(LOCALE, { month: "short", day: "numeric" });
+const MINUTE = new Intl.DateTimeFormat(LOCALE, { hour: "numeric", minute: "2-digit" });
+
+/**
+ * Times on an axis, in seconds and `step` apart: as much of each as tells it from the next, and in a
+ * second line, where it is another than before, the day or year that it is in. Those between two
+ * seconds stay without words.
+ */
+export function axisTimes(times: readonly number[], step: number): string[] {
+  const own = step >= DAY_S ? DAY : step >= 60 ? MINUTE : TODAY;
+  const outer = step >= DAY_S ? YEAR : DAY;
+  let before = "";
+  return times.map((seconds) => {
+    if (!Number.isInteger(seconds)) return "";
+    const within = outer.format(seconds * 1000);
+    const words = own.format(seconds * 1000) + (within === before ? "" : `\n${within}`);
+    before = within;
+    return words;
+  });
 }
 
 /** What kind of model made these samples, when it is not a real one at work; else null. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { plus, sortErrors, toBody, type StartValues } from "../src/start";
-import { budgetWords, duration, modelNote, money, waitsFor, wasted, whole } from "../src/words";
+import { axisTimes, budgetWords, duration, modelNote, money, waitsFor, wasted, whole } from "../src/words";
 import { batch, counts as tally } from "./builders";
 
 const VALUES: StartValues = {
@@ -52,6 +52,27 @@ describe("words", () => {
     [65_000, "1 m 05 s"],
     [7_380_000, "2 h 03 m"],
   ])("%s ms are %s", (ms, words) => expect(duration(ms)).toBe(words));
+
+  test("an axis tells the day or the year of its times where it begins", () => {
+    const at = (...parts: [number, number, number?, number?]): number =>
+      new Date(...parts).getTime() / 1000;
+    const night = [at(2026, 8, 21, 12), at(2026, 8, 22, 0), at(2026, 8, 22, 12)];
+    const spaces = /\u202f/g;
+    expect(axisTimes(night, 43_200).map((words) => words.replace(spaces, " "))).toEqual([
+      "12:00 PM\nSep 21",
+      "12:00 AM\nSep 22",
+      "12:00 PM",
+    ]);
+    const moment = at(2026, 8, 21, 12);
+    expect(axisTimes([moment, moment + 0.5, moment + 1], 0.5).slice(1)).toEqual([
+      "",
+      expect.stringMatching(/^12:00:01/),
+    ]);
+    expect(axisTimes([at(2026, 11, 31), at(2027, 0, 1)], 86_400)).toEqual([
+      "Dec 31\n2026",
+      "Jan 1\n2027",
+    ]);
+  });
 
   test("a whole number that was read inexactly says so", () => {
     expect(whole(2 ** 53 - 1)).toBe("9007199254740991");

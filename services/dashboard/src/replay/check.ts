@@ -1,6 +1,7 @@
 /** Whether the lines of an export add up to its manifest: the mirror of `check_export`. */
 
 import { Chain, isManifest, type Manifest, type StoredLine } from "../fold/export";
+import { grouped, plural } from "../words";
 import { erasedBy, isSame, lacksItsTexts, standInsOf } from "./standIn";
 
 /** What a whole look through an export found; `damage` is null for a sound one. */
@@ -36,7 +37,7 @@ export class Checker {
 
   #take(line: StoredLine): void {
     if (line.sequence <= this.#last)
-      this.#damage ??= `sequence ${line.sequence} comes after ${this.#last}`;
+      this.#damage ??= `sequence ${grouped(line.sequence)} comes after ${grouped(this.#last)}`;
     this.#first ||= line.sequence;
     this.#last = line.sequence;
     this.#chain.add(line);
@@ -68,11 +69,11 @@ export class Checker {
     if (!manifest) return "it ends before its manifest, so a part is missing";
     const { events, root } = this.#chain;
     if (unnamed !== undefined)
-      return `no redaction vouches for sequence ${unnamed}, which it says was erased`;
+      return `no redaction vouches for sequence ${grouped(unnamed)}, which it says was erased`;
     if (events !== manifest.count || this.#first !== manifest.first_sequence)
       return (
-        `it holds ${events} events from ${this.#first} on, but its manifest tells of` +
-        ` ${manifest.count} from ${manifest.first_sequence} on`
+        `it holds ${plural(events, "event")} from ${grouped(this.#first)} on, but its manifest tells of` +
+        ` ${grouped(manifest.count)} from ${grouped(manifest.first_sequence)} on`
       );
     if (root !== manifest.root)
       return `its events have the root ${root}, but its manifest says ${manifest.root}: an event was changed or moved`;

@@ -73,6 +73,7 @@ function Shown(props: {
           times={times}
           step={Math.max(1, ((times.at(-1) ?? 0) - (times[0] ?? 0)) / 50)}
           series={series}
+          isMoney={burn.isMoney}
         />
       </Suspense>
       <details>
@@ -142,11 +143,9 @@ function Facts(props: {
 }
 
 function seriesOf({ isMoney, spent, projected, projectedEnd, budget, times }: Burn) {
-  const scaled = (values: readonly (number | null)[]): (number | null)[] =>
-    values.map((value) => (value === null ? null : isMoney ? value / 1e9 : value));
   const unit = isMoney ? "US dollars" : "tokens";
-  const series = [{ name: `spent, ${unit}`, values: scaled(spent) }];
-  if (projectedEnd !== null) series.push({ name: "projected", values: scaled(projected) });
-  if (budget !== null) series.push({ name: "budget", values: scaled(times.map(() => budget)) });
+  const series: Parameters<typeof Chart>[0]["series"] = [{ name: `spent, ${unit}`, values: [...spent] }];
+  if (projectedEnd !== null) series.push({ name: "projected", values: [...projected] });
+  if (budget !== null) series.push({ name: "budget", values: times.map(() => budget) });
   return series;
 }

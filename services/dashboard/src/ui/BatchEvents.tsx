@@ -6,7 +6,7 @@ import { useState } from "react";
 import { getEvents } from "../calls";
 import { isLive, type BatchView, type EventView } from "../contract";
 import { useAt, useParameter } from "../place";
-import { localTime, plural, wordsOf } from "../words";
+import { grouped, localTime, plural, wordsOf } from "../words";
 import { Empty, Foreign, Pager, Trouble } from "./parts";
 
 const PAGE = 100;
@@ -84,7 +84,7 @@ function KindFilter(props: {
         <option value="">all {plural(props.events.length, "event")} of this page</option>
         {[...counts].map(([type, count]) => (
           <option key={type} value={type}>
-            {`${type} (${count})`}
+            {`${type} (${grouped(count)})`}
           </option>
         ))}
       </select>

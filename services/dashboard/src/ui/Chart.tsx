@@ -4,7 +4,7 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
-import { short } from "../words";
+import { axisTimes, grouped, localTime, money, short, UNKNOWN } from "../words";
 
 const HEIGHT = 180;
 /** Each is at least 3 : 1 against both grounds. */
@@ -20,9 +20,11 @@ interface ChartProps {
   /** Seconds from one time to the next. */
   step: number;
   series: Series[];
+  /** The values are nano US dollars. */
+  isMoney: boolean;
 }
 
-export function Chart({ times, step, series }: ChartProps) {
+export function Chart({ times, step, series, isMoney }: ChartProps) {
   const holder = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const element = holder.current;
@@ -30,21 +32,27 @@ export function Chart({ times, step, series }: ChartProps) {
     const ink = getComputedStyle(element).color;
     const grid = { stroke: `color-mix(in srgb, ${ink} 20%, transparent)`, width: 1 };
     const axis = { stroke: ink, grid, ticks: grid };
+    const words = isMoney ? money : grouped;
     const plot = new uPlot(
       {
         width: element.clientWidth,
         height: HEIGHT,
         cursor: { drag: { x: false, y: false } },
-        axes: [axis, { ...axis, size: 70, values: (_, ticks) => ticks.map(short) }],
+        axes: [
+          // Room for "12:00:00 PM".
+          { ...axis, space: 90, values: (_, ticks, _axis, _space, by) => axisTimes(ticks, by) },
+          { ...axis, size: 90, values: (_, ticks) => ticks.map(isMoney ? money : short) },
+        ],
         scales: {
           // Of its own times: uPlot would have the axis of a single point span years.
           x: { range: () => [(times[0] ?? 0) - step, (times.at(-1) ?? 0) + step] },
-          y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.1 : 1] },
+          y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.1 : isMoney ? 1e9 : 1] },
         },
         series: [
-          {},
+          { label: "Time", value: (_, seconds: number | null) => timeOf(seconds) },
           ...series.map(({ name }, place) => ({
             label: name,
+            value: (_: uPlot, value: number | null) => (value === null ? UNKNOWN : words(value)),
             stroke: COLOURS[place % COLOURS.length] ?? ink,
             width: 2,
             points: { show: times.length < 60 },
@@ -62,6 +70,10 @@ export function Chart({ times, step, series }: ChartProps) {
       observer.disconnect();
       plot.destroy();
     };
-  }, [times, step, series]);
+  }, [times, step, series, isMoney]);
   return <div ref={holder} className="chart" aria-hidden="true" />;
+}
+
+function timeOf(seconds: number | null): string {
+  return seconds === null ? UNKNOWN : localTime(new Date(seconds * 1000).toISOString());
 }

@@ -185,6 +185,8 @@ function Rows({ rows, columns }: { rows: readonly BatchView[]; columns: string }
                 key={name}
                 role="columnheader"
                 scope="col"
+                // Its own name, else that of the edge within it would be part of each cell's head.
+                aria-label={title}
                 className={place > heads.indexOf(PROGRESS) ? "number" : undefined}
               >
                 {name === "actions" ? <span className="for-readers">{title}</span> : title}

@@ -1,5 +1,7 @@
 /** What narrows, orders and lays out the history, and the views that are kept of it. */
 
+import { useEffect, useRef } from "react";
+
 import { SEARCH_MOST } from "../calls";
 import { dropWidths, useShares } from "../columnWidths";
 import { STATES, type Facets, type State } from "../contract";
@@ -86,8 +88,9 @@ function FacetChoice(props: {
 function ColumnChoice({ columns }: { columns: string }) {
   const shown = columns.split(",");
   const isSized = useShares(shown) !== null;
+  const menu = useClosing();
   return (
-    <details className="column-choice">
+    <details className="column-choice" ref={menu}>
       <summary data-testid="columns">Columns</summary>
       <fieldset>
         <legend className="for-readers">Columns of the history</legend>
@@ -112,6 +115,28 @@ function ColumnChoice({ columns }: { columns: string }) {
       </fieldset>
     </details>
   );
+}
+
+/** Closes a menu by Escape, which leads back to its button, and by a press beside it. */
+function useClosing() {
+  const menu = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    const onPress = ({ target }: PointerEvent): void => {
+      if (menu.current && !menu.current.contains(target as Node)) menu.current.open = false;
+    };
+    const onKey = ({ key }: KeyboardEvent): void => {
+      if (key !== "Escape" || !menu.current?.open) return;
+      menu.current.open = false;
+      menu.current.querySelector("summary")?.focus();
+    };
+    document.addEventListener("pointerdown", onPress);
+    document.addEventListener("keydown", onKey);
+    return () => {
+      document.removeEventListener("pointerdown", onPress);
+      document.removeEventListener("keydown", onKey);
+    };
+  }, []);
+  return menu;
 }
 
 export function StateFilter(props: {

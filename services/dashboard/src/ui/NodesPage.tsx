@@ -64,7 +64,7 @@ export function NodesPage() {
                     at sequence {grouped(node.sequence)}, {plural(node.lag, "event")} behind
                   </span>
                 )}
-                {node.unreadable > 0 && <span className="is-bad">{node.unreadable} unreadable</span>}
+                {node.unreadable > 0 && <span className="is-bad">{grouped(node.unreadable)} unreadable</span>}
               </p>
               {node.alarm && (
                 <p className="row-error">

@@ -7,7 +7,7 @@ import { choose, chosenFile, onChosen } from "../replay/dropped";
 import type { Checked } from "../replay/check";
 import type { Opened } from "../replay/log";
 import { useChecked, useOpened } from "../replay/useReplay";
-import { plural } from "../words";
+import { grouped, plural } from "../words";
 import { Icon } from "./Icon";
 import { Empty, Foreign } from "./parts";
 import { ReplayBatch } from "./ReplayBatch";
@@ -93,7 +93,7 @@ function Soundness(props: { name: string; opened: Opened; checked: Checked | nul
           <Icon name="check" /> <Foreign>{name}</Foreign> is whole:{" "}
           {plural(checked.events, "event")} add up to the root that its manifest names.
           {checked.erased > 0 &&
-            ` Texts of ${checked.erased} of them were erased; redactions in the file vouch for those.`}
+            ` Texts of ${grouped(checked.erased)} of them were erased; redactions in the file vouch for those.`}
         </p>
       )}
       {damage !== null && (

@@ -124,6 +124,7 @@ function MeasureOverTime({ measure, timeline }: { measure: Measure; timeline: Ti
           times={starts.map((start) => Date.parse(start) / 1000)}
           step={timeline.bucket_s}
           series={models.map((name) => ({ name, values: starts.map((start) => at(start, name)) }))}
+          isMoney={measure.words === money}
         />
       </Suspense>
       <details>

@@ -88,7 +88,7 @@ function writeBar(bar: HTMLElement, moment: Pick<Moment, "batch" | "isReadable">
   if (given?.sizes !== sizes) bar.style.backgroundSize = sizes;
   GIVEN.set(bar, { done, sizes });
   if (!moment.isReadable) return;
-  const said = `${generated} of ${target} made, ${failed} failed`;
+  const said = `${grouped(generated)} of ${grouped(target)} made, ${grouped(failed)} failed`;
   if (bar.ariaValueText === said) return;
   bar.ariaValueText = said;
   bar.ariaValueNow = String(Math.min(generated + failed, target));
