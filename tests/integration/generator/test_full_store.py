@@ -1,15 +1,21 @@
 """A store that is nearly full takes what is on its way, and no new call starts."""
 
+import asyncio
+import contextlib
+import itertools
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from millstream.errors import LogFullError
 from millstream.eventlog.nodes import Nodes
 from millstream.eventlog.topology import ensure_topology
 from millstream.runtime.settings import Settings
-from millstream.testing.nats import claim, running_log
+from millstream.testing.nats import RunningLog, claim, running_log
+from millstream.testing.scripted_answers import Delayed, Request
 from millstream.testing.scripted_llm import ScriptedLLM
-from millstream.testing.site import Serve, Site, sample
+from millstream.testing.site import POLL_S, Serve, Site, sample
 
 pytestmark = [pytest.mark.anyio]
 
@@ -38,3 +44,39 @@ async def test_no_call_starts_while_the_store_is_nearly_full(
             state = await site.ended(batch_id)
     assert (state.state, state.counts.generated) == ("completed", 10)
     assert {"finished"} == {request.outcome for request in llm.requests}
+
+
+async def fill(log: RunningLog) -> None:
+    """Append until the store takes no more, not even a small event."""
+    indexes = itertools.count(1000)
+    for padding in (PIECE, 0):
+        with contextlib.suppress(LogFullError):
+            for index in indexes:
+                event = claim(index, batch_id=OTHER, padding=padding)
+                await log.event_log.append(event, expected=0)
+
+
+async def test_answers_that_find_the_store_full_wait_for_room_and_are_paid_once(
+    tmp_path: Path, serve_direct: Serve
+) -> None:
+    may_answer = asyncio.Event()
+
+    def answer(request: Request) -> Delayed:
+        return Delayed(sample(request), until=may_answer)
+
+    async with running_log(tmp_path, max_bytes=SIZE) as log, ScriptedLLM(answer) as llm:
+        site = Site(log, serve_direct)
+        batch_id = await site.begin(llm.base_url, 4, slice_size=4, concurrency=4)
+        async with site.generator():
+            await llm.wait_for(lambda requests: len(requests) > 0)
+            await fill(log)
+            with capture_logs() as told:
+                may_answer.set()
+                while not any(line["event"] == "append.refused" for line in told):
+                    await asyncio.sleep(POLL_S)
+            assert (await site.state(batch_id)).counts.generated == 0
+            larger = Settings(**{**log.settings.model_dump(), "max_bytes": 2 * SIZE})
+            await ensure_topology(log.connection, larger)
+            state = await site.ended(batch_id)
+    assert (state.state, state.counts.generated) == ("completed", 4)
+    assert len(llm.requests) == 4
