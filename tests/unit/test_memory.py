@@ -21,6 +21,37 @@ litellm.main.encoding.encode("two words")
 print(tokenizer in sys.modules)
 """
 
+_KEPT = """
+import asyncio, gc, sys
+import openai
+from millstream.runtime.settings import Settings
+from millstream_generator import memory
+from millstream_generator.litellm_lane import WITHOUT_CLIENT, LitellmLane
+from millstream_generator.targets import Targets
+
+async def main():
+    lane = LitellmLane(Targets(Settings()), memory.keep)
+    for model in ("", *WITHOUT_CLIENT):
+        await lane.warm_up(model)
+    kept = gc.get_freeze_count()
+    print(len(gc.get_objects()) < kept / 10, "openai.resources" in sys.modules)
+    for model in WITHOUT_CLIENT:
+        try:
+            stream = await lane._litellm.acompletion(
+                model=f"{model}x", messages=[{"role": "user", "content": "Why?"}], stream=True,
+                api_key="none", api_base="http://127.0.0.1:9/v1", timeout=5.0, max_retries=0,
+            )
+            await anext(stream)
+        except openai.OpenAIError as error:
+            assert "onnect" in str(error), error
+    print("openai.resources" in sys.modules)
+    await lane.warm_up("perplexity/x")
+    print("openai.resources" in sys.modules, gc.get_freeze_count() > kept)
+    await lane.close()
+
+asyncio.run(main())
+"""
+
 
 def test_lines_of_sources_are_not_kept() -> None:
     assert linecache.getline(__file__, 1)
@@ -36,12 +67,21 @@ def test_another_allocator_than_glibcs_is_left_alone(
     act()
 
 
-def test_litellm_loads_its_tokenizer_for_those_who_count_alone() -> None:
+def _run(script: str) -> list[str]:
     found = subprocess.run(
-        [sys.executable, "-P", "-c", _LOADED],
+        [sys.executable, "-P", "-c", script],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=100,
     )
-    assert found.stdout.split() == ["False", "False", "True"]
+    assert found.returncode == 0, found.stderr
+    return found.stdout.split()
+
+
+def test_litellm_loads_its_tokenizer_for_those_who_count_alone() -> None:
+    assert _run(_LOADED) == ["False", "False", "True"]
+
+
+def test_what_litellm_loads_is_kept_and_openais_client_loads_before_it_is_called() -> None:
+    assert _run(_KEPT) == ["True", "False", "False", "True", "True"]

@@ -15,12 +15,10 @@ GC_OBJECTS = 1_000
 
 
 async def _main(settings: Settings, stop: asyncio.Event) -> None:
-    lanes = Lanes(settings)
+    lanes = Lanes(settings, settle=memory.keep)
     await lanes.warm_up()
-    # What is loaded now stays: the collector need not look at it again. The little that is left
-    # to look at is looked at often, since what litellm's calls leave is 60 KB each.
-    memory.give_back()
-    gc.freeze()
+    # What is left to look at is little, and looked at often: litellm leaves 60 KB of each call.
+    memory.keep()
     gc.set_threshold(GC_OBJECTS, 5, 2)
     try:
         await main(settings, lanes, stop)

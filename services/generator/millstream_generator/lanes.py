@@ -1,10 +1,12 @@
 """Which lane a route takes: straight to its endpoint where that can be, else through litellm."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
 from millstream.runtime.settings import Settings
+from millstream_generator import memory
 from millstream_generator.completion import Completion, Progress, Prompt
 from millstream_generator.direct_lane import DirectLane
 from millstream_generator.endpoints import Endpoint, find_endpoint
@@ -16,12 +18,15 @@ log = structlog.get_logger()
 
 
 class Lanes:
-    """The provider of a generator; routes are resolved once and kept."""
+    """The provider of a generator; routes are resolved once and kept.
 
-    def __init__(self, settings: Settings) -> None:
+    ``settle`` is called after each load of modules.
+    """
+
+    def __init__(self, settings: Settings, settle: Callable[[], None] = memory.give_back) -> None:
         self._targets = Targets(settings)
         self._may_be_direct = settings.lane == "auto"
-        self._litellm = LitellmLane(self._targets)
+        self._litellm = LitellmLane(self._targets, settle)
         self._direct = DirectLane()
         self._endpoints: dict[tuple[str, str, str | None, str], Endpoint | None] = {}
         self._asking = asyncio.Lock()

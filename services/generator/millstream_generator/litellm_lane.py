@@ -9,6 +9,7 @@ import contextlib
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from importlib import import_module
 from inspect import isawaitable
 from typing import Any
@@ -30,15 +31,33 @@ from millstream_schemas.slices import Usage
 
 _users: Counter[int] = Counter()
 """How many lanes use litellm in each loop: litellm shares its clients among them."""
-_BY_OPENAI = ("openai/", "azure/")
-"""Models whose calls litellm leaves to openai's client, which loads 450 modules more."""
+WITHOUT_CLIENT = (
+    "anthropic/",
+    "cohere/",
+    "cohere_chat/",
+    "deepseek/",
+    "fireworks_ai/",
+    "gemini/",
+    "groq/",
+    "hosted_vllm/",
+    "mistral/",
+    "ollama/",
+    "ollama_chat/",
+    "openrouter/",
+    "xai/",
+)
+"""Models that litellm calls by itself; most others it leaves to openai's client: 450 modules."""
 
 
 class LitellmLane:
-    """Calls any provider that litellm knows; litellm is loaded by the first call."""
+    """Calls any provider that litellm knows; litellm is loaded by the first call.
 
-    def __init__(self, targets: Targets) -> None:
+    ``settle`` is called after each load of modules, in the thread that loaded them.
+    """
+
+    def __init__(self, targets: Targets, settle: Callable[[], None] = memory.give_back) -> None:
         self._targets = targets
+        self._settle = settle
         self._litellm: Any = None
         self._has_client = False
         self._loading = asyncio.Lock()
@@ -50,14 +69,19 @@ class LitellmLane:
         """
         async with self._loading:
             if self._litellm is None:
-                self._litellm = await asyncio.to_thread(_load)
+                self._litellm = await asyncio.to_thread(self._settled, _load)
                 _users[id(asyncio.get_running_loop())] += 1
             if self._lacks_client(model):
-                await asyncio.to_thread(import_module, "openai.resources")
+                await asyncio.to_thread(self._settled, import_module, "openai.resources")
                 self._has_client = True
 
+    def _settled(self, load: Callable[..., Any], *names: str) -> Any:
+        loaded = load(*names)
+        self._settle()
+        return loaded
+
     def _lacks_client(self, model: str) -> bool:
-        return not self._has_client and model.startswith(_BY_OPENAI)
+        return not self._has_client and model != "" and not model.startswith(WITHOUT_CLIENT)
 
     async def close(self) -> None:
         """Close litellm's connections, unless another lane of this loop uses them too."""
@@ -166,7 +190,6 @@ def _load() -> Any:
         await _close_clients(litellm, id(asyncio.get_running_loop()))
 
     asyncio.run(once())
-    memory.give_back()
     return litellm
 
 

@@ -17,7 +17,7 @@ os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "4096")
 import httpx
 import litellm
 
-_TOKENIZER = "litellm.litellm_core_utils.default_encoding"
+from millstream_generator.litellm_stream import TOKENIZER
 
 litellm.suppress_debug_info = True
 litellm.drop_params = True
@@ -42,7 +42,7 @@ class _Encoding:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(importlib.import_module(_TOKENIZER).encoding, name)
+        return getattr(importlib.import_module(TOKENIZER).encoding, name)
 
 
 # litellm hands it to whoever reads an answer; a stream that tells its tokens needs none.
