@@ -3,12 +3,16 @@
 from contextlib import aclosing
 from pathlib import Path
 
+from millstream.domain.decide import Stamp
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.redacting import Outcome, redact
 from millstream.eventlog.stored import Stored
 from millstream.eventlog.whole import read_range
+from millstream.runtime.clock import new_id, utc_now
 from millstream.testing.asking import publish
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
+from millstream_schemas.envelope import Actor
 
 PERSON = "Ada Lovelace of 12 Example Street"
 
@@ -33,6 +37,14 @@ async def publish_person(event_log: EventLog) -> tuple[Script, int]:
     script.complete()
     script.note_child()
     return script, await publish(event_log, script.tape)
+
+
+async def erase(event_log: EventLog, script: Script, *slots: int, attempts: bool = True) -> Outcome:
+    """Redact the slots' samples, and with ``attempts`` what else was made for them."""
+    stamp = Stamp(new_id, utc_now(), Actor(kind="user", id="ada"), "test", "command")
+    return await redact(
+        event_log, script.batch_id, slots, stamp, reason="asked for", attempts=attempts
+    )
 
 
 async def read_whole(event_log: EventLog) -> list[Stored]:

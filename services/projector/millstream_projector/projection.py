@@ -120,6 +120,7 @@ class Projection:
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._commit: Future[None] | None = None
         self._storing: dict[str, Known] = {}
+        self._erasing: set[str] = set()
 
     def advance(self, stored: Sequence[Stored], *, is_bulk: bool = False) -> int:
         """Fold what lies beyond the checkpoint; return the checkpoint.
@@ -160,6 +161,9 @@ class Projection:
                 step.chain = self._extend(step.chain, taken)
 
     def _load(self, batch_id: str) -> Known | None:
+        if batch_id in self._erasing:
+            self._committed()
+            return self._store.load(batch_id)
         # What is being stored may be in the tables already or not yet.
         return self._storing.get(batch_id) or self._store.load(batch_id)
 
@@ -172,6 +176,7 @@ class Projection:
         changes = step.settle()
         self._folded = self._next(step)
         self._waiting, self._storing = (changes, self._folded), step.batches
+        self._erasing = step.erased
         self._commit = self._committer.submit(self._write, changes, self._folded)
 
     def _write(self, changes: Changes, after: Snapshot) -> None:

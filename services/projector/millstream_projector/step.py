@@ -74,6 +74,8 @@ class Step:
         self.sequence = chain.sequence
         self.latencies: dict[str, list[float]] = {}
         self.batches: dict[str, Known] = {}
+        self.erased: set[str] = set()
+        """Batches whose texts are erased, of which the tables alone tell what is left."""
         self._changes = Changes()
         self._samples = Taken(tables.SAMPLES, sample_columns)
         self._attempts = Taken(tables.ATTEMPTS, attempt_columns)
@@ -135,6 +137,7 @@ class Step:
             fold.touched.add(event.slice)
         if isinstance(event, SampleRedacted):
             self._changes.redactions.append(stored)
+            self.erased.add(event.batch_id)
         kind = getattr(event, "type", "")
         if kind in END_TYPES:
             self._changes.ended[event.batch_id] = stored.sequence
