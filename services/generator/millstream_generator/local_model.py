@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NoReturn
 
+from millstream.runtime.processors import processors
 from millstream_generator.local_weights import (
     SMOLLM2,
     LocalModelError,
@@ -81,21 +82,6 @@ def engine_available() -> str | None:
     return f"the engine xllamacpp can't be imported: {words}"
 
 
-def processors() -> int:
-    """Return how many threads suit this machine: the processors it may use, at most 8."""
-    if hasattr(os, "sched_getaffinity"):
-        allowed = len(os.sched_getaffinity(0))
-    else:
-        allowed = os.cpu_count() or 1
-    # A container's share of time isn't in the affinity; more threads than that only wait.
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.is_file():
-        limit, period = quota.read_text(encoding="ascii").split()
-        if limit != "max":
-            allowed = min(allowed, max(1, round(int(limit) / int(period))))
-    return min(allowed, MAX_THREADS)
-
-
 def serve(
     host: str = "127.0.0.1",
     port: int = 0,
@@ -107,8 +93,9 @@ def serve(
     """Serve the local model until SIGTERM or SIGINT, which end the process at once with code 0.
 
     Must run in the main thread of a process that serves nothing else.
-    `slots` requests are answered at once, each within 2,048 tokens. `threads` None takes
-    `processors`. Once the model answers its health check the ready file is written.
+    `slots` requests are answered at once, each within 2,048 tokens. `threads` None takes the
+    processors it may use, at most 8. Once the model answers its health check the ready file is
+    written.
 
     Raises:
         LocalModelError: no weights, no engine, a taken port, or a model that doesn't load.
@@ -118,7 +105,7 @@ def serve(
     if path is None:
         raise LocalModelError("weights: not in the cache; fetch them with: millstream local pull")
     _check_address(host, port)
-    server = _start_server(path, host, port, slots, threads or processors())
+    server = _start_server(path, host, port, slots, threads or min(processors(), MAX_THREADS))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())

@@ -4,7 +4,6 @@ Batches have nothing to do with each other, and the digests of the parts add up 
 """
 
 import asyncio
-import os
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -17,6 +16,7 @@ import msgspec
 
 from millstream.eventlog.chain import ChainState
 from millstream.eventlog.stored import Stored
+from millstream.runtime.processors import processors
 from millstream_projector.audit.checking import CheckingDecoder, Findings, check_tables
 from millstream_projector.audit.digests import (
     SOURCES,
@@ -122,7 +122,7 @@ class Parts:
     def __init__(self, directory: Path, *, events: int) -> None:
         """Make the processes for a log of about so many events; they start when they must."""
         is_small = events < SMALL_LOG
-        count = 1 if is_small else min(PARTS_MOST, os.cpu_count() or 1)
+        count = 1 if is_small else min(PARTS_MOST, processors())
         self._pools = [
             ProcessPoolExecutor(
                 1,

@@ -6,7 +6,6 @@ the rows of all in one transaction, as a fold by one process would store them.
 """
 
 import asyncio
-import os
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from typing import Self
 from millstream.errors import MillstreamError
 from millstream.eventlog.chain import ChainState, extend
 from millstream.eventlog.stored import Stored
+from millstream.runtime.processors import processors
 from millstream_projector import step
 from millstream_projector.audit.wire import Channel, Told
 from millstream_projector.changes import Changes
@@ -37,14 +37,15 @@ AHEAD_BYTES = 16 * 2**20
 
 def parts_for(events: int) -> int:
     """Return how many processes fold a log of about so many events best."""
-    return 1 if events < SMALL_LOG else min(PARTS_MOST, os.cpu_count() or 1)
+    return 1 if events < SMALL_LOG else min(PARTS_MOST, processors())
 
 
 class Split:
     """All processes together, for a store that is empty; use as an asynchronous context.
 
     Methods raise StoreError when rows can't be stored or a process has died, and StrayBatchError
-    for a log that one process alone can fold. What is stored then is incomplete.
+    for a log that one process alone can fold; whatever else goes wrong in a thread is raised too.
+    What is stored then is incomplete.
     """
 
     def __init__(self, store: Store, parts: int) -> None:
@@ -142,7 +143,7 @@ class Split:
             for part in told:
                 changes.add(part.changes())
             self._stored.write(changes, told)
-        except MillstreamError as error:
+        except BaseException as error:
             self._stored.fail(error)
             raise
 
@@ -155,7 +156,7 @@ class _Stored:
         self._loading = threading.Lock()
         self._progress = threading.Condition()
         self._counts: dict[_Part, int] = {}
-        self._failure: MillstreamError | None = None
+        self._failure: BaseException | None = None
 
     def write(self, changes: Changes, told: "Sequence[_Part]") -> None:
         """Store a transaction to which some parts have contributed."""
@@ -170,7 +171,7 @@ class _Stored:
         """Return the fold of a batch once so many transactions of its part are stored.
 
         Raises:
-            MillstreamError: they will never be stored.
+            BaseException: they will never be stored; it is what ``fail`` was told.
         """
         with self._progress:
             self._progress.wait_for(
@@ -181,7 +182,7 @@ class _Stored:
         with self._loading:
             return self._store.load(batch_id)
 
-    def fail(self, error: MillstreamError) -> None:
+    def fail(self, error: BaseException) -> None:
         """Let nobody wait for what will not be stored."""
         with self._progress:
             self._failure = self._failure or error
@@ -196,7 +197,7 @@ class _Part:
         self.has_begun = False
         self.has_started = threading.Event()
         self._stored = stored
-        self._trouble: MillstreamError | None = None
+        self._trouble: BaseException | None = None
         (work, its_work), (questions, its_questions) = socketpair(), socketpair()
         with its_work, its_questions:
             sockets = its_work.fileno(), its_questions.fileno()
@@ -221,7 +222,7 @@ class _Part:
         """Send more; returns once little enough waits to be sent."""
         self.has_begun = not told.is_end
         size = sum([len(stored.payload) for stored in told.all_events])
-        self._waiting.append((size, self._teller.submit(self._work.tell, told)))
+        self._waiting.append((size, self._teller.submit(self._send, told)))
         self._waiting_bytes += size
         while self._waiting_bytes > AHEAD_BYTES or (self._waiting and self._waiting[0][1].done()):
             size, sent = self._waiting.popleft()
@@ -230,6 +231,15 @@ class _Part:
                 await asyncio.wrap_future(sent)
             except OSError as error:
                 raise self._ended() from error
+
+    def _send(self, told: Told) -> None:
+        try:
+            self._work.tell(told)
+        except OSError:  # it is gone
+            raise
+        except BaseException as error:
+            self._give_up(error)
+            raise
 
     def changes(self) -> Changes:
         """Return what the transaction that ended next changes; blocks."""
@@ -249,15 +259,19 @@ class _Part:
             while True:
                 transactions, batch_id = self._questions.receive()
                 self._questions.send(self._stored.load(self, transactions, batch_id))
-        except (EOFError, OSError):
+        except (EOFError, ConnectionError):  # it is gone
             return
-        except MillstreamError as error:
-            self._trouble = error
-            self.kill()
+        except BaseException as error:  # noqa: BLE001  # raised where its changes are awaited
+            self._give_up(error)
         finally:
             self.has_started.set()
 
-    def _ended(self) -> MillstreamError:
+    def _give_up(self, trouble: BaseException) -> None:
+        """End the process, which would wait for ever, and so whoever waits for it."""
+        self._trouble = self._trouble or trouble
+        self.kill()
+
+    def _ended(self) -> BaseException:
         code = self._process.wait()
         return self._trouble or StoreError(
             f"a process that folds a part of the log ended early (exit code {code}); try again"

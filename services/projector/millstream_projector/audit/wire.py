@@ -74,8 +74,7 @@ class Channel:
         """
         frame = pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL)
         # One call for a frame, however long: with many a thread waits each time for Python's lock.
-        self._end.sendall(_length(len(frame)))
-        self._end.sendall(frame)
+        self._end.sendall(b"".join((_length(len(frame)), frame)))
 
     def receive(self) -> Any:
         """Return the thing that comes next.
