@@ -1,8 +1,9 @@
 """The tables of the read model, and the statements that fill them.
 
 All but ``batches`` and ``checkpoint`` are append-only and carry the stream sequence (``seq``) of
-their event. Times are UTC. There are no indexes: rows come in stream order, so that DuckDB's
-own minima and maxima per row group find a batch.
+their event. Times are UTC. There are no indexes: transactions come in stream order, so that
+DuckDB's own minima and maxima per row group find a batch. Within one of a rebuild by several
+processes rows stand process by process: whoever needs an order asks for it.
 """
 
 from dataclasses import dataclass
