@@ -11,6 +11,7 @@ import gzip
 import json
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,11 +276,12 @@ def main() -> int:
     if find_chromium() is None:
         sys.exit("bench page needs a browser: apt-get install chromium")
 
-    name, run, bounds = {
+    runs: dict[str, tuple[str, Callable[[], Awaitable[dict[str, Metric]]], dict[str, float]]] = {
         "hub": ("page", lambda: measure(options.seconds), BOUNDS),
         "outage": ("page_outage", page_outage.measure, page_outage.BOUNDS),
         "heap": ("page_heap", page_heap.measure, page_heap.BOUNDS),
-    }[options.only]
+    }
+    name, run, bounds = runs[options.only]
 
     async def bounded() -> dict[str, Metric]:
         async with asyncio.timeout(LIMIT_S):

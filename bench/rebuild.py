@@ -88,6 +88,7 @@ async def from_stream(path: Path, events: int) -> tuple[float, float, int]:
     """Fill a stream and rebuild from it; return seconds, peak memory in MB, and events."""
     async with running_log(path) as running:
         filler = Filler(running.event_log)
+        last = 0
         for batch in copies(events):
             last = await filler.append_batch(batch)
         begun = time.monotonic()
