@@ -1,12 +1,14 @@
 """Fixtures of all tests: asyncio, and a nats-server of one's own with the streams made."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from millstream.eventlog.server import NatsServer
 from millstream.testing.nats import RunningLog, running_log
+from millstream_projector import tables
 
 
 @pytest.fixture
@@ -30,3 +32,10 @@ async def running(tmp_path: Path) -> AsyncIterator[RunningLog]:
     """A running server with the streams made, and one connection to it."""
     async with running_log(tmp_path) as log:
         yield log
+
+
+@pytest.fixture
+def plain_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read models whose files show the bytes of every text: compressed, one is found in no file."""
+    plain = tuple(replace(table, long=frozenset()) for table in tables.TABLES)
+    monkeypatch.setattr(tables, "TABLES", plain)

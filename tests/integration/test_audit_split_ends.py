@@ -47,7 +47,10 @@ def opened(path: Path) -> Store:
     return open_store(path, stream=STREAM, last_sequence=FAR)
 
 
-async def test_a_fold_ends_with_words_when_one_of_its_processes_is_killed(tmp_path: Path) -> None:
+async def test_a_fold_ends_with_words_when_one_of_its_processes_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_module, "TOLD_MOST", 20)
     log = mixed_log(Random(1), 6, strays=False)
     store = opened(tmp_path)
     async with Split(store, 2) as split:

@@ -60,7 +60,7 @@ def test_what_can_not_be_erased_is_refused_in_words() -> None:
 
 
 async def test_a_rebuilt_file_holds_no_byte_of_what_was_erased(
-    running: RunningLog, tmp_path: Path
+    running: RunningLog, tmp_path: Path, plain_texts: None
 ) -> None:
     _, last = await publish_person(running.event_log)
     where = ("--nats", running.settings.nats_url, "--data", str(tmp_path))

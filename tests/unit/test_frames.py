@@ -78,6 +78,33 @@ async def test_a_tap_gets_its_messages_in_order_however_the_bytes_are_cut(seed: 
     assert (client.others, client.pings) == (others, pings)
 
 
+async def test_a_large_message_is_not_taken_apart_before_it_is_whole() -> None:
+    client, looks = Client(), 0
+    whole = Frame(b"a", b"r", b"", bytes(2**20))
+    data = wire(whole, 7) + b"PING\r\n"
+    look = client._ps._tapped
+
+    def counted(found: bytes) -> tuple[int, int]:
+        nonlocal looks
+        looks += 1
+        return look(found)
+
+    client._ps._tapped = counted  # type: ignore[method-assign]
+    for place in range(0, len(data), 32_768):
+        await client.feed(data[place : place + 32_768])
+    assert await taken(client.tap) == [whole]
+    assert (looks, client.pings) == (2, 1)
+
+
+async def test_what_was_cut_off_with_a_connection_is_forgotten() -> None:
+    client = Client()
+    await client.feed(wire(Frame(b"a", b"r", b"", bytes(1000)), 7)[:100])
+    client._ps.reset()
+    frame = Frame(b"a", b"r", b"", b"new")
+    await client.feed(wire(frame, 7))
+    assert await taken(client.tap) == [frame]
+
+
 async def taken(tap: Tap) -> list[Any]:
     found: list[Frame] = []
     while frames := await tap.take(3, 0.01):

@@ -89,9 +89,13 @@ class UserConnection(Client):
         try:
             yield tap
         finally:
-            with contextlib.suppress(NatsError, OSError):  # a closed connection has none any more
-                await subscription.unsubscribe()
-            del self._taps[number]
+            try:
+                with contextlib.suppress(
+                    NatsError, OSError
+                ):  # a closed connection has none any more
+                    await subscription.unsubscribe()
+            finally:
+                del self._taps[number]
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes

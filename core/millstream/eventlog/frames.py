@@ -71,40 +71,51 @@ class FrameParser(Parser):
     def __init__(self, client: object, taps: "Mapping[int, Tap]") -> None:
         super().__init__(client)
         self._taps = taps
+        self._needed = 0
+
+    def reset(self) -> None:
+        """Forget what was cut off with the last connection."""
+        super().reset()
+        self._needed = 0
 
     async def parse(self, data: bytes = b"") -> None:
         """Take in what has arrived."""
         if self._taps and self.state == AWAITING_CONTROL_LINE:
+            if len(self.buf) + len(data) < self._needed:
+                self.buf.extend(data)
+                return
             whole = bytes(self.buf) + data if self.buf else data
-            place, is_partial = self._tapped(whole)
+            place, self._needed = self._tapped(whole)
             self.buf = bytearray(whole[place:])
-            if is_partial:
+            if self._needed:
                 return
             data = b""
+        self._needed = 0
         await super().parse(data)
 
-    def _tapped(self, data: bytes) -> tuple[int, bool]:
-        """Hand over the messages at the beginning; return where they end, and if one began there.
+    def _tapped(self, data: bytes) -> tuple[int, int]:
+        """Hand over the messages at the beginning; return where they end.
 
-        A line that is cut off counts as begun: whose it is shows once it is whole.
+        And how many bytes from there on the message needs that begins there, 0 if none does. A
+        line that is cut off needs one more: whose it is shows once it is whole.
         """
         place = 0
         while data.startswith(_VERBS, place):
             line_end = data.find(_LINE_END, place)
             if line_end < 0:
-                return place, True
+                return place, len(data) - place + 1
             verb, subject, number, *words = data[place:line_end].split()
             tap = self._taps.get(int(number))
             if tap is None:
-                return place, False
+                return place, 0
             begin = line_end + len(_LINE_END)
             end = begin + int(words[-1])
             if len(data) < end + len(_LINE_END):
-                return place, True
+                return place, end + len(_LINE_END) - place
             middle, replies = begin, words[:-1]
             if verb == b"HMSG":
                 middle, replies = begin + int(words[-2]), words[:-2]
             reply = replies[0] if replies else b""
             tap.put(Frame(subject, reply, data[begin:middle], data[middle:end]))
             place = end + len(_LINE_END)
-        return place, False
+        return place, 0

@@ -83,8 +83,9 @@ class Relay:
         flavour = self._flavour(wanted.flavour)
         if self.hub.is_full or self.hub.is_closing:
             # An error status would end an EventSource for good, so it is said in the stream.
-            retry = RETRY_BUSY_MS if self.hub.is_full else retry_ms()
-            await _send_last(send, retry_line(retry) + flavour.busy())
+            # One that closes sends its readers to another replica, and says no more than when.
+            full = retry_line(RETRY_BUSY_MS) + flavour.busy()
+            await _send_last(send, full if self.hub.is_full else retry_line(retry_ms()))
             return
         pipe: Pipe = scope["extensions"][PIPE]
         client = Client(flavour, None, wanted.batch_ids, pipe, is_admitted)

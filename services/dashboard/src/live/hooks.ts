@@ -87,6 +87,12 @@ export function useConnection(): Connection {
   return useSyncExternalStore(line.onConnection, line.connection);
 }
 
+/** Whether nobody has told yet what runs: its first word changes the connection's state too. */
+export function useIsUnheard(): boolean {
+  const { state } = useConnection();
+  return line.vitals().heardAt === null && state !== "polling";
+}
+
 /** The server's time at the moment shown, in milliseconds; in the present new each second. */
 export function useNow(): number {
   const world = useWorld();

@@ -3,7 +3,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 
 import { getStatistics } from "../calls";
-import { useConnection, useLiveIds } from "../live/hooks";
+import { useIsUnheard, useLiveIds } from "../live/hooks";
 import { store } from "../live/session";
 import { useWorld } from "../live/world";
 import { grouped, money, UNKNOWN, wordsOf } from "../words";
@@ -18,13 +18,13 @@ export function HeaderCard() {
   const start = useStart();
   const running = useLiveIds().length;
   const isPast = useWorld().at !== null;
-  const isConnecting = useConnection().state === "connecting";
+  const isUnheard = useIsUnheard();
   return (
     <section className="card hero" aria-labelledby="hub-title">
       <div className="hero-head">
         <div>
           <h1 id="hub-title">Generation hub</h1>
-          <p className="muted">{wordsFor(running > 0, isPast, isConnecting)}</p>
+          <p className="muted">{wordsFor(running > 0, isPast, isUnheard)}</p>
         </div>
         <div className="hero-actions">
           <span className="chip-slot" role="status">
@@ -53,10 +53,10 @@ export function HeaderCard() {
 }
 
 // Each fits into one line of a narrow page, so that nothing moves when one takes another's place.
-function wordsFor(isRunning: boolean, isPast: boolean, isConnecting: boolean): string {
+function wordsFor(isRunning: boolean, isPast: boolean, isUnheard: boolean): string {
   if (isPast) return isRunning ? "These batches were running then." : "Nothing was running then.";
   if (isRunning) return "Samples appear here as they are made.";
-  return isConnecting ? "Looking what is running…" : "Nothing is running. Add a batch.";
+  return isUnheard ? "Looking what is running…" : "Nothing is running. Add a batch.";
 }
 
 function StatisticsStrip({ isMoving }: { isMoving: boolean }) {

@@ -1,15 +1,15 @@
 /** The hub: what runs, what is stuck, what was made; now, or as of a sequence of the past. */
 
-import { keepPreviousData, useIsFetching, useQuery } from "@tanstack/react-query";
-import { useEffect, useMemo, useState, type ReactNode } from "react";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
 
 import { getStatistics, listBatches } from "../calls";
 import { LIVE_STATES, type BatchView } from "../contract";
-import { useConnection } from "../live/hooks";
 import { store } from "../live/session";
 import { pastWorld, PRESENT, WorldContext } from "../live/world";
 import { useAt } from "../place";
 import { wordsOf } from "../words";
+import { Answered } from "./Answered";
 import { HeaderCard } from "./HeaderCard";
 import { History } from "./History";
 import { Trouble } from "./parts";
@@ -20,8 +20,6 @@ import { Travel } from "./Travel";
 const LIVE_MOST = 1000;
 /** Moments of a replay are not held for long: each is looked at once. */
 const PAST_KEPT_MS = 30_000;
-/** So long the first answers are waited for; what is late moves the rest down. */
-const FIRST_ANSWERS_MS = 500;
 
 export function Hub() {
   const at = useAt();
@@ -50,27 +48,6 @@ export function Hub() {
         <History />
       </Answered>
     </WorldContext>
-  );
-}
-
-/**
- * Shows its children once the stream's first state and the first answers are there, or late: drawn
- * one by one they would push each other down under the reader's eyes.
- */
-function Answered({ children }: { children: ReactNode }) {
-  const isConnecting = useConnection().state === "connecting";
-  const isAsking = useIsFetching() > 0;
-  const [isLate, setLate] = useState(false);
-  const [isAnswered, setAnswered] = useState(false);
-  useEffect(() => {
-    const timer = setTimeout(() => setLate(true), FIRST_ANSWERS_MS);
-    return () => clearTimeout(timer);
-  }, []);
-  if (!isAnswered && (isLate || !(isConnecting || isAsking))) setAnswered(true);
-  return (
-    <div className="page-body" hidden={!isAnswered}>
-      {children}
-    </div>
   );
 }
 

@@ -6,6 +6,7 @@ import type { NodeList } from "../analysis";
 import { getNodes } from "../calls";
 import { useNow } from "../live/hooks";
 import { duration, grouped, plural, UNKNOWN, wordsOf } from "../words";
+import { Answered } from "./Answered";
 import { Empty, Foreign, Trouble } from "./parts";
 import { Routes } from "./Routes";
 
@@ -82,9 +83,9 @@ export function NodesPage() {
         </ul>
       </section>
       {/* Below what is still to come they would be pushed down by it. */}
-      <div className="page-body" hidden={answer.isPending}>
+      <Answered>
         <Routes />
-      </div>
+      </Answered>
     </>
   );
 }

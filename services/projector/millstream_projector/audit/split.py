@@ -32,6 +32,8 @@ SMALL_LOG = 20_000
 TOLD_MOST = 1_000
 """Events told at once: what goes from process to process stays in the processor's cache."""
 AHEAD_BYTES = 16 * 2**20
+END_BOUND_S = 10.0
+"""So long a process that hung up is given to end by itself."""
 """What may wait for one process, while the others are told of batches of theirs."""
 
 
@@ -235,7 +237,7 @@ class _Part:
     def _send(self, told: Told) -> None:
         try:
             self._work.tell(told)
-        except OSError:  # it is gone
+        except ConnectionError:  # it is gone
             raise
         except BaseException as error:
             self._give_up(error)
@@ -272,7 +274,11 @@ class _Part:
         self.kill()
 
     def _ended(self) -> BaseException:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(END_BOUND_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = self._process.wait()
         return self._trouble or StoreError(
             f"a process that folds a part of the log ended early (exit code {code}); try again"
         )

@@ -81,6 +81,7 @@ class Channel:
 
         Raises:
             EOFError: the other process is gone.
+            OSError: the connection fails in another way.
         """
         return pickle.loads(self._receive())  # noqa: S301  # from a process of this program
 
@@ -94,7 +95,7 @@ class Channel:
         while place < count:
             try:
                 found = self._end.recv_into(view[place:], 0, socket.MSG_WAITALL)
-            except OSError as error:
+            except ConnectionError as error:
                 raise EOFError("the other process is gone") from error
             if not found:
                 raise EOFError("the other process is gone")
