@@ -67,6 +67,41 @@ async def test_an_attempt_cancelled_as_it_closes_its_socket_leaves_none_open() -
 
 
 @pytest.mark.anyio
+async def test_an_attempt_to_come_back_that_fails_leaves_no_connection_open() -> None:
+    connections = 0
+    has_ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        if connections == 1:
+            writer.write(b'INFO {"max_payload": 1000}\r\n')
+            await reader.readuntil(b"PING\r\n")
+            writer.write(b"PONG\r\n")
+        else:
+            writer.write(b"not yet\r\n")
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            has_ended.set()
+        writer.close()
+
+    async def ignore(_: Exception) -> None:
+        """What fails is told; here it is meant to."""
+
+    client = UserConnection(None)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, asyncio.timeout(20):
+        port = server.sockets[0].getsockname()[1]
+        await client.connect(
+            f"nats://127.0.0.1:{port}",
+            error_cb=ignore,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds; floats work
+        )
+        await has_ended.wait()
+        await client.close()
+
+
+@pytest.mark.anyio
 async def test_a_connection_made_as_its_user_is_cancelled_is_closed(
     running: RunningLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,12 @@ class UserConnection(Client):
             if self._transport is not None:
                 self._transport.close()  # type: ignore[no-untyped-call]
 
+    async def _connect_to_server(self, s: Any) -> None:
+        # The client forgets the socket of an attempt to come back that failed after its beginning.
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> Mapping[str, str]:  # type: ignore[override]  # only read
         return Headers(raw)
