@@ -3,8 +3,9 @@
 Both lanes: through litellm beside a bare litellm loop, and direct beside a bare aiohttp loop. On
 the machine run the log's server, a lean server of the simulated model's answers and the generator,
 each in a process of its own; a sample counts once it is acknowledged durably. Memory is told of
-both lanes at 256 calls in flight, its growth of the direct one. At last two generators beside one,
-with a model of 2 s.
+both lanes at 256 calls in flight, its growth of the direct one; as of an installed Millstream by
+`uv run --isolated --no-dev python -m bench.generate`. At last two generators beside one, with a
+model of 2 s.
 """
 
 import argparse

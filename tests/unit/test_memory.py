@@ -52,6 +52,21 @@ async def main():
 asyncio.run(main())
 """
 
+_LEFT_OUT = """
+import sys
+from millstream_generator import __main__, left_out, litellm_setup
+from millstream.runtime.logs import configure_logs
+from millstream.runtime.settings import Settings
+import structlog
+
+print(*[name for name in sys.modules if name.startswith(left_out.UNUSED) and sys.modules[name]])
+configure_logs(Settings(log_format="text"), "generator")
+try:
+    1 / 0
+except ZeroDivisionError:
+    structlog.get_logger().exception("told")
+"""
+
 
 def test_lines_of_sources_are_not_kept() -> None:
     assert linecache.getline(__file__, 1)
@@ -68,6 +83,10 @@ def test_another_allocator_than_glibcs_is_left_alone(
 
 
 def _run(script: str) -> list[str]:
+    return _ran(script).stdout.split()
+
+
+def _ran(script: str) -> subprocess.CompletedProcess[str]:
     found = subprocess.run(
         [sys.executable, "-P", "-c", script],
         capture_output=True,
@@ -76,7 +95,7 @@ def _run(script: str) -> list[str]:
         timeout=100,
     )
     assert found.returncode == 0, found.stderr
-    return found.stdout.split()
+    return found
 
 
 def test_litellm_loads_its_tokenizer_for_those_who_count_alone() -> None:
@@ -85,3 +104,10 @@ def test_litellm_loads_its_tokenizer_for_those_who_count_alone() -> None:
 
 def test_what_litellm_loads_is_kept_and_openais_client_loads_before_it_is_called() -> None:
     assert _run(_KEPT) == ["True", "False", "False", "True", "True"]
+
+
+def test_what_only_draws_is_left_out_and_errors_are_told_without() -> None:
+    found = _ran(_LEFT_OUT)
+    assert found.stdout.split() == []
+    assert "told" in found.stderr
+    assert "ZeroDivisionError: division by zero" in found.stderr

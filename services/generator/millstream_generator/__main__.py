@@ -1,5 +1,8 @@
 """Run the generator: ``python -m millstream_generator``."""
 
+from millstream_generator import left_out  # noqa: F401  imported for what it does
+
+# isort: split
 import asyncio
 import gc
 import os
