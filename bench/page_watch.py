@@ -7,11 +7,12 @@ from typing import Any
 import psutil
 from playwright.async_api import Page
 
+from bench.measure import percentile
 from millstream.runtime.clock import utc_now
 
 NOTE = """
 {
-  const bench = { seen: [], frames: [], long: [], ready: 0, isOn: false };
+  const bench = { seen: [], frames: [], long: [], ready: 0, isOn: false, isFramed: false };
   window.bench = bench;
   const counts = new Map();
   const places = new WeakMap();
@@ -47,19 +48,21 @@ NOTE = """
     subtree: true, childList: true, characterData: true, attributes: true,
     attributeFilter: ["data-state"],
   });
-  let last = performance.now();
+  let last = 0;
   const frame = (now) => {
-    if (bench.isOn) bench.frames.push(now - last);
+    if (!bench.isOn || !bench.isFramed) return;
+    if (last) bench.frames.push(now - last);
     last = now;
     requestAnimationFrame(frame);
   };
-  requestAnimationFrame(frame);
   new PerformanceObserver((list) => {
     if (bench.isOn) for (const task of list.getEntries()) bench.long.push(task.duration);
   }).observe({ type: "longtask" });
-  bench.begin = () => {
+  bench.begin = (isFramed) => {
     bench.counted = Object.fromEntries(counts);
-    Object.assign(bench, { seen: [], frames: [], long: [], isOn: true });
+    Object.assign(bench, { seen: [], frames: [], long: [], isOn: true, isFramed });
+    last = 0;
+    requestAnimationFrame(frame);
   };
   bench.end = () => {
     bench.isOn = false;
@@ -140,11 +143,24 @@ class Noted:
     long_ms: list[float]
     idle_percent: float
 
+    @property
+    def frame_words(self) -> str:
+        """What to tell of the frames, if they were noted."""
+        if not self.frames_ms:
+            return ""
+        p99_ms = percentile(self.frames_ms, 0.99)
+        a_second = 1000 * len(self.frames_ms) / sum(self.frames_ms)
+        return f"frames p99 {p99_ms:.1f} ms, {a_second:.1f} frames/s, "
 
-async def begin(page: Page) -> None:
-    """Note from now on."""
+
+async def begin(page: Page, *, is_framed: bool = True) -> None:
+    """Note from now on; with ``is_framed`` how long each frame takes too.
+
+    Whoever counts frames makes the page prepare sixty of them a second, also where nothing has
+    changed: a slowed page has its changes some 20 ms later for that.
+    """
     psutil.cpu_percent()
-    await page.evaluate("window.bench.begin()")
+    await page.evaluate("(isFramed) => window.bench.begin(isFramed)", is_framed)
 
 
 async def end(page: Page, settle_s: float) -> Noted:
