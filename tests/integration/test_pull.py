@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,7 +13,7 @@ from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.pull import pull
 from millstream.eventlog.stored import Stored
-from millstream.testing.nats import BATCH_ID, RunningLog, everything, fill_stream, read_until
+from millstream.testing.nats import RunningLog, everything, fill_stream, read_until
 from millstream_schemas import subjects
 
 pytestmark = pytest.mark.anyio
@@ -57,21 +56,6 @@ async def test_a_list_is_never_longer_than_its_bound(
             if sum(lengths) == 3000:
                 break
     assert max(lengths) <= 70
-
-
-async def test_headers_below_a_status_are_the_same_to_all_readers(running: RunningLog) -> None:
-    address = urlsplit(running.server.url)
-    _, writer = await asyncio.open_connection(address.hostname, address.port)
-    subject = subjects.slice_(BATCH_ID, 0).encode()
-    headers = b"NATS/1.0 100\r\nA: 1\r\n\r\n"
-    writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
-    writer.write(b"HPUB %b %d %d\r\n%b{}\r\n" % (subject, len(headers), len(headers) + 2, headers))
-    await writer.drain()
-    async with contextlib.aclosing(pull(running.connection, after=0, name="test")) as feed:
-        found = await read_until(feed, 1)
-    writer.close()
-    await writer.wait_closed()
-    assert found == await everything(running.event_log)
 
 
 async def test_a_quiet_stream_gives_empty_lists_and_then_what_comes(running: RunningLog) -> None:

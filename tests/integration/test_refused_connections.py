@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from nats.aio.client import Client
 
 from millstream.errors import LogRefusedError, LogUnavailableError
@@ -99,6 +101,51 @@ async def test_an_attempt_to_come_back_that_fails_leaves_no_connection_open() ->
         )
         await has_ended.wait()
         await client.close()
+
+
+@pytest.mark.anyio
+async def test_a_lost_connection_over_tls_with_words_unsent_is_closed_in_peace() -> None:
+    authority = trustme.CA()
+    of_server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(of_server)
+    of_client = ssl.create_default_context()
+    authority.configure_trust(of_client)
+    has_failed = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"max_payload": 1000, "tls_required": true}\r\n')
+        await writer.start_tls(of_server)
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"PONG\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async def note(error: Exception) -> None:
+        if isinstance(error, ConnectionRefusedError):
+            has_failed.set()
+
+    client = UserConnection(None)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with asyncio.timeout(20):
+        port = server.sockets[0].getsockname()[1]
+        await client.connect(
+            f"tls://127.0.0.1:{port}",
+            tls=of_client,
+            tls_hostname="127.0.0.1",
+            error_cb=note,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds; floats work
+        )
+        server.close()
+        # What the client does when it finds the connection stale.
+        await client._process_op_err(OSError("stale"))
+        await has_failed.wait()
+        await client.publish("subject", b"unsent")
+        with contextlib.suppress(ConnectionError):
+            await client.close()
+        await server.wait_closed()
+    assert client.is_closed
 
 
 @pytest.mark.anyio

@@ -126,14 +126,18 @@ class UserConnection(Client):
         try:
             await super().close()
         finally:
-            if self._transport is not None:
-                self._transport.close()  # type: ignore[no-untyped-call]
+            self._close_socket()
 
     async def _connect_to_server(self, s: Any) -> None:
         # The client forgets the socket of an attempt to come back that failed after its beginning.
-        if self._transport is not None:
-            self._transport.close()  # type: ignore[no-untyped-call]
+        self._close_socket()
         await super()._connect_to_server(s)
+
+    def _close_socket(self) -> None:
+        # A connection over TLS that is closed twice can't be written to any more, not even in vain.
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None and not writer.is_closing():
+            writer.close()
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> Mapping[str, str]:  # type: ignore[override]  # only read

@@ -131,8 +131,7 @@ class _Reader:
         if int(delivered) != self._delivered + 1:
             raise _BrokenError(f"delivery {delivered} came after {self._delivered}")
         self._delivered += 1
-        # The client, by which single messages are read, drops the headers below a status.
-        raw = b"" if not headers or frame.status else frame.header_lines
+        raw = frame.header_lines if headers else b""
         return stored_message(int(sequence), int(stamp) // 1000, subject.decode(), payload, raw)
 
 
