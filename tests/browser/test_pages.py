@@ -12,6 +12,11 @@ from millstream.testing.hub_page import NARROW, WIDE, HubPage
 from millstream.testing.stack import Stack
 
 STEADY = "scripted/steady"
+NEVER_LATE = """
+const set = window.setTimeout;
+window.setTimeout = (act, wait, ...rest) => set(act, wait === 500 ? 1e9 : wait, ...rest);
+"""
+"""The page's own bound for first answers, after which it shows what it has."""
 Looks = tuple[tuple[int, int], Literal["light", "dark"]]
 LOOKS: tuple[Looks, ...] = ((WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark"))
 
@@ -153,3 +158,24 @@ def test_a_slow_answer_is_waited_for_while_the_rest_of_the_page_lives(
         route.continue_()
     unopened.page.unroute_all(behavior="wait")
     unopened.expect_state(batch_id, "completed")
+
+
+def test_what_stands_below_the_nodes_is_shown_with_them(hub: HubPage) -> None:
+    hub.page.add_init_script(NEVER_LATE)
+    hub.open()
+    hub.wait_live()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    hub.page.route("**/v1/nodes*", hold)
+    routes = hub.page.get_by_role("heading", name="Routes to models", include_hidden=True)
+    with hub.page.expect_response("**/v1/routes*"):
+        hub.page.locator("nav a[href='/nodes']").click()
+    expect(routes).to_be_hidden()
+    for route in held:
+        route.continue_()
+    hub.page.unroute_all(behavior="wait")
+    expect(hub.part("node").first).to_be_visible()
+    expect(routes).to_be_visible()

@@ -230,6 +230,16 @@ describe("a tab's line", () => {
     expect(other.line.connection().state).toBe("live");
   });
 
+  test("has heard what runs also where one of its own then hears nothing", async () => {
+    const tab = await open();
+    expect(tab.line.hasHeard()).toBe(false);
+    stream().say("all_batches", { batches: {}, as_of: 1 });
+    await pass();
+    tab.channel.isAsleep = true;
+    await pass(QUIET_MS + ANSWER_MS);
+    expect([tab.line.vitals().heardAt, tab.line.hasHeard()]).toEqual([null, true]);
+  });
+
   test("is shared again once the worker answers, and holds no stream of its own then", async () => {
     const other = await open();
     const tab = new Tab();

@@ -87,10 +87,9 @@ export function useConnection(): Connection {
   return useSyncExternalStore(line.onConnection, line.connection);
 }
 
-/** Whether nobody has told yet what runs: its first word changes the connection's state too. */
+/** Whether nobody has told yet what runs. */
 export function useIsUnheard(): boolean {
-  const { state } = useConnection();
-  return line.vitals().heardAt === null && state !== "polling";
+  return !useSyncExternalStore(line.onConnection, line.hasHeard);
 }
 
 /** The server's time at the moment shown, in milliseconds; in the present new each second. */

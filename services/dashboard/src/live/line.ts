@@ -39,6 +39,7 @@ export class Line {
   #expectedAt = -Infinity;
   #own: Feed | undefined;
   #isAway = false;
+  #hasHeard = false;
   #leads = true;
 
   constructor(store: BatchStore, clock: ServerClock, sources: FeedSources, openShared: OpenShared) {
@@ -52,6 +53,9 @@ export class Line {
   connection = (): Connection => this.#own?.connection() ?? this.#connection;
 
   vitals = (): Vitals => this.#own?.vitals() ?? this.#vitals;
+
+  /** The stream or a poll has told what runs, now or before. */
+  hasHeard = (): boolean => this.#hasHeard;
 
   /** Of all tabs of this browser this one makes the sounds. */
   leads = (): boolean => this.#own !== undefined || this.#leads;
@@ -180,6 +184,7 @@ export class Line {
   }
 
   #tell = (): void => {
+    this.#hasHeard ||= this.vitals().heardAt !== null || this.connection().state === "polling";
     for (const listener of [...this.#listeners]) listener();
   };
 }

@@ -15,13 +15,16 @@ const FIRST_ANSWERS_MS = 500;
 export function Answered({ children }: { children: ReactNode }) {
   const isConnecting = useConnection().state === "connecting";
   const isAsking = useIsFetching() > 0;
+  // A query asks once what needs it has been drawn: until then nothing is on its way.
+  const [hasAsked, setAsked] = useState(false);
   const [isLate, setLate] = useState(false);
   const [isAnswered, setAnswered] = useState(false);
   useEffect(() => {
+    setAsked(true);
     const timer = setTimeout(() => setLate(true), FIRST_ANSWERS_MS);
     return () => clearTimeout(timer);
   }, []);
-  if (!isAnswered && (isLate || !(isConnecting || isAsking))) setAnswered(true);
+  if (!isAnswered && (isLate || (hasAsked && !isConnecting && !isAsking))) setAnswered(true);
   return (
     <div className="page-body" hidden={!isAnswered}>
       {children}
