@@ -9,6 +9,7 @@ import pytest
 from millstream.eventlog.server import NatsServer
 from millstream.testing.nats import RunningLog, running_log
 from millstream_projector import tables
+from millstream_projector.audit import rebuilding
 
 
 @pytest.fixture
@@ -34,8 +35,22 @@ async def running(tmp_path: Path) -> AsyncIterator[RunningLog]:
         yield log
 
 
+_PLAIN_REBUILD = """
+import runpy
+from dataclasses import replace
+from millstream_projector import tables
+
+tables.TABLES = tuple(replace(table, long=frozenset()) for table in tables.TABLES)
+runpy.run_module("millstream_projector.audit.rebuild", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.fixture
 def plain_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read models whose files show the bytes of every text: compressed, one is found in no file."""
+    """Read models whose files show the bytes of every text: compressed, one is found in no file.
+
+    Those too that a projector of this process has made anew.
+    """
     plain = tuple(replace(table, long=frozenset()) for table in tables.TABLES)
     monkeypatch.setattr(tables, "TABLES", plain)
+    monkeypatch.setattr(rebuilding, "COMMAND", ("-P", "-c", _PLAIN_REBUILD))

@@ -22,6 +22,8 @@ from millstream_schemas.audit import RebuildStatus
 
 log = structlog.get_logger()
 
+COMMAND = ("-P", "-m", "millstream_projector.audit.rebuild")
+"""What the interpreter is told to fold; the directory of the new file comes behind it."""
 DIRECTORY = "rebuild"
 STOP_BOUND_S = 3.0
 
@@ -81,8 +83,7 @@ class Rebuilder:
         await asyncio.to_thread(self.clear)
         try:
             child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "millstream_projector.audit.rebuild"),
-                str(self._directory),
+                *(sys.executable, *COMMAND, str(self._directory)),
                 stdin=asyncio.subprocess.DEVNULL,
                 env={**os.environ, **_environment(self._settings)},
             )

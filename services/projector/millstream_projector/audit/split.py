@@ -32,9 +32,9 @@ SMALL_LOG = 20_000
 TOLD_MOST = 1_000
 """Events told at once: what goes from process to process stays in the processor's cache."""
 AHEAD_BYTES = 16 * 2**20
+"""What may wait for one process, while the others are told of batches of theirs."""
 END_BOUND_S = 10.0
 """So long a process that hung up is given to end by itself."""
-"""What may wait for one process, while the others are told of batches of theirs."""
 
 
 def parts_for(events: int) -> int:
