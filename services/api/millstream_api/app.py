@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -11,6 +11,7 @@ from starlette.routing import compile_path
 
 from millstream.errors import MillstreamError
 from millstream_api.context import Context
+from millstream_api.parameters import check_parameters
 from millstream_api.problems import answer_problem, to_problem
 from millstream_api.relay.frames import FRAME_DOCS
 from millstream_api.routes import (
@@ -59,7 +60,11 @@ def create_app(context: Context | None) -> FastAPI:
         exports.router,
         webhooks.router,
     ):
-        app.include_router(router, responses=_problems("application/problem+json"))
+        app.include_router(
+            router,
+            dependencies=[Depends(check_parameters)],
+            responses=_problems("application/problem+json"),
+        )
     for router in (seed_commands.router, seed_reads.router, health.router):
         app.include_router(router, responses=_PROBLEM)
     described = app.openapi

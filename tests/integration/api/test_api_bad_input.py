@@ -204,6 +204,56 @@ async def test_a_query_that_can_not_be_is_refused_by_its_field(
     assert answer.json()["errors"][0]["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("path", "field", "words"),
+    [
+        ("/v1/batches?stat=running", "stat", "; did you mean 'state'?"),
+        ("/v1/batches?limit=1&State=running&cursor=", "State", "; did you mean 'state'?"),
+        ("/v1/nodes?at_seq=10", "at_seq", "this route takes none"),
+        ("/v1/samples?at-seq=10", "at-seq", "; did you mean 'at_seq'?"),
+        (
+            "/v1/samples?since=10",
+            "since",
+            "use one of: at_seq, at_time, cursor, difficulty, facets",
+        ),
+        (f"/v1/batches/{UNKNOWN}?att_time=x", "att_time", "; did you mean 'at_time'?"),
+        (f"/v1/batches/{UNKNOWN}/export?form=jsonl", "form", "; did you mean 'format'?"),
+        (
+            "/v1/audit/export?at_time=2026-01-01T00:00:00Z",
+            "at_time",
+            "use one of: at_seq, batch_id",
+        ),
+        ("/v1/webhooks?limit", "limit", "this route takes none"),
+    ],
+)
+async def test_a_parameter_that_a_route_does_not_take_is_refused_with_those_it_takes(
+    lone_api: Any, path: str, field: str, words: str
+) -> None:
+    answer = await lone_api.client.get(path)
+    problem = answer.json()
+    assert (answer.status_code, words in problem["detail"]) == (400, True), problem
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert [error["field"] for error in problem["errors"]] == [field]
+
+
+async def test_a_command_with_a_parameter_does_nothing_and_many_are_told_in_short(
+    lone_api: Any,
+) -> None:
+    refused = await lone_api.client.post(f"{START}?dry_run=true", json={"target": 1})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "dry_run")
+    assert (await lone_api.log.event_log.head()).last == 0
+    many = "&".join(f"{'x' * 500}{number}=1" for number in range(30))
+    answer = await lone_api.client.get(f"/v1/batches?{many}")
+    assert (answer.status_code, len(answer.text) < 8000) == (400, True)
+
+
+async def test_the_original_routes_and_the_page_take_parameters_that_they_do_not_know(
+    api: Any,
+) -> None:
+    for path in ("/api/generate/batch/history?_=1", "/api/health?x=1", "/?x=1", "/healthz?x=1"):
+        assert (await api.client.get(path)).status_code == 200, path
+
+
 async def test_methods_sizes_and_origins_are_checked(lone_api: Any) -> None:
     client = lone_api.client
     wrong = await client.delete(START)

@@ -120,9 +120,10 @@ async def test_admins_alone_may_ask_for_webhooks(tmp_path: Path, make_api: Any) 
     ):
         for role, status in wanted.items():
             shown = {"Authorization": f"Bearer {tokens[role]}"}
-            for path in ("/v1/webhooks", "/v1/webhooks?x=1"):
-                answer = await api.client.get(path, headers=shown)
-                assert answer.status_code == status, (role, path)
+            answer = await api.client.get("/v1/webhooks", headers=shown)
+            assert answer.status_code == status, role
+            with_more = await api.client.get("/v1/webhooks?x=1", headers=shown)
+            assert with_more.status_code == (400 if role == "admin" else 403), role
             one = await api.client.get("/v1/webhooks/hook_no", headers=shown)
             assert one.status_code == (404 if role == "admin" else 403)
         assert (await api.client.get("/v1/webhooks")).status_code == 401
