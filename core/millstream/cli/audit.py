@@ -129,12 +129,13 @@ async def ask_rebuild(answers: Answers, address: str, *, start: bool) -> Rebuild
 def run_show(
     nats: str | None, data: Path | None, batch_id: str, *, at: str | None, as_json: bool
 ) -> int:
-    """Print a batch as it was."""
+    """Print a batch as it was, and the commands on it that were refused by then."""
 
     async def work(_settings: Settings, event_log: EventLog) -> int:
-        seen = await batch_at(event_log, batch_id, parse_moment(at))
+        moment = parse_moment(at)
+        seen = await batch_at(event_log, batch_id, moment)
         view = seen.view.model_dump(mode="json")
-        found = read_refusals(event_log, until=seen.as_of, batch_id=batch_id)
+        found = read_refusals(event_log, batch_id=batch_id, includes=moment.includes)
         refused = [refusal async for refusal in found]
         digest = view_digest(seen.view)
         lines = [
@@ -276,8 +277,9 @@ def _place(seen: BatchAt) -> str:
 
 
 def _deed_line(deed: Deed) -> str:
+    where = f" from {deed.address}" if deed.address else ""
     why = f" ({deed.reason})" if deed.reason else ""
-    return f"{deed.sequence:>12,}  {deed.time:%H:%M:%S}  {deed.type} by {deed.actor}{why}"
+    return f"{deed.sequence:>12,}  {deed.time:%H:%M:%S}  {deed.type} by {deed.actor}{where}{why}"
 
 
 def _was(value: object) -> str:

@@ -13,9 +13,7 @@ from millstream.errors import UsageError
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.redaction import batch_history
 from millstream.eventlog.stored import Stored, decode
-from millstream_schemas.control import BatchStopRequested
 from millstream_schemas.envelope import BatchEvent
-from millstream_schemas.redactions import SampleRedacted
 from millstream_schemas.slices import SliceEvent
 from millstream_schemas.views import BatchView
 
@@ -39,12 +37,18 @@ class Moment:
 
 @dataclass(slots=True)
 class Deed:
-    """An event that is no sample's: what was done, by whom, and why."""
+    """An event that is no sample's: what was done, by whom, from where, and why.
+
+    ``command_id`` is None where an earlier event was the cause, ``address`` where no person's and
+    no key's command was.
+    """
 
     sequence: int
     time: datetime
     type: str
     actor: str
+    address: str | None
+    command_id: str | None
     reason: str
 
 
@@ -93,7 +97,7 @@ async def batch_at(event_log: EventLog, batch_id: str, moment: Moment) -> BatchA
     """Return the batch as it was at ``moment``.
 
     Raises:
-        UsageError: there was no such batch by then.
+        UsageError: there was no such batch by then, or the log does not reach to ``moment``.
         LogUnavailableError: the log does not answer.
     """
     (found,) = await batch_at_each(event_log, batch_id, (moment,))
@@ -104,6 +108,7 @@ async def batch_at_each(
     event_log: EventLog, batch_id: str, moments: tuple[Moment, ...]
 ) -> list[BatchAt]:
     """Return the batch as it was at each of ``moments``; raises as ``batch_at``."""
+    await _check_reached(event_log, moments)
     found = [BatchAt(BatchState(batch_id)) for _ in moments]
     if batch_id and not _FORBIDDEN & set(batch_id):
         pages = batch_history(event_log, batch_id)
@@ -125,12 +130,25 @@ async def batch_at_each(
     return found
 
 
+async def _check_reached(event_log: EventLog, moments: tuple[Moment, ...]) -> None:
+    """Raise UsageError for a sequence that the log has not come to."""
+    latest = max(moment.sequence or 0 for moment in moments)
+    end = (await event_log.head()).last
+    if latest > end:
+        raise UsageError(
+            f"sequence {latest} lies beyond the log's end, which is at {end}; `now` is the present",
+            field="at",
+            value=str(latest),
+        )
+
+
 def _deed(stored: Stored, event: BatchEvent) -> Deed:
-    reason = event.reason if isinstance(event, BatchStopRequested | SampleRedacted) else ""
     return Deed(
         sequence=stored.sequence,
         time=stored.stored_at,
         type=str(getattr(event, "type", "")),
         actor=f"{event.actor.kind} {event.actor.id}",
-        reason=str(reason or ""),
+        address=event.actor.address,
+        command_id=event.command_id,
+        reason=getattr(event, "reason", ""),
     )

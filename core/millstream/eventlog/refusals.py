@@ -1,10 +1,11 @@
 """Refused commands in the log: appending one, and reading them back."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from millstream.errors import ConflictError, LogError
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.stored import Stored
 from millstream_schemas import subjects
 from millstream_schemas.events import MalformedEventError, UnknownEventError, parse_system
 from millstream_schemas.refusals import CommandRefused, RefusalPage, StoredRefusal
@@ -29,15 +30,21 @@ async def append_refusal(event_log: EventLog, event: CommandRefused, *, expected
 
 
 async def read_refusals(
-    event_log: EventLog, *, after: int = 0, until: int | None = None, batch_id: str | None = None
+    event_log: EventLog,
+    *,
+    after: int = 0,
+    batch_id: str | None = None,
+    includes: Callable[[Stored], bool] = lambda _stored: True,
 ) -> AsyncGenerator[StoredRefusal, None]:
-    """Yield the refusals after a sequence, up to ``until``; with ``batch_id`` those that named it.
+    """Yield the refusals after a sequence that ``includes`` takes, all of them without it.
+
+    With ``batch_id`` only those that named it.
 
     Raises:
         LogError: the log does not answer.
     """
-    async for page in event_log.history(subjects.SYSTEM_COMMANDS, after=after, until=until):
-        for stored in page:
+    async for page in event_log.history(subjects.SYSTEM_COMMANDS, after=after):
+        for stored in filter(includes, page):
             try:
                 event = parse_system(json.loads(stored.payload))
             except (ValueError, UnknownEventError, MalformedEventError):
