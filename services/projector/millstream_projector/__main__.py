@@ -29,6 +29,7 @@ from millstream_projector.answers import Answerer, Readers
 from millstream_projector.audit.auditing import Auditor
 from millstream_projector.audit.rebuilding import Rebuilder
 from millstream_projector.audit.sealer import Sealer
+from millstream_projector.group import Group
 from millstream_projector.jobs.copies import Copies
 from millstream_projector.jobs.serving import Jobs
 from millstream_projector.measures import Measures
@@ -107,6 +108,7 @@ async def _serve(
             writer, partial(Projection, store, on_stored=board.take)
         )
         progress = Progress(store.checkpoint, now_s=boot_seconds())
+        progress.saw_head(head.last, boot_seconds())
         service = _Service(
             settings,
             event_log,
@@ -168,13 +170,14 @@ class _Service:
         auditor = Auditor(
             store, self._progress, self._sealer, self._rebuilder, node=self._settings.node
         )
-        answerer = Answerer(
-            self._event_log.connection, readers, self._board, self._progress, auditor
-        )
+        connection, node = self._event_log.connection, self._settings.node
+        group = Group(connection, self._progress, self._nodes, node=node)
+        answerer = Answerer(group, readers, self._board, self._progress, auditor)
         copies = Copies(store, writer, self._settings.data_dir)
-        jobs = Jobs(self._event_log.connection, copies, self._progress)
+        jobs = Jobs(group, copies, self._progress)
         measures = Measures(self._progress, store.path)
         ending = asyncio.Event()
+        await group.decide()
         try:
             async with (
                 metrics_served(self._settings, measures.figures, measures.ready),
@@ -185,6 +188,7 @@ class _Service:
                 loading = tasks.create_task(self._load_board(readers))
                 tasks.create_task(self._rebuilder.serve(stop, ending))
                 tasks.create_task(self._follow_head(ending))
+                tasks.create_task(group.watch(ending))
                 tasks.create_task(self._watchdog.watch(ending))
                 tasks.create_task(self._sealer.watch(ending))
                 tasks.create_task(keep_beating(self._nodes, ending, self._beat))

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import duckdb
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from pydantic import ValidationError
@@ -21,6 +20,7 @@ from millstream.eventlog.redaction import batch_history
 from millstream.eventlog.stored import Stored
 from millstream_projector.audit.auditing import Auditor
 from millstream_projector.changes import as_json
+from millstream_projector.group import Group
 from millstream_projector.past.as_of import Past
 from millstream_projector.past.moments import Moments
 from millstream_projector.progress import Progress
@@ -98,19 +98,20 @@ class Answerer:
 
     def __init__(
         self,
-        connection: Client,
+        group: Group,
         readers: Readers,
         board: Board,
         progress: Progress,
         auditor: Auditor,
     ) -> None:
-        """Serve over ``connection`` what ``readers``, ``board`` and ``auditor`` find."""
-        self._connection = connection
+        """Serve what the parts find; of what all are asked only what ``group`` lets through."""
+        self._connection = group.connection
+        self._group = group
         self._board = board
         self._auditor = auditor
         self._readers = readers
         self._progress = progress
-        self._event_log = EventLog(connection)
+        self._event_log = EventLog(self._connection)
         self._moments = Moments(self._event_log, progress, readers.find, wait_s=WAIT_MOST_S)
         self._in_hand = 0
 
@@ -130,23 +131,19 @@ class Answerer:
                 self._in_hand += 1
                 tasks.create_task(self._handle(message))
 
-            subscriptions = [
-                await self._connection.subscribe(
-                    subjects.query("*"), queue=subjects.QUERY_GROUP, cb=take
-                ),
-                # What must be asked of this projector and no other.
-                await self._connection.subscribe(f"{self._auditor.address}.*", cb=take),
-            ]
+            # What must be asked of this projector and no other.
+            own = await self._connection.subscribe(f"{self._auditor.address}.*", cb=take)
+            await self._group.serve(subjects.query("*"), take)
             try:
                 yield
             finally:
                 self._readers.interrupt()
                 self._auditor.interrupt()
-                for subscription in subscriptions:
-                    try:
-                        await subscription.unsubscribe()
-                    except NatsError as error:  # the connection is gone, and the interest with it
-                        log.info("queries.unsubscribe_failed", reason=str(error))
+                await self._group.leave(subjects.query("*"))
+                try:
+                    await own.unsubscribe()
+                except NatsError as error:  # the connection is gone, and the interest with it
+                    log.info("queries.unsubscribe_failed", reason=str(error))
 
     async def _handle(self, message: Msg) -> None:
         try:

@@ -48,16 +48,11 @@ class Measures:
         """Tell whether the end of the log that was seen last is folded, and how far it is."""
         progress = self._progress
         words = f"at event {progress.checkpoint} of {progress.head}"
-        lag_s = progress.lag_s(boot_seconds())
-        return lag_s is not None and lag_s <= READY_LAG_S, words
+        return progress.is_current(boot_seconds()), words
 
     @property
     def _files(self) -> tuple[Path, Path]:
         return self._file, wal_file(self._file)
-
-
-READY_LAG_S = 5.0
-"""A projector that is further behind catches up; others of its kind answer sooner."""
 
 
 def _size(file: Path) -> int:

@@ -3,6 +3,9 @@
 import asyncio
 from collections import deque
 
+CURRENT_LAG_S = 5.0
+"""A projector that is further behind catches up; others of its kind answer sooner."""
+
 
 class Progress:
     """The checkpoint as the event loop knows it, and how far it lies behind the log's end.
@@ -21,6 +24,7 @@ class Progress:
         self._heads: deque[tuple[float, int]] = deque()
         self._level_at_s = now_s
         self._has_seen_head = False
+        self._was_level = False
 
     async def reach(self, checkpoint: int) -> None:
         """Tell everybody who waits that everything up to ``checkpoint`` is stored."""
@@ -66,7 +70,13 @@ class Progress:
         """Return how many seconds the projection is behind, None before the end was ever seen."""
         while self._heads and self._heads[0][1] <= self.checkpoint:
             self._level_at_s = self._heads.popleft()[0]
+            self._was_level = True
         return now_s - self._level_at_s if self._has_seen_head else None
+
+    def is_current(self, now_s: float) -> bool:
+        """Tell whether the projection has come to the log's end once, and lies near it now."""
+        lag_s = self.lag_s(now_s)
+        return self._was_level and lag_s is not None and lag_s <= CURRENT_LAG_S
 
     def lag_in_words(self, lag_s: float) -> str:
         """Say to a person that the projection is ``lag_s`` seconds behind."""

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
 
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from pydantic import ValidationError
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from millstream.errors import QueryFailedError
 from millstream.jobs.process import JobOrder, JobProcess, running_job
 from millstream.runtime.clock import boot_seconds, new_id
+from millstream_projector.group import Group
 from millstream_projector.jobs.copies import Copies, check_room
 from millstream_projector.progress import Progress
 from millstream_schemas import subjects
@@ -66,8 +66,9 @@ class _Running:
 class Jobs:
     """Starts jobs for whoever asks, on copies of the live file."""
 
-    def __init__(self, connection: Client, copies: Copies, progress: Progress) -> None:
-        self._connection = connection
+    def __init__(self, group: Group, copies: Copies, progress: Progress) -> None:
+        self._connection = group.connection
+        self._group = group
         self._copies = copies
         self._progress = progress
         self._address = subjects.jobs_at(new_id())
@@ -88,12 +89,8 @@ class Jobs:
                 async def take(message: Msg) -> None:
                     tasks.create_task(self._answer(message, self._take(message)))
 
-                subscriptions = [
-                    await self._connection.subscribe(
-                        subjects.JOB_START, queue=subjects.QUERY_GROUP, cb=start
-                    ),
-                    await self._connection.subscribe(f"{self._address}.*.*", cb=take),
-                ]
+                own = await self._connection.subscribe(f"{self._address}.*.*", cb=take)
+                await self._group.serve(subjects.JOB_START, start)
                 tidying = tasks.create_task(self._tidy())
                 try:
                     yield
@@ -102,11 +99,11 @@ class Jobs:
                     for running in self._running.values():
                         if running.task is not None:
                             running.task.cancel()
-                    for subscription in subscriptions:
-                        try:
-                            await subscription.unsubscribe()
-                        except NatsError as error:  # the connection is gone
-                            log.info("jobs.unsubscribe_failed", reason=str(error))
+                    await self._group.leave(subjects.JOB_START)
+                    try:
+                        await own.unsubscribe()
+                    except NatsError as error:  # the connection is gone
+                        log.info("jobs.unsubscribe_failed", reason=str(error))
         finally:
             await asyncio.to_thread(self._copies.clear)
 
