@@ -233,12 +233,27 @@ async def test_events_of_a_batch_come_as_they_were_stored(running: RunningLog) -
                 assert (await refused(log, "events", body)).code == "not_found"
 
 
+BEFORE_YEAR_1 = b'{"started_after": "0001-01-01T00:00:00+14:00"}'
+AFTER_9999 = b'{"started_before": "9999-12-31T23:59:59-14:00", "at_seq": 0}'
+AT_BEFORE_YEAR_1 = b'{"at_time": "0001-01-01T00:00:00+14:00"}'
+LAST_DAY = b'{"start": "9999-12-31T00:00:00Z", "end": "9999-12-31T23:59:59Z", "bucket": "day"}'
+
+
 async def test_bad_queries_are_refused_in_words(running: RunningLog) -> None:
     cases: list[tuple[str, bytes, str, str]] = [
         ("history", b"{", "invalid", "request="),
         ("history", b'{"limit": 0}', "invalid", "limit='0'"),
         ("history", b'{"cursor": "%%%"}', "invalid", "cursor='%%%'"),
         ("history", b'{"cursor": "bm90IGEgbnVtYmVy"}', "invalid", "cursor="),
+        ("history", BEFORE_YEAR_1, "invalid", "started_after=0001-01-01T00:00:00+14:00 is beyond"),
+        ("history", AFTER_9999, "invalid", "started_before=9999-12-31T23:59:59-14:00 is beyond"),
+        ("stuck", AT_BEFORE_YEAR_1, "invalid", "at_time=0001-01-01T00:00:00+14:00 is beyond"),
+        (
+            "timeline",
+            LAST_DAY,
+            "invalid",
+            "end='9999-12-31T23:59:59+00:00' has no whole day around it",
+        ),
         ("samples", b'{"batch_id": "nobody"}', "not_found", "batch_id='nobody'"),
         ("quality", b'{"batch_id": "nobody"}', "not_found", "batch_id='nobody'"),
         ("fortune", b"{}", "invalid", "query='fortune'"),

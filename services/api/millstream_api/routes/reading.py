@@ -1,9 +1,10 @@
 """What reads take: as of when the answer must be true, filters and pages."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from millstream_api.context import MinSequence
 from millstream_api.moments import AtSeq, AtTime, moment_of
@@ -18,16 +19,27 @@ Cursor = Annotated[
 Text = Annotated[str | None, Query(max_length=200, description="Found in upper or lower case.")]
 
 
+_TIME_WANTED = "give a time with its offset, such as 2026-01-01T00:00:00Z"
+
+
 def _is_written(value: object) -> object:
     """Refuse numbers, which would be taken for seconds since 1970."""
     try:
         float(str(value))
     except ValueError:
         return value
-    raise ValueError("give a time with its offset, such as 2026-01-01T00:00:00Z")
+    raise ValueError(_TIME_WANTED)
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_is_written)]
+def _in_utc(time: datetime) -> datetime:
+    """Refuse a time that UTC has no year for."""
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{_TIME_WANTED}, of the years 1 to 9999 in UTC") from error
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_is_written), AfterValidator(_in_utc)]
 Topic = Annotated[str | None, Query(max_length=300, description="Only this one: `area - topic`.")]
 Chosen = Annotated[str | None, Query(max_length=300, description="Only this one.")]
 

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 import duckdb
@@ -12,7 +12,7 @@ from millstream.eventlog.log import EventLog
 from millstream_projector.past.as_of import Past
 from millstream_projector.past.log import WaitingLog
 from millstream_projector.progress import Progress
-from millstream_projector.views.paging import RefusedError
+from millstream_projector.views.paging import RefusedError, column_time
 from millstream_schemas.envelope import Contract
 from millstream_schemas.views import Query
 
@@ -31,14 +31,10 @@ def sequence_at(connection: duckdb.DuckDBPyConnection, time: datetime) -> tuple[
     Raises:
         RefusedError: the time has no form in UTC.
     """
-    try:
-        moment = time.astimezone(UTC).replace(tzinfo=None)
-    except OverflowError as error:
-        raise RefusedError("invalid", f"at_time={time} is beyond the calendar in UTC") from error
     found, last = connection.execute(
         "SELECT coalesce(max(seq) FILTER (stored_at <= $1), 0), coalesce(max(seq), 0)"  # noqa: S608
         f" FROM {_PLACES}",
-        [moment],
+        [column_time(time, "at_time")],
     ).fetchall()[0]
     return found, last > found
 

@@ -223,8 +223,11 @@ class Board:
         found = (1 << len(self._ids)) - 1
         after, before = request.started_after, request.started_before
         if after is not None or before is not None:
-            low = -INT_MOST if after is None else _microseconds(column_time(after))
-            high = INT_MOST if before is None else _microseconds(column_time(before))
+            low, high = -INT_MOST, INT_MOST
+            if after is not None:
+                low = _microseconds(column_time(after, "started_after"))
+            if before is not None:
+                high = _microseconds(column_time(before, "started_before"))
             found &= those([low <= time < high for time in reversed(self._times)])
         if request.text:
             text = lowered(request.text)

@@ -111,9 +111,9 @@ def _filter(request: views.HistoryQuery) -> Filter:
         if value is not None:
             where.add(f"{column} = ?", value, name=name)
     if after is not None:
-        where.add("started_at >= ?", column_time(after))
+        where.add("started_at >= ?", column_time(after, "started_after"))
     if before is not None:
-        where.add("started_at < ?", column_time(before))
+        where.add("started_at < ?", column_time(before, "started_before"))
     if request.text:
         texts = ("batch_id", "model", "recipe", "topic")
         found = " OR ".join(f"contains(lower({column}), lower(?))" for column in texts)

@@ -65,9 +65,17 @@ def _no_cursor(cursor: str) -> RefusedError:
     )
 
 
-def column_time(moment: datetime) -> datetime:
-    """Return ``moment`` as the tables' times are: in UTC, without a zone."""
-    return moment.astimezone(UTC).replace(tzinfo=None)
+def column_time(moment: datetime, name: str = "time") -> datetime:
+    """Return ``moment`` as the tables' times are: in UTC, without a zone.
+
+    Raises:
+        RefusedError: it has no form in UTC; ``name`` is what the query calls it.
+    """
+    try:
+        return moment.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError as error:
+        words = f"{name}={moment.isoformat()} is beyond the calendar in UTC"
+        raise RefusedError("invalid", f"{words}; give one of the years 1 to 9999") from error
 
 
 class Filter:

@@ -24,6 +24,7 @@ _AUTO: tuple[tuple[Name, int], ...] = (
     ("hour", 7 * 86400),
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_S = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 
 Row = dict[str, Any]
 
@@ -49,6 +50,11 @@ def timeline(
             "invalid",
             f"bucket={bucket!r} cuts the range into {len(numbers):,} pieces, more than"
             f" {BUCKETS_MOST:,}; give a larger bucket, or start and end closer together",
+        )
+    if end is not None and numbers.stop * seconds > _LAST_S:
+        raise RefusedError(
+            "invalid",
+            f"end={end.isoformat()!r} has no whole {bucket} around it; give an earlier one",
         )
     if request.batch_id is not None:
         found = _compute(connection, numbers, seconds, request.batch_id)
