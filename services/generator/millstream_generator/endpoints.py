@@ -51,7 +51,7 @@ class Endpoint:
 async def find_endpoint(route: Route, base: str | None, key: str) -> Endpoint | None:
     """Return the endpoint of ``route``, None when only litellm itself can call it."""
     try:
-        if base is not None and _is_plain(route, base):
+        if base is not None and is_plain(route, base):
             endpoint = _plain(route, base, key)
         else:
             endpoint = await _ask_litellm(route, base, key)
@@ -63,17 +63,19 @@ async def find_endpoint(route: Route, base: str | None, key: str) -> Endpoint | 
     return endpoint
 
 
-class _NotDirectError(Exception):
-    """Why a route has to go through litellm."""
-
-
-def _is_plain(route: Route, base: str) -> bool:
-    """Tell whether the endpoint takes OpenAI's parameters under their own names."""
+def is_plain(route: Route, base: str | None) -> bool:
+    """Tell whether the endpoint takes OpenAI's parameters under their own names, unasked."""
+    if base is None:
+        return False
     if route.provider in OWN_PROVIDERS:
         return True
     provider, _, model = route.litellm_model.partition("/")
     is_openais = (urlsplit(base).hostname or "").endswith("openai.com")
     return provider == "openai" and not is_openais and not _RENAMING.search(model)
+
+
+class _NotDirectError(Exception):
+    """Why a route has to go through litellm."""
 
 
 def _plain(route: Route, base: str, key: str) -> Endpoint:

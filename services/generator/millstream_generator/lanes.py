@@ -1,6 +1,7 @@
 """Which lane a route takes: straight to its endpoint where that can be, else through litellm."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 
 import structlog
@@ -9,12 +10,18 @@ from millstream.runtime.settings import Settings
 from millstream_generator import memory
 from millstream_generator.completion import Completion, Progress, Prompt
 from millstream_generator.direct_lane import DirectLane
-from millstream_generator.endpoints import Endpoint, find_endpoint
+from millstream_generator.endpoints import Endpoint, find_endpoint, is_plain
 from millstream_generator.litellm_lane import LitellmLane
 from millstream_generator.targets import Targets
 from millstream_schemas.routes import Route
 
 log = structlog.get_logger()
+
+ASKED_AT_ONCE = 2
+"""Questions to litellm at one time, each 160 MB in a process of its own while it lasts."""
+
+_Known = tuple[str, str, str | None, str]
+"""What an endpoint follows from: provider, litellm's model, base and key."""
 
 
 class Lanes:
@@ -28,8 +35,9 @@ class Lanes:
         self._may_be_direct = settings.lane == "auto"
         self._litellm = LitellmLane(self._targets, settle)
         self._direct = DirectLane()
-        self._endpoints: dict[tuple[str, str, str | None, str], Endpoint | None] = {}
-        self._asking = asyncio.Lock()
+        self._endpoints: dict[_Known, Endpoint | None] = {}
+        self._asking: defaultdict[_Known, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._questions = asyncio.Semaphore(ASKED_AT_ONCE)
 
     async def warm_up(self) -> None:
         """Load what every call will need, before the node takes work.
@@ -56,11 +64,19 @@ class Lanes:
         known = (route.provider, route.litellm_model, base, key)
         if known in self._endpoints:
             return self._endpoints[known]
-        # One at a time: whoever waits finds the answer, or asks again when the asker was cancelled.
-        async with self._asking:
+        if is_plain(route, base):
+            return await self._find(known, route)
+        # Once per route: who waits finds the answer, or asks again when the asker was cancelled.
+        async with self._asking[known]:
             if known not in self._endpoints:
-                endpoint = await find_endpoint(route, base, key)
-                lane = "litellm" if endpoint is None else "direct"
-                log.info("route.resolved", model=route.model, lane=lane)
-                self._endpoints[known] = endpoint
+                async with self._questions:
+                    await self._find(known, route)
         return self._endpoints[known]
+
+    async def _find(self, known: _Known, route: Route) -> Endpoint | None:
+        _, _, base, key = known
+        endpoint = await find_endpoint(route, base, key)
+        lane = "litellm" if endpoint is None else "direct"
+        log.info("route.resolved", model=route.model, lane=lane)
+        self._endpoints[known] = endpoint
+        return endpoint

@@ -1,11 +1,13 @@
 """Both lanes to models, against a real HTTP server: what goes out, what comes back, what fails."""
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from millstream.openai_wire import Usage as WireUsage
 from millstream.runtime.settings import load_settings
@@ -246,6 +248,26 @@ async def test_an_own_base_is_called_as_litellm_would_call_it(model: str) -> Non
     assert (endpoint.url, endpoint.model) == (told["url"], told["model"])
     assert endpoint.headers.items() <= told["headers"].items()
     assert endpoint.names.items() >= told["names"].items()
+
+
+async def test_a_question_to_litellm_is_asked_once_and_keeps_no_plain_route_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SCRIPTED_API_KEY", KEY)
+    lanes = Lanes(load_settings(lane="auto"))
+    async with ScriptedLLM([Ok({"a": "b"})]) as llm, contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(lanes.close)
+        told = stack.enter_context(capture_logs())
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                asked = route(llm, model="asked", provider="x", litellm_model="together_ai/x/y")
+                tasks.create_task(lanes.complete(asked, PROMPT, Progress()))
+            await tasks.create_task(lanes.complete(route(llm, model="plain"), PROMPT, Progress()))
+            assert [request.body["model"] for request in llm.requests] == ["one"]
+    assert [line["model"] for line in told if line["event"] == "route.resolved"] == [
+        "plain",
+        "asked",
+    ]
 
 
 async def test_what_litellm_does_not_know_goes_through_litellm() -> None:
