@@ -199,7 +199,11 @@ async def test_exports_say_what_is_wrong_and_leave_nothing_behind(
     for words, code, said in (
         (("batch_1_00000000", "--out", out), 2, "is of no batch"),
         ((PARENT, "--out", out, "--at-seq", "1", "--since", "2"), 2, "since=2 lies beyond"),
-        ((PARENT, "--out", out, "--at-seq", "999999"), 1, "999999 is not folded yet"),
+        (
+            (PARENT, "--out", out, "--at-seq", "999999"),
+            2,
+            "at_seq=999999 lies beyond the log's end",
+        ),
         ((PARENT, "--out", out, "--format", "xls"), 2, "give one of: parquet, jsonl, hf"),
         ((PARENT, "--out", str(tmp_path)), 2, "add --force"),
         ((PARENT, "--out", f"{tmp_path}/no/x"), 2, "there is no directory"),

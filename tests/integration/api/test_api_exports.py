@@ -69,7 +69,13 @@ async def test_what_can_not_be_exported_is_told_with_a_status(api: Any) -> None:
         ("batches/x.*/export", 404, "does not exist"),
         (f"batches/{MISSING}/export?format=xls", 400, "format"),
         (f"batches/{MISSING}/export?at_seq=-1", 400, "at_seq"),
-        (f"batches/{MISSING}/export?at_seq=99999999", 503, "99999999 is not folded yet"),
+        (
+            f"batches/{MISSING}/export?at_seq=99999999",
+            400,
+            "lies beyond the log's end, which is at",
+        ),
+        (f"datasets/{MISSING}/card?at_seq=99999999", 400, "at_seq=99999999 lies beyond"),
+        (f"batches/{MISSING}/export?min_sequence=99999999", 503, "99999999 is not folded yet"),
     ):
         answer = await api.client.get(f"/v1/{path}")
         assert (answer.status_code, said in answer.json()["detail"]) == (status, True), path

@@ -12,12 +12,15 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from pydantic import ValidationError
 
-from millstream.errors import QueryFailedError
+from millstream.errors import LogError, QueryFailedError
+from millstream.eventlog.log import EventLog
 from millstream.jobs.process import JobOrder, JobProcess, running_job
 from millstream.runtime.clock import boot_seconds, new_id
 from millstream_projector.group import Group
 from millstream_projector.jobs.copies import Copies, check_room
+from millstream_projector.past.moments import reach
 from millstream_projector.progress import Progress
+from millstream_projector.views.paging import RefusedError
 from millstream_schemas import subjects
 from millstream_schemas.exports import (
     PIECE_HEADER,
@@ -68,6 +71,7 @@ class Jobs:
 
     def __init__(self, group: Group, copies: Copies, progress: Progress) -> None:
         self._connection = group.connection
+        self._event_log = EventLog(group.connection)
         self._group = group
         self._copies = copies
         self._progress = progress
@@ -165,16 +169,23 @@ class Jobs:
                 await self._watch(running, request)
 
     async def _reached(self, request: JobRequest) -> int:
+        """Return the sequence that the job's copy must hold, once it is folded."""
         sequence = request.min_sequence
-        if isinstance(request, ExportRequest):
-            sequence = max(sequence, request.at_seq or 0)
-        if await self._progress.wait_for(sequence, WAIT_MOST_S):
+        if not await self._progress.wait_for(sequence, WAIT_MOST_S):
+            raise QueryFailedError(
+                "behind",
+                f"sequence {sequence} is not folded yet: this projector is at"
+                f" {self._progress.checkpoint}; ask again soon, or for an earlier one",
+            )
+        if not isinstance(request, ExportRequest) or request.at_seq is None:
             return sequence
-        raise QueryFailedError(
-            "behind",
-            f"sequence {sequence} is not folded yet: this projector is at"
-            f" {self._progress.checkpoint}; ask again soon, or for an earlier one",
-        )
+        try:
+            await reach(request.at_seq, self._event_log, self._progress, wait_s=WAIT_MOST_S)
+        except RefusedError as error:
+            raise QueryFailedError(error.code, str(error)) from error
+        except LogError as error:
+            raise QueryFailedError("busy", f"{error}; ask again") from error
+        return max(sequence, request.at_seq)
 
     async def _watch(self, running: _Running, request: JobRequest) -> None:
         """Return once the job is over; one that nobody fetches from or that won't end is ended."""

@@ -39,6 +39,34 @@ def sequence_at(connection: duckdb.DuckDBPyConnection, time: datetime) -> tuple[
     return found, last > found
 
 
+async def reach(sequence: int, event_log: EventLog, progress: Progress, *, wait_s: float) -> None:
+    """Wait until everything up to the ``at_seq`` of a question is folded.
+
+    Raises:
+        RefusedError: the log has not come to it, or the projection within ``wait_s``.
+        LogError: the log does not answer.
+    """
+    if sequence <= progress.checkpoint:
+        return
+    end = (await event_log.head()).last
+    if sequence > end:
+        raise RefusedError(
+            "invalid",
+            f"at_seq={sequence} lies beyond the log's end, which is at {end}; leave it out"
+            " for the present",
+        )
+    await _folded(sequence, f"at_seq={sequence}", progress, wait_s)
+
+
+async def _folded(sequence: int, what: str, progress: Progress, wait_s: float) -> None:
+    if not await progress.wait_for(sequence, wait_s):
+        raise RefusedError(
+            "behind",
+            f"{what} is not folded yet: this projector is at {progress.checkpoint};"
+            " ask again in a second",
+        )
+
+
 class Moments:
     """Finds the past that a question is about; ``find`` runs a read in a reading thread."""
 
@@ -76,31 +104,13 @@ class Moments:
             )
         if query.at_time is None:
             sequence = query.at_seq or 0
-            if sequence > self._progress.checkpoint:
-                await self._reach(sequence)
+            await reach(sequence, self._event_log, self._progress, wait_s=self._wait_s)
             return sequence
         read = functools.partial(sequence_at, time=query.at_time)
         sequence, is_sure = await self._find(read)
         if is_sure:
             return sequence
         # Nothing later is folded yet: what the log holds beyond may still be of that time.
-        await self._wait((await self._event_log.head()).last, f"at_time={query.at_time}")
-        return (await self._find(read))[0]
-
-    async def _reach(self, sequence: int) -> None:
         end = (await self._event_log.head()).last
-        if sequence > end:
-            raise RefusedError(
-                "invalid",
-                f"at_seq={sequence} lies beyond the log's end, which is at {end}; leave it out"
-                " for the present",
-            )
-        await self._wait(sequence, f"at_seq={sequence}")
-
-    async def _wait(self, sequence: int, what: str) -> None:
-        if not await self._progress.wait_for(sequence, self._wait_s):
-            raise RefusedError(
-                "behind",
-                f"{what} is not folded yet: this projector is at {self._progress.checkpoint};"
-                " ask again in a second",
-            )
+        await _folded(end, f"at_time={query.at_time}", self._progress, self._wait_s)
+        return (await self._find(read))[0]
