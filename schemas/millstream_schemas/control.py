@@ -34,7 +34,12 @@ class Budgets(Contract):
     @property
     def bounds_calls(self) -> bool:
         """Whether a call needs a grant before it starts."""
-        return (self.max_cost_nano_usd, self.max_tokens, self.max_attempts) != (None, None, None)
+        return self.bounds_use or self.max_attempts is not None
+
+    @property
+    def bounds_use(self) -> bool:
+        """Whether it matters what a call has used."""
+        return (self.max_cost_nano_usd, self.max_tokens) != (None, None)
 
 
 class CellQuota(Contract):

@@ -75,5 +75,6 @@ class Counts(Contract):
     cost_nano_usd: NanoUsd | None = None
     wasted_nano_usd: NanoUsd | None = None
     unconfirmed_calls: Annotated[
-        int, Field(ge=0, description="Calls of nodes that died: perhaps paid, never recorded.")
+        int,
+        Field(ge=0, description="Calls that may have been paid though nobody told what they used."),
     ] = 0

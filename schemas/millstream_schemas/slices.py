@@ -23,8 +23,10 @@ class SliceState(Contract):
     the attempts used by open slots (offset in the slice, as text, to count). ``node`` is empty
     once its holder gave the slice up in order.
     ``barren_claims`` counts the claims since the last outcome, ``on_trial`` is the offset of the
-    slot that runs alone (the poison rule). ``unconfirmed`` counts calls that a holder which died
-    may have paid. ``allowance`` is how many calls the lease may still start (None: no budget).
+    slot that runs alone (the poison rule). ``unconfirmed`` counts calls that may have been paid
+    though nobody told what they used: those of a holder that died and, under a budget of cost or
+    tokens, those that broke off. ``allowance`` is how many calls the lease may still start (None:
+    no budget).
     """
 
     epoch: Annotated[int, Field(ge=0)] = 0

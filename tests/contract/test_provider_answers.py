@@ -104,12 +104,16 @@ async def test_an_answer_that_met_its_limit_says_so(family: Family, call: Call) 
 
 
 @each_family
-async def test_a_refusal_falls_into_its_category(family: Family, failure: Call, key: str) -> None:
+async def test_a_refusal_falls_into_its_category_and_costs_nothing(
+    family: Family, failure: Call, key: str
+) -> None:
     told = key if family.key_env else "none"
     found = {}
     for status in CATEGORIES:
         body = family.wire.refusal(status, f"the key {told} is refused").decode()
-        found[status] = (await failure(family, HttpError(status, body))).category
+        error = await failure(family, HttpError(status, body))
+        found[status] = error.category
+        assert error.is_unpaid
     assert found == CATEGORIES
 
 
@@ -149,10 +153,11 @@ async def test_an_answer_held_back_for_its_content_is_told(family: Family, call:
 
 
 @each_family
-async def test_a_connection_that_breaks_in_the_middle_is_a_server_error(
+async def test_a_connection_that_breaks_in_the_middle_is_a_server_error_and_may_be_paid(
     family: Family, failure: Call
 ) -> None:
-    assert (await failure(family, Disconnect(after_chunks=2))).category == "server"
+    error = await failure(family, Disconnect(after_chunks=2))
+    assert (error.category, error.is_unpaid) == ("server", False)
 
 
 @pytest.mark.parametrize(
@@ -160,22 +165,22 @@ async def test_a_connection_that_breaks_in_the_middle_is_a_server_error(
     [pytest.param(item, marks=MADE_UP.get(item.name, ())) for item in MAIN_FAMILIES],
     ids=lambda family: family.name,
 )
-async def test_a_stream_that_ends_in_the_middle_is_a_server_error(
+async def test_a_stream_that_ends_in_the_middle_is_a_server_error_and_may_be_paid(
     family: Family, failure: Call
 ) -> None:
     begun = family.wire.opening() + family.wire.piece("This answer")
     error = await failure(family, Garbage(begun, family.wire.content_type))
-    assert error.category == "server"
+    assert (error.category, error.is_unpaid) == ("server", False)
 
 
 @each_family
-async def test_an_error_in_the_middle_of_a_stream_is_a_server_error(
+async def test_an_error_in_the_middle_of_a_stream_is_a_server_error_and_may_be_paid(
     family: Family, failure: Call
 ) -> None:
     begun = family.wire.opening() + family.wire.piece("This")
     broken = begun + family.wire.failing("Overloaded")
     error = await failure(family, Garbage(broken, family.wire.content_type))
-    assert error.category == "server"
+    assert (error.category, error.is_unpaid) == ("server", False)
     if family.is_live:
         assert "Overloaded" in error.message
 

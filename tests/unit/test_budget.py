@@ -265,6 +265,25 @@ def test_a_used_up_budget_is_named_with_its_figures(budgets: Budgets, words: str
     assert max(shares.values()) >= budget.WARN_AT
 
 
+def test_calls_that_nobody_told_the_use_of_count_in_full() -> None:
+    budgets = Budgets(max_cost_nano_usd=10_000, max_tokens=1_000, max_attempts=10)
+    script = Script(spec=example_spec(60, slice_size=60, budgets=budgets))
+    script.start()
+    script.claim(0)
+    script.fail_attempt(0, "timeout", tokens_in=0, cost_nano_usd=0)
+    script.claim(0, at_risk=6)
+    state = BatchState(script.batch_id)
+    for recorded in script.tape.recorded:
+        state = apply(state, recorded)
+    assert budget.affordable(budgets, state, BOUND, 0) == 3
+    assert state.started is not None
+    shares = budget.used(budgets, state, BOUND, state.started.stored_at)
+    assert shares == {"cost": 0.7, "tokens": 0.7, "attempts": 0.7}
+    words = budget.spent_up(Budgets(max_cost_nano_usd=7_000), state, BOUND)
+    assert words.startswith("budget_cost: $0.000007 of $0.000007 are used")
+    assert words.endswith("; 6 calls of unknown use count in full")
+
+
 def test_a_lost_ledger_is_made_anew_from_what_the_slices_tell() -> None:
     script = Script(spec=example_spec(8, slice_size=4, budgets=Budgets(max_attempts=9)))
     script.start()

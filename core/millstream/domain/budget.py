@@ -54,16 +54,14 @@ _NOTHING = SliceState()
 
 
 def reserved_calls(state: BatchState, grants: Grants, gone: Mapping[int, int]) -> int:
-    """Return how many calls may have been started, or may start, that no event accounts for.
+    """Return how many calls may be in flight, or may start, that no event accounts for.
 
     Args:
         state: The batch.
         grants: What was granted.
         gone: The slices whose holder is gone, with the most calls it may have had in flight.
     """
-    return state.totals.unconfirmed_calls + sum(
-        outstanding(state, index, grant, gone) for index, grant in grants.items()
-    )
+    return sum(outstanding(state, index, grant, gone) for index, grant in grants.items())
 
 
 def moving_calls(state: BatchState, grants: Grants, gone: Collection[int]) -> int:
@@ -146,7 +144,7 @@ def spent_up(budgets: Budgets, state: BatchState, bound: CallBound) -> str:
     left = _calls_left(budgets, state, bound)
     budget = min(left, key=lambda name: left[name])
     unconfirmed = state.totals.unconfirmed_calls
-    note = f"; {unconfirmed} calls of nodes that died count in full" if unconfirmed else ""
+    note = f"; {unconfirmed} calls of unknown use count in full" if unconfirmed else ""
     match budget:
         case "cost" if bound.cost_nano_usd is None:
             return "budget_cost: no price is known for a route of this batch, so its cost is too"
@@ -215,8 +213,11 @@ def _calls_left(
 
 
 def _blind_calls(state: BatchState) -> int:
-    """Return how many calls ended in silence: the provider may have counted what was not sent."""
-    return state.errors.get("timeout", 0)
+    """Return how many calls the provider may have counted tokens for that it has told nobody.
+
+    Those that timed out, that broke off, and that were in flight where a node died.
+    """
+    return state.errors.get("timeout", 0) + state.totals.unconfirmed_calls
 
 
 def _spent_cost(state: BatchState, bound: CallBound) -> int:
@@ -229,8 +230,10 @@ def _spent_tokens(state: BatchState, bound: CallBound) -> int:
 
 
 def _calls(state: BatchState) -> int:
+    """Return how many calls were made at most: an unconfirmed one may have an event, too."""
     totals = state.totals
-    return totals.generated + totals.rejected + totals.attempts_failed
+    made = totals.generated + totals.rejected + totals.attempts_failed
+    return made + totals.unconfirmed_calls
 
 
 def _elapsed_s(state: BatchState, now: datetime) -> float:

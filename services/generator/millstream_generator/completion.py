@@ -54,7 +54,11 @@ Link = Literal["refused", "lost"]
 
 
 class CallFailedError(Exception):
-    """A call that gave no answer; ``message`` is safe to show."""
+    """A call that gave no answer; ``message`` is safe to show.
+
+    ``is_unpaid``: no provider bills it, since nothing was sent or an HTTP status refused it. Of
+    any other one the provider may have counted tokens that it has told nobody.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class CallFailedError(Exception):
         status_code: int | None = None,
         retry_after_s: float | None = None,
         link: Link | None = None,
+        is_unpaid: bool = False,
     ) -> None:
         super().__init__(message)
         self.category = category
@@ -71,6 +76,7 @@ class CallFailedError(Exception):
         self.status_code = status_code
         self.retry_after_s = retry_after_s
         self.link = link
+        self.is_unpaid = is_unpaid
 
 
 def priced(route: Route, tokens_in: int | None, tokens_out: int | None) -> int | None:

@@ -143,7 +143,7 @@ class _Answer:
             raise CallFailedError("server", "the stream holds an event that is no JSON") from error
         try:
             if chunk.get("error"):
-                raise from_response(500, json.dumps(chunk), {}, self._key)
+                raise from_response(500, json.dumps(chunk), {}, self._key, is_unpaid=False)
             self._request_id = self._request_id or chunk.get("id")
             self._usage = chunk.get("usage") or self._usage
             for choice in chunk.get("choices") or ():

@@ -57,30 +57,40 @@ _LOST = frozenset(
     }
 )
 """Names in what an exception came from, over the HTTP clients that litellm uses."""
+_ANSWERED = "HTTPStatusError"
+"""What httpx raises for an answer with a status of 4xx or 5xx."""
+_MID_STREAM = "MidStreamFallbackError"
+"""litellm's error for whatever befalls an answer that had begun."""
 
 
 def classify(error: BaseException, key: str = "") -> CallFailedError:
     """Return the failure that ``error`` stands for; ``key`` is removed from its message."""
     status = _status(error)
-    names = {cls.__name__ for cls in type(error).__mro__}
+    names = _names(error)
+    link = _link(error)
     return CallFailedError(
         _category(status, names, f"{error} {getattr(error, 'body', '')}".lower()),
         safe_message(str(error) or type(error).__name__, key),
         status_code=status,
         retry_after_s=_retry_after(error),
-        link=_link(error),
+        link=link,
+        is_unpaid=link == "refused" or (link is None and _is_refusal(error, status)),
     )
 
 
 def from_response(
-    status: int, body: str, headers: Mapping[str, str], key: str = ""
+    status: int, body: str, headers: Mapping[str, str], key: str = "", *, is_unpaid: bool = True
 ) -> CallFailedError:
-    """Return the failure that an HTTP answer stands for; the provider's own words are kept."""
+    """Return the failure that an HTTP answer stands for; the provider's own words are kept.
+
+    ``is_unpaid`` False: the error stands in the middle of an answer that had begun.
+    """
     return CallFailedError(
         _category(status, set(), body.lower()),
         safe_message(f"HTTP {status}: {_words(body)}", key),
         status_code=status,
         retry_after_s=_seconds(headers),
+        is_unpaid=is_unpaid,
     )
 
 
@@ -159,10 +169,30 @@ def _date(text: str) -> datetime | None:
 
 def _link(error: BaseException) -> Link | None:
     """Tell whether no connection could be made, or one broke, from what ``error`` came from."""
-    names = {cls.__name__ for found in _causes(error) for cls in type(found).__mro__}
+    names = _all_names(error)
     if names & _REFUSED:
         return "refused"
     return "lost" if names & _LOST else None
+
+
+def _is_refusal(error: BaseException, status: int | None) -> bool:
+    """Tell whether an HTTP status refused the request, or litellm itself did.
+
+    litellm makes a status of 500 up for whatever breaks, also in the middle of an answer.
+    """
+    if _ANSWERED in _all_names(error):
+        return True
+    is_refused = status is not None and 400 <= status < 500 and status != 408
+    return is_refused and _MID_STREAM not in _names(error)
+
+
+def _names(error: BaseException) -> set[str]:
+    return {cls.__name__ for cls in type(error).__mro__}
+
+
+def _all_names(error: BaseException) -> set[str]:
+    """Return the names of all that ``error`` is and came from."""
+    return {name for found in _causes(error) for name in _names(found)}
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

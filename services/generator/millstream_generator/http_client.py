@@ -149,10 +149,10 @@ class HttpClient:
                 )
         except TimeoutError as error:
             message = f"no connection to {to.host}:{to.port} within {bound_s:g} s"
-            raise CallFailedError("timeout", message) from error
+            raise CallFailedError("timeout", message, is_unpaid=True) from error
         except OSError as error:  # what TLS refuses is one too
             message = f"no connection to {to.host}:{to.port}: {error}"
-            raise CallFailedError("server", message, link="refused") from error
+            raise CallFailedError("server", message, link="refused", is_unpaid=True) from error
         return connection
 
     async def _resolve(self, host: str, port: int) -> list[AddrInfoType]:

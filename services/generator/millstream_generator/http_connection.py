@@ -85,7 +85,8 @@ class Connection(asyncio.Protocol):
         self._headers, self._head_bytes = {}, 0
         self._watch = self._loop.call_at(bounds.deadline, self._look)
         if self._transport is None or self._transport.is_closing():
-            self._fail("the connection was closed before the request could be sent", link="lost")
+            message = "the connection was closed before the request could be sent"
+            self._settle(CallFailedError("server", message, link="lost", is_unpaid=True))
         else:
             self._transport.write(request)
         is_whole = False

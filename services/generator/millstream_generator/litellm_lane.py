@@ -122,7 +122,7 @@ class LitellmLane:
         opened = await litellm.acompletion(**arguments)
         if opened is None:  # what litellm gives after it has dropped parameters on a 422 in vain
             message = "the endpoint refuses the request's parameters (422)"
-            raise CallFailedError("invalid_request", message, status_code=422)
+            raise CallFailedError("invalid_request", message, status_code=422, is_unpaid=True)
         answer = LitellmAnswer(opened, progress)
         # Closed in any case: a stream that is only dropped keeps its server busy.
         async with contextlib.aclosing(opened):

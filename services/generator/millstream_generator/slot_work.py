@@ -103,8 +103,8 @@ class SlotWork:
         is_known = usage.tokens_in is not None and usage.tokens_out is not None
         used = (usage.tokens_in or 0) + (usage.tokens_out or 0) if is_known else None
         self._way.gate.note_answer(turn, used)
-        if not is_known and self._batch.spec.budgets.bounds_calls:
-            self._writer.unmeasured_calls += 1
+        if not is_known:
+            self._note_unmeasured()
         return await self._record_answer(attempt, completion)
 
     def _tokens(self) -> int:
@@ -199,6 +199,9 @@ class SlotWork:
             failure, turn, attempt.number, was_answered=verdict.has_succeeded
         )
         fatal = await self._hopeless()
+        # A timeout may have been paid too; the budget counts those by their category.
+        if not failure.is_unpaid and failure.category != "timeout":
+            self._note_unmeasured()
         if fatal is not None:
             step = steps.attempt_failed(attempt, failure, usage, None, counts=counts)
             await self._writer.record(step)
@@ -206,6 +209,11 @@ class SlotWork:
         again_s = max(retry.delay_s, retry.held_s) if retry else None
         step = steps.attempt_failed(attempt, failure, usage, again_s, counts=counts)
         return await self._record(attempt, failure, step, retry)
+
+    def _note_unmeasured(self) -> None:
+        """Count a call that may have been paid though nobody told what it used."""
+        if self._batch.spec.budgets.bounds_use:
+            self._writer.unmeasured_calls += 1
 
     async def _raise_if_hopeless(self) -> None:
         fatal = await self._hopeless()

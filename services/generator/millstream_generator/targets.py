@@ -42,6 +42,7 @@ class Targets:
                 f"model {route.model} has no server on this node: set "
                 f"MILLSTREAM_{route.provider.upper()}_URL, or start it with `millstream up`",
                 status_code=404,
+                is_unpaid=True,
             )
         return base
 
@@ -60,5 +61,6 @@ class Targets:
                 "auth",
                 f"no API key for {route.model}: set {route.api_key_env} where the generator runs",
                 status_code=401,
+                is_unpaid=True,
             )
         return key

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import orjson
 import pytest
 
 from millstream.domain.plan import attempt_seed
@@ -10,7 +11,16 @@ from millstream.openai_wire import Usage
 from millstream.runtime.settings import Settings
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import running_log
-from millstream.testing.scripted_llm import Answer, Delayed, HttpError, Ok, Request, ScriptedLLM
+from millstream.testing.scripted_llm import (
+    Answer,
+    Delayed,
+    Disconnect,
+    Garbage,
+    HttpError,
+    Ok,
+    Request,
+    ScriptedLLM,
+)
 from millstream.testing.service_process import ServiceProcess
 from millstream.testing.site import Site, route, sample
 from millstream_generator.budgets import call_bound
@@ -63,6 +73,44 @@ async def test_a_cost_budget_ends_the_batch_before_it_is_overdrawn(site: Site) -
     assert state.counts.cost_nano_usd == len(llm.requests) * COST
     assert [(event.budget, event.used >= 0.8) for event in warned] == [("cost", True)]
     assert state.budgets_warned == ("cost",)
+
+
+async def test_a_call_that_broke_off_counts_in_full_and_a_refused_one_does_not(
+    direct_site: Site,
+) -> None:
+    """The provider may bill what it read and wrote before; of a refused call it bills nothing."""
+    others = {1: Disconnect(after_chunks=2), 2: Garbage(), 3: HttpError(503)}
+
+    def answer(request: Request) -> Answer:
+        return others.get(request.index % 9) or costly(request)
+
+    async with ScriptedLLM(answer) as llm, direct_site.generator():
+        spec = await spec_for(200, 30)
+        batch_id = await direct_site.begin(priced(llm.base_url), spec=spec)
+        state = await direct_site.ended(batch_id, 60)
+    kinds = [request.index % 9 for request in llm.requests]
+    broken = kinds.count(1) + kinds.count(2)
+    assert state.state == "stopped"
+    assert state.counts.unconfirmed_calls == broken > 0
+    assert state.counts.attempts_failed == broken + kinds.count(3)
+    paid = (len(llm.requests) - kinds.count(3)) * COST
+    assert (spec.budgets.max_cost_nano_usd or 0) * 0.5 < paid
+    assert paid <= (spec.budgets.max_cost_nano_usd or 0)
+
+
+async def test_an_answer_without_its_use_is_one_call_where_calls_are_bounded(
+    direct_site: Site,
+) -> None:
+    def untold(request: Request) -> Answer:
+        delta = {"content": orjson.dumps(sample(request).content).decode()}
+        chunk = {"choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]}
+        return Garbage(b"data: %b\n\ndata: [DONE]\n\n" % orjson.dumps(chunk))
+
+    async with ScriptedLLM(untold) as llm, direct_site.generator():
+        batch_id = await direct_site.begin(llm.base_url, 100, budgets=Budgets(max_attempts=12))
+        state = await direct_site.ended(batch_id)
+    assert (state.state, state.counts.generated, len(llm.requests)) == ("stopped", 12, 12)
+    assert state.counts.unconfirmed_calls == 0
 
 
 async def test_two_dispatchers_and_three_nodes_stay_within_the_budget(site: Site) -> None:

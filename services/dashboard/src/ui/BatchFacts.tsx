@@ -99,7 +99,7 @@ function progressFacts(batch: BatchView): Fact[] {
 
 function unconfirmedFacts(calls: number): Fact[] {
   if (calls === 0) return [];
-  return [["Perhaps paid, never recorded", `at most ${plural(calls, "call")} of nodes that died`]];
+  return [["Perhaps paid, cost unknown", `at most ${plural(calls, "call")}`]];
 }
 
 function familyFacts(batch: BatchView): Fact[] {
