@@ -628,9 +628,10 @@ class Client(SyncRequests):
         batch_id: str,
         *,
         format: Literal["parquet", "jsonl", "hf"] = "parquet",
-        at_seq: int | None = None,
         since: int = 0,
         min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
     ) -> AbstractContextManager[Iterator[bytes]]:
         """Stream the samples of one batch; an answer that ends early was cut off."""
         return self._pieces(
@@ -639,9 +640,10 @@ class Client(SyncRequests):
                 f"/v1/batches/{segment(batch_id)}/export",
                 query={
                     "format": format,
-                    "at_seq": at_seq,
                     "since": since,
                     "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
                 },
             )
         )
@@ -651,9 +653,10 @@ class Client(SyncRequests):
         dataset_id: str,
         *,
         format: Literal["parquet", "jsonl", "hf"] = "parquet",
-        at_seq: int | None = None,
         since: int = 0,
         min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
     ) -> AbstractContextManager[Iterator[bytes]]:
         """Stream the samples of a batch and its children; an answer that ends early was cut off."""
         return self._pieces(
@@ -662,15 +665,22 @@ class Client(SyncRequests):
                 f"/v1/datasets/{segment(dataset_id)}/export",
                 query={
                     "format": format,
-                    "at_seq": at_seq,
                     "since": since,
                     "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
                 },
             )
         )
 
     def get_batch_card(
-        self, batch_id: str, *, at_seq: int | None = None, since: int = 0, min_sequence: int = 0
+        self,
+        batch_id: str,
+        *,
+        since: int = 0,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
     ) -> DatasetCard:
         """Return what an export of the batch holds; it takes as long as the export itself."""
         return self._ask(
@@ -678,12 +688,23 @@ class Client(SyncRequests):
             ApiRequest(
                 "GET",
                 f"/v1/batches/{segment(batch_id)}/card",
-                query={"at_seq": at_seq, "since": since, "min_sequence": min_sequence},
+                query={
+                    "since": since,
+                    "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
+                },
             ),
         )
 
     def get_dataset_card(
-        self, dataset_id: str, *, at_seq: int | None = None, since: int = 0, min_sequence: int = 0
+        self,
+        dataset_id: str,
+        *,
+        since: int = 0,
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
     ) -> DatasetCard:
         """Return what an export of the dataset holds; it takes as long as the export itself."""
         return self._ask(
@@ -691,7 +712,12 @@ class Client(SyncRequests):
             ApiRequest(
                 "GET",
                 f"/v1/datasets/{segment(dataset_id)}/card",
-                query={"at_seq": at_seq, "since": since, "min_sequence": min_sequence},
+                query={
+                    "since": since,
+                    "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
+                },
             ),
         )
 

@@ -61,6 +61,23 @@ async def test_a_batch_is_streamed_in_every_format(api: Any, tmp_path: Path) -> 
     assert (card["samples"], card["batches"][0]["outcome"]) == (12, "batch.completed.v1")
 
 
+async def test_an_export_as_of_a_time_is_that_of_the_last_event_stored_by_then(api: Any) -> None:
+    script = finished(4)
+    last = await api.append(script.tape.entries)
+    url = f"/v1/batches/{script.batch_id}"
+    page = await api.client.get(f"{url}/events?limit=1000&min_sequence={last}")
+    stored = [(one["sequence"], one["stored_at"]) for one in page.json()["events"]]
+    time = stored[len(stored) // 2][1]
+    pin = max(sequence for sequence, stored_at in stored if stored_at <= time)
+    for path in (f"{url}/export", f"/v1/datasets/{script.batch_id}/export"):
+        then = await api.client.get(path, params={"format": "jsonl", "at_time": time})
+        assert then.headers["millstream-as-of"] == str(pin)
+        same = await api.client.get(path, params={"format": "jsonl", "at_seq": pin})
+        assert (then.content, then.status_code) == (same.content, 200)
+    card = await api.client.get(f"{url}/card", params={"at_time": time})
+    assert card.json()["at_seq"] == pin
+
+
 async def test_what_can_not_be_exported_is_told_with_a_status(api: Any) -> None:
     await api.append(finished(3).tape.entries)
     for path, status, said in (
@@ -69,6 +86,9 @@ async def test_what_can_not_be_exported_is_told_with_a_status(api: Any) -> None:
         ("batches/x.*/export", 404, "does not exist"),
         (f"batches/{MISSING}/export?format=xls", 400, "format"),
         (f"batches/{MISSING}/export?at_seq=-1", 400, "at_seq"),
+        (f"batches/{MISSING}/export?at_time=now", 400, "no time with an offset"),
+        (f"batches/{MISSING}/card?at_seq=1&at_time=2026-01-01T00:00:00Z", 400, "leave one of"),
+        (f"batches/{MISSING}/export?at_time=2026-01-01T00:00:00Z", 404, "is of no batch"),
         (
             f"batches/{MISSING}/export?at_seq=99999999",
             400,

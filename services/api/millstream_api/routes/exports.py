@@ -2,31 +2,36 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
-from typing import Annotated, Any, TypeAlias
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response, StreamingResponse
 
 from millstream.jobs.client import Job, served_job
 from millstream_api.command_context import check_batch_id
-from millstream_api.context import Context, MinSequence, Parts
+from millstream_api.context import Context, Parts
+from millstream_api.routes.reading import Moment, asked
+from millstream_schemas import views
 from millstream_schemas.exports import DatasetCard, ExportFormat, ExportRequest
 
 router = APIRouter(prefix="/v1", tags=["exports"])
 
-AtSeq = Annotated[
-    int | None, Query(ge=0, lt=2**63, description="As of this sequence; left out: as of now.")
-]
 Since = Annotated[
     int, Query(ge=0, lt=2**63, description="Only samples stored after this sequence.")
 ]
 
 
-Pin: TypeAlias = dict[str, int | None]
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What part of the log is exported."""
+
+    moment: views.Query
+    since: int
 
 
-async def _read_pin(at_seq: AtSeq = None, since: Since = 0, min_sequence: MinSequence = 0) -> Pin:
-    return {"at_seq": at_seq, "since": since, "min_sequence": min_sequence}
+async def _read_pin(moment: Moment, since: Since = 0) -> Pin:
+    return Pin(moment, since)
 
 
 Pinned = Annotated[Pin, Depends(_read_pin)]
@@ -57,7 +62,7 @@ async def export_batch(
     parts: Parts, batch_id: str, pin: Pinned, form: Form = "parquet"
 ) -> Response:
     """Stream the samples of one batch; an answer that ends early was cut off."""
-    return await _file(parts, _request(batch_id, pin, form, is_one_batch=True))
+    return await _file(parts, await _request(parts, batch_id, pin, form, is_one_batch=True))
 
 
 @router.get("/datasets/{dataset_id}/export", response_class=StreamingResponse, responses=_ANSWER)
@@ -65,27 +70,43 @@ async def export_dataset(
     parts: Parts, dataset_id: DatasetId, pin: Pinned, form: Form = "parquet"
 ) -> Response:
     """Stream the samples of a batch and its children; an answer that ends early was cut off."""
-    return await _file(parts, _request(dataset_id, pin, form))
+    return await _file(parts, await _request(parts, dataset_id, pin, form))
 
 
 @router.get("/batches/{batch_id}/card", response_model=DatasetCard)
 async def get_batch_card(parts: Parts, batch_id: str, pin: Pinned) -> Response:
     """Return what an export of the batch holds; it takes as long as the export itself."""
-    return await _card(parts, _request(batch_id, pin, is_one_batch=True))
+    return await _card(parts, await _request(parts, batch_id, pin, is_one_batch=True))
 
 
 @router.get("/datasets/{dataset_id}/card", response_model=DatasetCard)
 async def get_dataset_card(parts: Parts, dataset_id: DatasetId, pin: Pinned) -> Response:
     """Return what an export of the dataset holds; it takes as long as the export itself."""
-    return await _card(parts, _request(dataset_id, pin))
+    return await _card(parts, await _request(parts, dataset_id, pin))
 
 
-def _request(
-    batch_id: str, pin: Pin, form: ExportFormat = "jsonl", *, is_one_batch: bool = False
+async def _request(
+    parts: Context,
+    batch_id: str,
+    pin: Pin,
+    form: ExportFormat = "jsonl",
+    *,
+    is_one_batch: bool = False,
 ) -> ExportRequest:
     check_batch_id(batch_id)
-    fields = {"id": batch_id, "format": form, "is_one_batch": is_one_batch, **pin}
-    return ExportRequest.model_validate(fields)
+    moment, at_seq = pin.moment, pin.moment.at_seq
+    if moment.at_time is not None:
+        # Any read tells which sequence a time means; one event of one batch is the least of them.
+        query = asked(views.EventsQuery, moment, batch_id=batch_id, limit=1)
+        at_seq = (await parts.reads.queries.events(query)).as_of
+    return ExportRequest(
+        id=batch_id,
+        format=form,
+        is_one_batch=is_one_batch,
+        at_seq=at_seq,
+        since=pin.since,
+        min_sequence=moment.min_sequence,
+    )
 
 
 def _job(parts: Context, request: ExportRequest) -> AbstractAsyncContextManager[Job]:
