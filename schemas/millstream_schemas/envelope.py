@@ -60,8 +60,9 @@ class BatchEvent(Event):
 class Counts(Contract):
     """What became of a batch's slots, and what it cost; the four slot counts add up to the target.
 
-    Tokens and cost cover every attempt, also failed and rejected ones. ``cost_nano_usd`` is None
-    as long as no attempt had a known price: unknown is not zero.
+    Tokens and cost cover every attempt, also failed and rejected ones; for calls that a stop
+    cancelled they hold an estimate. ``cost_nano_usd`` is None as long as no attempt had a known
+    price: unknown is not zero.
     """
 
     generated: Annotated[int, Field(ge=0)] = 0

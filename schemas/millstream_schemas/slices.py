@@ -141,7 +141,7 @@ class SampleFailed(AttemptEvent):
 
 
 class SampleAbandoned(AttemptEvent):
-    """A call was cancelled by a stop; ``usage`` is an estimate from what had arrived."""
+    """A call was cancelled by a stop; ``usage`` is an estimate from its prompt and what came."""
 
     type: Literal["sample.abandoned.v1"] = "sample.abandoned.v1"
     estimated: bool = True

@@ -15,7 +15,7 @@ from millstream.runtime.clock import boot_seconds
 from millstream.runtime.lifecycle import fault_point
 from millstream_generator import prompts, steps
 from millstream_generator.calls import Call
-from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt
+from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt, priced
 from millstream_generator.held import HeldBatch
 from millstream_generator.node import Node
 from millstream_generator.policy import OUTAGE, Retry, after_failure, with_remedy
@@ -25,6 +25,7 @@ from millstream_generator.turns import Turn
 from millstream_generator.validation import Accepted, validate
 from millstream_generator.writer import LeaseLostError, SliceWriter
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
+from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
 
 CHARACTERS_PER_TOKEN = 4
@@ -97,7 +98,7 @@ class SlotWork:
         except CallFailedError as failure:
             return await self._record_failure(attempt, failure, progress, turn)
         if completion is None:
-            await self._record_cancelled(attempt, progress)
+            await self._record_cancelled(attempt, prompt, progress)
             return 0.0
         usage = completion.usage
         is_known = usage.tokens_in is not None and usage.tokens_out is not None
@@ -112,8 +113,7 @@ class SlotWork:
         if self._way.route.tpm is None:
             return 0
         prompt = self._prompt()
-        characters = sum(len(message["content"]) for message in prompt.messages)
-        return characters // CHARACTERS_PER_TOKEN + prompt.max_tokens
+        return _prompt_tokens(prompt) + prompt.max_tokens
 
     async def _may_call(self) -> bool:
         is_free = not self._node.stop.is_set() and not self._writer.allowance.is_used_up
@@ -250,7 +250,7 @@ class SlotWork:
         await self._writer.record(step)
         return retry.delay_s
 
-    async def _record_cancelled(self, attempt: Attempt, progress: Progress) -> None:
+    async def _record_cancelled(self, attempt: Attempt, prompt: Prompt, progress: Progress) -> None:
         """Tell what a cancelled call had used, if the batch is really stopping.
 
         The stop fence does not wait for this: when it was first, nothing is lost but an estimate.
@@ -258,10 +258,7 @@ class SlotWork:
         if await self._batch.settled() or self._batch.standing != "over":
             self._writer.untold_calls += 1
             return
-        usage = Usage(
-            tokens_out=progress.characters // CHARACTERS_PER_TOKEN,
-            latency_ms=_elapsed_ms(progress),
-        )
+        usage = _estimate(attempt.route, prompt, progress)
         with contextlib.suppress(LeaseLostError):
             await self._writer.record(steps.abandoned(attempt, usage))
 
@@ -273,6 +270,26 @@ class SlotWork:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(left, LOOK_S)):
                         await self._node.stop.wait()
+
+
+def _estimate(route: Route, prompt: Prompt, progress: Progress) -> Usage:
+    """Return what a call that was cancelled may have used: nothing if it had not begun."""
+    if not progress.started_at:
+        return Usage()
+    tokens_in = _prompt_tokens(prompt)
+    tokens_out = progress.characters // CHARACTERS_PER_TOKEN
+    return Usage(
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        cost_nano_usd=priced(route, tokens_in, tokens_out),
+        latency_ms=_elapsed_ms(progress),
+    )
+
+
+def _prompt_tokens(prompt: Prompt) -> int:
+    """Return about how many tokens a prompt has."""
+    characters = sum(len(message["content"]) for message in prompt.messages)
+    return characters // CHARACTERS_PER_TOKEN
 
 
 def _elapsed_ms(progress: Progress) -> float:

@@ -14,6 +14,7 @@ from millstream_generator import service
 from millstream_schemas import slices
 from millstream_schemas.commands import PauseBatch, ResumeBatch, StopBatch
 from millstream_schemas.control import CellQuota
+from millstream_schemas.routes import Price
 
 pytestmark = [
     pytest.mark.anyio,
@@ -97,6 +98,26 @@ async def test_a_stop_cancels_the_calls_in_flight_and_none_starts_after_it(site:
         assert len(llm.requests) == made
         assert {request.outcome for request in llm.requests} == {"cancelled"}
     assert (state.state, state.counts.generated, state.anomalies) == ("stopped", 0, 0)
+
+
+async def test_calls_that_a_stop_cancels_are_paid_by_an_estimate(direct_site: Site) -> None:
+    """Four letters a token: of the prompt that was sent, and of what had come of the answer."""
+    price = Price(input_nano_usd_per_1k=1_000_000, output_nano_usd_per_1k=2_000_000)
+    half = Stall(after_chunks=1, content="word " * 32)
+    async with ScriptedLLM([half]) as llm, direct_site.generator():
+        batch_id = await direct_site.begin([route(llm.base_url, price=price)], 100)
+        await llm.wait_for(lambda _: llm.open_requests == 8)
+        await direct_site.command(batch_id, StopBatch())
+        state = await direct_site.ended(batch_id)
+        told = await direct_site.events(batch_id, slices.SampleAbandoned)
+    texts = [[one["content"] for one in request.body["messages"]] for request in llm.requests]
+    prompts = sum(sum(map(len, text)) // 4 for text in texts)
+    counts = state.counts
+    assert (len(told), counts.unconfirmed_calls) == (8, 0)
+    assert counts.tokens_in == sum(event.usage.tokens_in for event in told) == prompts > 0
+    assert counts.tokens_out == sum(event.usage.tokens_out for event in told)
+    assert counts.cost_nano_usd == 1_000 * counts.tokens_in + 2_000 * counts.tokens_out
+    assert counts.wasted_nano_usd == counts.cost_nano_usd
 
 
 async def test_a_stop_during_a_long_back_off_does_not_wait_for_it(site: Site) -> None:
