@@ -10,7 +10,7 @@ import pytest
 from millstream.errors import LogError, LogUnavailableError
 from millstream.eventlog import work as work_module
 from millstream.eventlog.topology import ensure_topology
-from millstream.eventlog.work import Lease, WorkQueue
+from millstream.eventlog.work import ONE_CALL, Lease, WorkQueue, WorkSize
 from millstream.runtime.clock import boot_seconds
 from millstream.testing.nats import BATCH_ID, RunningLog, running_log
 from millstream_schemas import subjects
@@ -47,6 +47,13 @@ async def test_queueing_a_slice_twice_is_queueing_it_once(queue: WorkQueue) -> N
     assert await queue.queued(BATCH_ID) == set(range(7))
     lease = await leased(queue)
     assert await queue.enqueue("default", "normal", BATCH_ID, [lease.work.slice_index]) == 0
+
+
+async def test_a_lease_tells_how_large_its_slice_is(queue: WorkQueue) -> None:
+    await queue.enqueue("default", "normal", BATCH_ID, [0], WorkSize(calls=7, slots=19))
+    assert (await leased(queue)).size == WorkSize(calls=7, slots=19)
+    await queue.enqueue("default", "normal", BATCH_ID, [1])
+    assert (await leased(queue)).size == ONE_CALL
 
 
 async def test_a_leased_slice_goes_to_no_other_and_is_gone_when_done(queue: WorkQueue) -> None:

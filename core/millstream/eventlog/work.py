@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -21,16 +21,25 @@ SUBJECT_FULL = {10077, 10122}
 """Discard-new per subject: the slice is queued already, which is what was wanted."""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkSize:
+    """What whoever queues a slice tells the node that leases it."""
+
+    calls: int = 1
+    """How many calls it will have in flight."""
+    slots: int = 1
+
+
+ONE_CALL = WorkSize()
+
+
 @dataclass(slots=True)
 class Lease:
-    """One slice handed to this node until ``lease_s`` after the last confirmed beat.
-
-    ``calls`` is how many calls the slice wants in flight, as whoever queued it said.
-    """
+    """One slice handed to this node until ``lease_s`` after the last confirmed beat."""
 
     work: WorkSubject
     deliveries: int
-    calls: int
+    size: WorkSize
     _answers: Answers
     _reply: str
     beaten_at: float
@@ -66,17 +75,20 @@ class WorkQueue:
         self._answers = answers
 
     async def enqueue(
-        self, pool: str, priority: Priority, batch_id: str, slices: Iterable[int], *, calls: int = 1
+        self,
+        pool: str,
+        priority: Priority,
+        batch_id: str,
+        slices: Iterable[int],
+        size: WorkSize = ONE_CALL,
     ) -> int:
         """Queue slices; one that waits or is leased already stays as it is. Returns the new ones.
-
-        ``calls`` tells the node that leases one how many calls it will have in flight.
 
         Raises:
             LogUnavailableError: no answer in time.
             LogError: the server refused for another reason.
         """
-        body = json.dumps({"calls": calls}).encode()
+        body = json.dumps(asdict(size)).encode()
         async with asyncio.TaskGroup() as tasks:
             queued = [
                 tasks.create_task(
@@ -202,7 +214,7 @@ class WorkQueue:
         return Lease(
             work=subjects.parse_work(message.subject),
             deliveries=int(delivery(message.reply)[0]),
-            calls=_calls(message.data),
+            size=_size(message.data),
             _answers=self._answers,
             _reply=message.reply,
             beaten_at=boot_seconds(),
@@ -226,10 +238,11 @@ def _left(leased: Callable[[Msg], Lease], queue: asyncio.Queue[Msg]) -> Iterator
             yield leased(message)
 
 
-def _calls(body: bytes) -> int:
-    """Return how many calls the message asks for; one where it does not say."""
+def _size(body: bytes) -> WorkSize:
+    """Return how large the message says that its slice is; what it does not say is one."""
     try:
-        found = json.loads(body).get("calls", 1)
+        said = json.loads(body)
+        found = {name: said.get(name, 1) for name in ("calls", "slots")}
     except (ValueError, AttributeError):
-        return 1
-    return found if isinstance(found, int) and found > 0 else 1
+        return ONE_CALL
+    return WorkSize(**{name: n if isinstance(n, int) and n > 0 else 1 for name, n in found.items()})

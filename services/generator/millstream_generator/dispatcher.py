@@ -19,7 +19,7 @@ from millstream.eventlog.live import LiveBatches
 from millstream.eventlog.stop import run_stop_fence
 from millstream.eventlog.stored import Stored
 from millstream.eventlog.topology import ensure_topology
-from millstream.eventlog.work import WorkQueue
+from millstream.eventlog.work import WorkQueue, WorkSize
 from millstream.runtime.clock import boot_seconds, utc_now
 from millstream.runtime.lifecycle import fault_point
 from millstream_generator.budgets import BudgetWatch, call_bound, is_any
@@ -233,8 +233,8 @@ class Dispatcher:
         if tended.purse is not None:
             wanted = await tended.purse.claimable(state, as_of, window, wanted)
         if wanted:
-            calls = parallel_calls(spec)
-            await self._work.enqueue(spec.pool, state.priority, state.batch_id, wanted, calls=calls)
+            size = WorkSize(calls=parallel_calls(spec), slots=spec.slice_size)
+            await self._work.enqueue(spec.pool, state.priority, state.batch_id, wanted, size)
             window.is_queued(wanted)
 
     async def _keep_reconciling(self, tasks: asyncio.TaskGroup) -> None:

@@ -14,7 +14,7 @@ from millstream_generator.held import HeldBatches
 from millstream_generator.node import Node
 from millstream_generator.room import Workers
 from millstream_generator.slice_work import work_on
-from millstream_generator.weights import Shares
+from millstream_generator.weights import TOGETHER, Shares
 from millstream_schemas.subjects import PRIORITIES, Priority
 
 log = structlog.get_logger()
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 AWAY_S = 0.5
 PROBE_S = 0.2
 """How often a node whose calls are all taken looks for batches that have none of them."""
+BEHIND_S = 3 * PROBE_S
+"""How long the head of a long line stays away after such a look: the next ones see further."""
 LEASES_PER_CALL = 4
 """Most leases, for each call that the node may have in flight: slices that rest need beats too."""
 
@@ -73,7 +75,6 @@ class Intake:
             leases = await self._work.take(self._pool, priority, most)
         except LogUnavailableError as error:
             await self._mend(priority, error)
-        self._shares.pulled(priority, len(leases))
         for lease in leases:
             self._begin(lease, tasks)
         if len(leases) < most and not self._node.stop.is_set():
@@ -91,19 +92,28 @@ class Intake:
 
         Else a batch of long slices would keep a small one out until one of them ends.
         """
-        left = list(ready)
-        leases: list[Lease] = []
         with contextlib.suppress(LogUnavailableError):  # the next turn sees to it
-            while left and not leases:
-                priority, most = self._shares.next(left)
-                left.remove(priority)
-                leases = await self._work.take(self._pool, priority, most)
-                self._shares.pulled(priority, len(leases))
+            for priority in ready:
+                leases = await self._work.take(self._pool, priority, TOGETHER)
+                await self._let_in(leases, tasks)
+
+    async def _let_in(self, leases: list[Lease], tasks: asyncio.TaskGroup) -> None:
+        """Begin the slices whose batches are owed them; give the others back.
+
+        The whole of a short line is seen at once and goes back at once, else its class would look
+        empty to whoever has room meanwhile. Of a longer one the next look sees what comes behind.
+        """
+        delay_s = BEHIND_S if len(leases) == TOGETHER else 0.0
+        async with asyncio.TaskGroup() as returns:
             for lease in leases:
-                if self._node.room.owes(lease.work.batch_id, lease.calls):
+                if self._node.room.owes(lease.work, lease.size.calls):
                     self._begin(lease, tasks)
                 else:
-                    await lease.give_back(PROBE_S)
+                    returns.create_task(self._return(lease, delay_s))
+
+    async def _return(self, lease: Lease, delay_s: float) -> None:
+        with contextlib.suppress(LogUnavailableError):  # it runs out by itself
+            await lease.give_back(delay_s)
 
     async def _wait_for_work(self, priority: Priority, tasks: asyncio.TaskGroup) -> None:
         """Wait for the next slice of a class that has none now, as long as there is room."""
@@ -114,23 +124,22 @@ class Intake:
             except LogUnavailableError as error:
                 await self._mend(priority, error)
         if lease is not None:
-            self._shares.pulled(priority, 1)
             self._begin(lease, tasks)
         self._waiting.discard(priority)
         self._arrived.set()
 
     def _begin(self, lease: Lease, tasks: asyncio.TaskGroup) -> None:
-        self._workers[lease.work.priority] = lease.calls
+        self._workers[lease.work.priority] = lease.size.calls
+        self._shares.pulled(lease.work.priority, lease.size.slots)
         tasks.create_task(self._work_on(lease, self._workers_of(lease)))
 
     def _workers_of(self, lease: Lease) -> Workers:
-        return Workers(self._node.room, lease.work.batch_id, lease.calls)
+        return Workers(self._node.room, lease.work, lease.size.calls)
 
     async def _work_on(self, lease: Lease, workers: Workers) -> None:
         try:
             if self._node.stop.is_set():
-                with contextlib.suppress(LogUnavailableError):  # it runs out by itself
-                    await lease.give_back()
+                await self._return(lease, 0.0)
             else:
                 await work_on(self._node, self._held, lease, workers)
         finally:

@@ -5,8 +5,11 @@ A slice is leased only while there is room: another node may have some.
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+
+from millstream_generator.weights import WEIGHTS
+from millstream_schemas.subjects import WorkSubject
 
 
 class Room:
@@ -20,7 +23,7 @@ class Room:
         self._most = most
         self._workers = 0
         self._leases = 0
-        self._of_batch: Counter[str] = Counter()
+        self._of_class: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._freed = asyncio.Event()
 
     @property
@@ -33,20 +36,26 @@ class Room:
         """How many slices the node has leased."""
         return self._leases
 
-    def owes(self, batch_id: str, workers: int) -> bool:
+    def owes(self, work: WorkSubject, workers: int) -> bool:
         """Tell whether a batch may have so many workers more though all calls are taken.
 
-        A batch that has less than an equal share may: the node's own bound on calls lets all
-        workers take turns.
+        A batch that has less than an equal share of what its class may have by its weight, next to
+        the other classes that are at work here, may: the node's own bound on calls lets all workers
+        take turns.
         """
-        batches = len(self._of_batch) + (batch_id not in self._of_batch)
-        return (self._of_batch.get(batch_id, 0) + workers) * batches <= self._most
+        classes = {priority for priority, batches in self._of_class.items() if batches}
+        weights = sum(WEIGHTS[priority] for priority in classes | {work.priority})
+        share = round(self._most * WEIGHTS[work.priority] / weights)
+        of_batch = self._of_class[work.priority]
+        batches = len(of_batch) + (work.batch_id not in of_batch)
+        return (of_batch.get(work.batch_id, 0) + workers) * batches <= share
 
-    def of_batch(self, batch_id: str, workers: int) -> None:
+    def of_batch(self, work: WorkSubject, workers: int) -> None:
         """Count workers of a batch that came (above zero) or went, resting ones too."""
-        self._of_batch[batch_id] += workers
-        if not self._of_batch[batch_id]:
-            del self._of_batch[batch_id]
+        of_batch = self._of_class[work.priority]
+        of_batch[work.batch_id] += workers
+        if not of_batch[work.batch_id]:
+            del of_batch[work.batch_id]
 
     def changed(self, *, workers: int = 0, leases: int = 0) -> None:
         """Count workers and leases that came (above zero) or went."""
@@ -73,9 +82,9 @@ class Room:
 class Workers:
     """The workers of one leased slice."""
 
-    def __init__(self, room: Room, batch_id: str, count: int) -> None:
+    def __init__(self, room: Room, work: WorkSubject, count: int) -> None:
         self._room = room
-        self._batch_id = batch_id
+        self._work = work
         self._count = 0
         room.changed(leases=1)
         self.resize(count)
@@ -83,7 +92,7 @@ class Workers:
     def resize(self, count: int) -> None:
         """Have ``count`` workers from here on."""
         self._room.changed(workers=count - self._count)
-        self._room.of_batch(self._batch_id, count - self._count)
+        self._room.of_batch(self._work, count - self._count)
         self._count = count
 
     def end_one(self) -> None:

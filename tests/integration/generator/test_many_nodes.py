@@ -117,6 +117,20 @@ async def test_a_batch_of_a_hundred_thousand_does_not_hold_one_of_ten_up(site: S
     assert calls["large"] < 500
 
 
+async def test_a_full_node_lets_later_batches_in_by_the_weights_of_their_classes(
+    site: Site,
+) -> None:
+    """No call ends: an equal share would be 8 for each of the three."""
+    gate = Gate()
+    async with ScriptedLLM(gate) as llm, site.generator(node_concurrency=26):
+        ways = [route(llm.base_url, timeout_s=600.0)]
+        await site.begin(ways, 60, slice_size=1, concurrency=60, priority="low")
+        await llm.wait_for(lambda _: llm.open_requests == 26)
+        for priority, share in (("normal", 8), ("high", 16)):
+            later = await site.begin(ways, 60, slice_size=1, concurrency=60, priority=priority)
+            await site.reach(later, lambda state, least=share: len(state.slices) >= least)
+
+
 async def test_a_batch_of_another_pool_is_left_to_that_pool(site: Site) -> None:
     async with ScriptedLLM(sample) as llm, site.generator("default"):
         elsewhere = await site.begin(named(llm.base_url, "elsewhere"), 10, pool="gpu")
