@@ -242,8 +242,8 @@ class Dispatcher:
         while True:
             began = boot_seconds()
             is_done = await self._reconcile(tasks)
-            took_s = boot_seconds() - began
-            await asyncio.sleep(max(RECONCILE_S, took_s / RECONCILE_SHARE) if is_done else RETRY_S)
+            pause_s = max(RECONCILE_S, (boot_seconds() - began) / RECONCILE_SHARE)
+            await asyncio.sleep(pause_s if is_done else RETRY_S)
 
     async def _reconcile(self, tasks: asyncio.TaskGroup) -> bool:
         """Queue again what the queue has lost (it is a cache, the log knows what is left).
@@ -253,11 +253,9 @@ class Dispatcher:
         try:
             found = await self._work.all_queued()
             self._holders.begin_round()
-            for batch_id, state in list(self._live.batches.items()):
-                window = self._tended_of(state).window
-                lost = window.matched(state, found.get(batch_id, set()))
-                if state.phase == "active":
-                    await self._look_at_holders(state, self._tended_of(state), lost)
+            for batch_id in list(self._live.batches):
+                if (state := self._live.batches.get(batch_id)) is not None:  # else it has ended
+                    await self._match(state, found.get(batch_id, set()))
         except LogError as error:
             log.warning("dispatcher.round_cut_short", reason=str(error))
             with contextlib.suppress(LogError):
@@ -266,20 +264,23 @@ class Dispatcher:
         await self._tend_all(list(self._live.batches), tasks)
         return True
 
-    async def _look_at_holders(self, state: BatchState, tended: _Tended, lost: list[int]) -> None:
+    async def _match(self, state: BatchState, found: set[int]) -> None:
         """Find the slices that nobody works on any more, though the log says that a node does.
 
         The queue offers those it still has by itself, once the lease has run out; where a budget
         bounds the calls, they can be claimed only with a grant.
         """
-        purse, window = tended.purse, tended.window
-        if purse is None:
-            gone = await self._holders.abandoned(state, lost)
-        else:
-            gone = await self._holders.dead(state, sorted(window.held))
-            purse.gone = {index: state.slices[index].state.epoch for index in gone}
-        for index in set(gone) & set(lost):
-            window.is_missing(index)
+        tended = self._tended_of(state)
+        lost = tended.window.matched(state, found)
+        if state.phase != "active":
+            return
+        queued = sorted(tended.window.held.difference(lost))
+        abandoned = await self._holders.abandoned(state, lost)
+        if tended.purse is not None:
+            gone = [*abandoned, *await self._holders.dead(state, queued)]
+            tended.purse.gone = {index: state.slices[index].state.epoch for index in gone}
+        for index in abandoned:
+            tended.window.is_missing(index)
 
     async def _watch_times(self, tasks: asyncio.TaskGroup) -> None:
         """Tend batches for which time itself changes something."""

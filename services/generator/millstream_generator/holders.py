@@ -1,6 +1,7 @@
 """Who holds the slices that the queue has lost: those go on, the others must come back to it."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from millstream.domain.batch_state import BatchState
 from millstream.eventlog.log import EventLog
@@ -18,7 +19,7 @@ class Holders:
     """Tells which slices are held by nobody any more.
 
     A node lives as long as its beat is in the bucket. One that started anew under the same name
-    holds nothing of what it held before.
+    holds nothing of what it held before: what is known of a holder is known of one start of it.
     """
 
     def __init__(self, event_log: EventLog, lease_s: float) -> None:
@@ -26,16 +27,18 @@ class Holders:
         self._nodes = Nodes(event_log.answers)
         self._lease_s = lease_s
         self._beats: dict[str, NodeBeat] | None = None
+        # Of the last round and of this one: which start of its node holds (batch, slice, epoch),
+        # and since when (batch, slice, sequence) is the last word of a holder that lives.
+        self._held_before: dict[tuple[str, int, int], datetime] = {}
+        self._held: dict[tuple[str, int, int], datetime] = {}
+        self._since_before: dict[tuple[str, int, int], float] = {}
         self._since: dict[tuple[str, int, int], float] = {}
-        self._seen: set[tuple[str, int, int]] = set()
-        self._same: set[tuple[str, int, int]] = set()
 
     def begin_round(self) -> None:
         """Look at the beats anew, and forget slices that the last round did not ask about."""
         self._beats = None
-        self._since = {key: at for key, at in self._since.items() if key in self._seen}
-        self._same &= self._seen
-        self._seen = set()
+        self._held_before, self._held = self._held, {}
+        self._since_before, self._since = self._since, {}
 
     async def dead(self, state: BatchState, indices: Iterable[int]) -> list[int]:
         """Return those of the held slices whose holder has died and wrote no more than is folded.
@@ -55,26 +58,27 @@ class Holders:
 
     async def _is_dead(self, state: BatchState, index: int) -> bool:
         tail = state.slices[index]
-        key = (state.batch_id, index, tail.state.epoch)
-        self._seen.add(key)
-        self._since.setdefault(key, boot_seconds())
+        claim = (state.batch_id, index, tail.state.epoch)
         beat = (await self._live()).get(tail.state.node)
-        if beat is not None and key in self._same:
+        if beat is not None and self._held_before.get(claim) == beat.started_at:
+            self._held[claim] = beat.started_at
             return False
         stored = await self._log.last(subjects.slice_(state.batch_id, index))
         if stored is None or stored.sequence > tail.sequence:
             return stored is None
         recorded = decode(stored)
-        # Both stamps are of the node's own clock.
+        # Both stamps are of the node's own clock. Where that was put back between two starts, the
+        # second one seems to hold what the first did, here and to itself: it gives that up.
         if beat is None or recorded is None or recorded.event.time < beat.started_at:
             return True
-        self._same.add(key)
+        self._held[claim] = beat.started_at
         return False
 
     def _is_silent(self, state: BatchState, index: int) -> bool:
-        since = self._since[state.batch_id, index, state.slices[index].state.epoch]
+        word, now = (state.batch_id, index, state.slices[index].sequence), boot_seconds()
+        since = self._since[word] = self._since_before.get(word, now)
         longest_s = max(route.timeout_s for route in state.spec.routes)
-        return boot_seconds() - since > LEASES * self._lease_s + longest_s
+        return now - since > LEASES * self._lease_s + longest_s
 
     async def _live(self) -> dict[str, NodeBeat]:
         if self._beats is None:
