@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from millstream_generator.completion import CallFailedError, Link
 from millstream_generator.policy import (
+    ALONE_MOST_S,
     ATTEMPTS_MOST,
     BACKOFF_MOST_S,
     LOSSES_MOST,
     Retry,
+    Streak,
     Verdict,
     after_failure,
     uses_attempt,
@@ -58,14 +60,14 @@ def test_what_befalls_every_call_of_a_route_costs_a_slot_no_attempt(
     category: ErrorCategory,
 ) -> None:
     error = failure(category)
-    assert not uses_attempt(error, is_open=True)
+    assert not uses_attempt(error, is_common=True)
     assert not uses_attempt(error, was_answered=False)
     assert uses_attempt(error)
 
 
 @pytest.mark.parametrize("category", ["validation", "content_filter", "invalid_request"])
-def test_an_open_circuit_excuses_no_answer_of_the_model(category: ErrorCategory) -> None:
-    assert uses_attempt(failure(category), is_open=True, was_answered=False)
+def test_an_outage_excuses_no_answer_of_the_model(category: ErrorCategory) -> None:
+    assert uses_attempt(failure(category), is_common=True, was_answered=False)
 
 
 def test_some_broken_connections_cost_nothing_and_the_next_ones_may_be_the_slots_own_doing() -> (
@@ -104,6 +106,29 @@ def test_the_back_off_is_jittered_and_doubles_up_to_its_bound(used: int, seed: i
 
 def test_a_server_that_says_when_to_come_back_is_believed() -> None:
     assert after(failure("server", status=503, retry_after_s=7.0), 1) == Retry(7.0)
+
+
+def test_only_an_answer_to_a_later_call_tells_a_slots_failure_from_an_outage() -> None:
+    streak = Streak()
+    assert not streak.note(started_at=10, now=11, answered_from=10, failed=1)
+    assert not streak.note(started_at=12, now=13, answered_from=11, failed=2)
+    assert streak.failures == 2
+    assert streak.note(started_at=14, now=15, answered_from=13.5, failed=3)
+    assert streak.failures == 1
+    assert Streak().note(started_at=10, now=12, answered_from=11, failed=1)
+
+
+@pytest.mark.parametrize(("failed", "in_a_row"), [(0, 0), (1, 0), (0, 1)])
+def test_a_slot_that_fails_while_no_other_one_does_is_believed_for_a_while(
+    failed: int, in_a_row: int
+) -> None:
+    """Failures of other slots, on this node or another one, make it an outage for good."""
+    streak = Streak()
+    for number in range(1, 4):
+        streak.note(started_at=0, now=number, answered_from=-1, failed=7 + number + failed * number)
+    last = 10 + 3 * failed
+    assert not streak.is_lonely(1 + ALONE_MOST_S - 0.1, last, 3 + in_a_row)
+    assert streak.is_lonely(1 + ALONE_MOST_S, last, 3 + in_a_row) is (not failed and not in_a_row)
 
 
 def verdict_on(*errors: CallFailedError, routes: int = 1, answered: bool = False) -> Verdict:

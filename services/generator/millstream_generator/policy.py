@@ -24,6 +24,8 @@ THROTTLE_MOST_S = 600.0
 """How long one slot waits for a provider that throttles, over all its waits."""
 LOSSES_MOST = 5
 """So many broken connections cost a slot no attempt: the next ones may be its own doing."""
+ALONE_MOST_S = 120.0
+"""So long a slot that fails while no other one does is taken for one that met an outage."""
 
 FATAL_STATUS = frozenset({401, 402, 403, 404})
 SAME_ERRORS_FATAL = 5
@@ -42,16 +44,16 @@ class Retry:
 
 
 def uses_attempt(
-    error: CallFailedError, *, is_open: bool = False, was_answered: bool = True, losses: int = 0
+    error: CallFailedError, *, is_common: bool = False, was_answered: bool = True, losses: int = 0
 ) -> bool:
     """Tell whether a failure uses one of its slot's attempts up.
 
     What befalls every call of a route alike says nothing about the slot: a limit, a refused key,
-    an open circuit, an endpoint that was never heard of.
+    an outage, an endpoint that was never heard of.
 
     Args:
         error: The failure.
-        is_open: Whether the route's circuit is open, by this failure or before it.
+        is_common: Whether the route may fail every call just now.
         was_answered: Whether any call of the batch was.
         losses: The slot's broken connections before this one.
     """
@@ -59,7 +61,7 @@ def uses_attempt(
         return False
     if error.category not in OUTAGE:
         return True
-    return not (is_open or not was_answered or (error.link == "lost" and losses < LOSSES_MOST))
+    return not (is_common or not was_answered or (error.link == "lost" and losses < LOSSES_MOST))
 
 
 def after_failure(
@@ -77,13 +79,55 @@ def after_failure(
         return None
     if error.category in {"validation", "content_filter"}:
         return Retry(0.0)
-    return Retry(error.retry_after_s or back_off_s(attempts_used, chance))
+    return Retry(pause_s(error, attempts_used, chance))
+
+
+def pause_s(error: CallFailedError, failures: int, chance: random.Random) -> float:
+    """Return the pause that the server asks for, else a jittered one."""
+    return error.retry_after_s or back_off_s(failures, chance)
 
 
 def back_off_s(failures: int, chance: random.Random) -> float:
     """Return a jittered pause after the given number of failures (1 or more)."""
     ceiling = min(BACKOFF_MOST_S, BACKOFF_LEAST_S * 2 ** (failures - 1))
     return chance.uniform(min(0.1, ceiling), ceiling)
+
+
+@dataclass(slots=True)
+class Streak:
+    """A slot's failures on one route that answered no later call: an outage, or its own doing?"""
+
+    failures: int = 0
+    _others: int = 0
+    _first_at: float = 0.0
+    _last_at: float = 0.0
+
+    def note(self, started_at: float, now: float, answered_from: float, failed: int) -> bool:
+        """Note a failure of a call; return whether the route answers others meanwhile.
+
+        Args:
+            started_at: When the call started.
+            now: When it failed.
+            answered_from: When the latest call started that the route has answered.
+            failed: How many calls of the route ever failed on this node, this one included.
+        """
+        is_answering = answered_from > (self._last_at if self.failures else started_at)
+        if is_answering or not self.failures:
+            self.failures, self._first_at, self._others = 0, now, failed - 1
+        self.failures += 1
+        self._last_at = now
+        return is_answering
+
+    def is_lonely(self, now: float, failed: int, in_a_row: int) -> bool:
+        """Tell whether only this slot has failed, and for too long.
+
+        Args:
+            now: The clock of ``note``.
+            failed: The same as there.
+            in_a_row: How many calls of the route failed one after the other, also on other nodes.
+        """
+        is_alone = failed - self.failures == self._others and in_a_row <= self.failures
+        return is_alone and now - self._first_at >= ALONE_MOST_S
 
 
 @dataclass(slots=True)

@@ -12,8 +12,9 @@ from millstream_generator.policy import (
     OUTAGE,
     THROTTLE_MOST_S,
     Retry,
+    Streak,
     after_failure,
-    back_off_s,
+    pause_s,
     uses_attempt,
 )
 from millstream_generator.turns import Turn, Waiter
@@ -44,6 +45,7 @@ class SlotRoute:
         self._throttled_at: float | None = None
         self._throttled_s = 0.0
         self._losses = 0
+        self._streaks = [Streak() for _ in self._gates]
         self.index = 0
         self.wait_s: float | None = None
         """How long the last call waited for its turn; None: not at all."""
@@ -138,7 +140,7 @@ class SlotRoute:
         held_s = self.gate.note_failure(turn, failure)
         counts = uses_attempt(
             failure,
-            is_open=self.gate.condition.is_open,
+            is_common=failure.category in OUTAGE and self._is_common(failure, turn),
             was_answered=was_answered,
             losses=self._losses,
         )
@@ -147,12 +149,27 @@ class SlotRoute:
             return self._after_limit(held_s), counts
         if failure.category in FAILOVER and self._fail_over(failure):
             return Retry(0.0), counts
+        failures = self._streaks[self.index].failures
+        most, chance = self._batch.spec.max_attempts, self._node.chance
         if counts:
-            return after_failure(
-                failure, attempt, self._batch.spec.max_attempts, self._node.chance
-            ), counts
-        pause_s = 0.0 if held_s else back_off_s(1, self._node.chance)
-        return Retry(pause_s, held_s), counts
+            return after_failure(failure, max(attempt, failures), most, chance), counts
+        again_s = 0.0 if held_s else pause_s(failure, max(1, failures), chance)
+        return Retry(again_s, held_s), counts
+
+    def _is_common(self, failure: CallFailedError, turn: Turn) -> bool:
+        """Tell whether the present route may fail every call just now, not this slot's alone.
+
+        It may when its circuit is open, and before that when it has answered no later call. A slot
+        that fails all alone is believed for a while only: its request may be what breaks the model.
+        """
+        if failure.link == "refused":  # no request can have done that
+            self._streaks[self.index] = Streak()
+            return True
+        condition, streak = self.gate.condition, self._streaks[self.index]
+        now, failed = condition.now(), condition.failed
+        is_answering = streak.note(turn.started_at, now, condition.answered_from, failed)
+        is_down = condition.is_open or not is_answering
+        return is_down and not streak.is_lonely(now, failed, condition.failures_in_a_row)
 
     def note_refusals(self) -> None:
         """Take it that a key which was refused to another batch just now is refused to this one."""

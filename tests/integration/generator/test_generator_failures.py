@@ -11,6 +11,7 @@ from millstream.eventlog.server import free_port
 from millstream.runtime.clock import boot_seconds
 from millstream.testing.scripted_llm import (
     Answer,
+    Delayed,
     Disconnect,
     Garbage,
     HttpError,
@@ -172,15 +173,31 @@ async def test_an_endpoint_that_refuses_connections_counts_as_a_server_error(sit
     assert "check that it runs" in state.error.message
 
 
-async def test_a_slot_is_given_up_alone_once_the_endpoint_has_answered(site: Site) -> None:
+async def test_a_slot_is_given_up_alone_once_the_endpoint_has_answered(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "ALONE_MOST_S", 0.3)
+
     def answer(request: Request) -> Answer:
         return HttpError(503) if request.index else sample(request)
 
     async with ScriptedLLM(answer) as llm, site.generator():
-        batch_id = await site.begin(llm.base_url, 2)
-        state = await site.ended(batch_id)
-    counts = state.counts
-    assert (state.state, counts.generated, counts.failed) == ("completed", 1, 1)
+        counts = (await site.ended(await site.begin(llm.base_url, 2))).counts
+    assert (counts.generated, counts.failed) == (1, 1)
+
+
+async def test_a_slot_is_given_up_while_others_are_answered(site: Site) -> None:
+    def answer(request: Request) -> Answer:
+        fails = request.body["seed"] in seeds
+        return Delayed(HttpError(503) if fails else sample(request), 0.05)
+
+    async with ScriptedLLM(answer) as llm:
+        batch_id = await site.begin(llm.base_url, 80, concurrency=4)
+        state = await site.state(batch_id)
+        seeds = {attempt_seed(state.spec, 0, number) for number in range(1, 9)}
+        async with site.generator():
+            counts = (await site.ended(batch_id)).counts
+    assert (counts.generated, counts.failed) == (79, 1)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,18 @@ from millstream.testing.scripted_llm import (
     Stall,
 )
 from millstream.testing.site import Site, sample
+from millstream_generator import policy
 from millstream_schemas import notes, slices
 from millstream_schemas.commands import StopBatch
 from millstream_schemas.routes import Route
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def short_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "BACKOFF_MOST_S", 0.1)
+    monkeypatch.setattr(policy, "BACKOFF_LEAST_S", 0.1)
 
 
 @pytest.fixture
@@ -172,6 +179,25 @@ async def test_an_endpoint_that_goes_away_in_mid_batch_costs_no_slot(site: Site)
     assert "next probe at" in blocked[0].message
     assert len(recovered) == 1
     assert len({event.until for event in blocked}) == len(blocked)
+
+
+@pytest.mark.usefixtures("short_back_off")
+@pytest.mark.parametrize(("concurrency", "max_attempts"), [(1, 1), (1, 3), (2, 3)])
+async def test_the_failures_that_open_a_circuit_cost_no_slot_either(
+    site: Site, concurrency: int, max_attempts: int
+) -> None:
+    """All attempts of a slot fall into them when few slots call."""
+
+    def answer(request: Request) -> Answer:
+        return HttpError(503) if 4 <= request.index < 12 else sample(request)
+
+    async with ScriptedLLM(answer) as llm, site.generator():
+        batch_id = await site.begin(
+            [route(llm.base_url)], 12, concurrency=concurrency, max_attempts=max_attempts
+        )
+        state = await site.ended(batch_id)
+    counts = state.counts
+    assert (state.state, counts.generated, counts.attempts_failed) == ("completed", 12, 8)
 
 
 @pytest.mark.parametrize("broken", [HttpError(503), Disconnect(), Disconnect(0)])
