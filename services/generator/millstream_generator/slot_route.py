@@ -8,6 +8,7 @@ from millstream_generator.gate import Gate
 from millstream_generator.held import HeldBatch
 from millstream_generator.node import Node
 from millstream_generator.policy import (
+    ATTEMPTS_MOST,
     FAILOVER,
     OUTAGE,
     THROTTLE_MOST_S,
@@ -140,7 +141,7 @@ class SlotRoute:
         held_s = self.gate.note_failure(turn, failure)
         counts = uses_attempt(
             failure,
-            is_common=failure.category in OUTAGE and self._is_common(failure, turn),
+            is_common=failure.category in OUTAGE and self._is_common(failure, turn, attempt),
             was_answered=was_answered,
             losses=self._losses,
         )
@@ -152,14 +153,15 @@ class SlotRoute:
         failures = self._streaks[self.index].failures
         most, chance = self._batch.spec.max_attempts, self._node.chance
         if counts:
-            return after_failure(failure, max(attempt, failures), most, chance), counts
+            return after_failure(failure, attempt, most, chance), counts
         again_s = 0.0 if held_s else pause_s(failure, max(1, failures), chance)
         return Retry(again_s, held_s), counts
 
-    def _is_common(self, failure: CallFailedError, turn: Turn) -> bool:
+    def _is_common(self, failure: CallFailedError, turn: Turn, attempt: int) -> bool:
         """Tell whether the present route may fail every call just now, not this slot's alone.
 
-        It may when its circuit is open, and before that when it has answered no later call. A slot
+        It may when its circuit is open. Before that a slot's last attempt is kept for it while the
+        route answers no later call; those before are used up: each has its own seed. A slot
         that fails all alone is believed for a while only: its request may be what breaks the model.
         """
         if failure.link == "refused":  # no request can have done that
@@ -168,7 +170,8 @@ class SlotRoute:
         condition, streak = self.gate.condition, self._streaks[self.index]
         now, failed = condition.now(), condition.failed
         is_answering = streak.note(turn.started_at, now, condition.answered_from, failed)
-        is_down = condition.is_open or not is_answering
+        most = min(self._batch.spec.max_attempts, ATTEMPTS_MOST[failure.category])
+        is_down = condition.is_open or (attempt >= most and not is_answering)
         return is_down and not streak.is_lonely(now, failed, condition.failures_in_a_row)
 
     def note_refusals(self) -> None:
