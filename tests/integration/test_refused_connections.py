@@ -11,6 +11,7 @@ import trustme
 from nats.aio.client import Client
 
 from millstream.errors import LogRefusedError, LogUnavailableError
+from millstream.eventlog import connection as connection_module
 from millstream.eventlog.connection import UserConnection, connected
 from millstream.runtime.settings import Settings
 from millstream.testing.nats import RunningLog
@@ -146,6 +147,35 @@ async def test_a_lost_connection_over_tls_with_words_unsent_is_closed_in_peace()
             await client.close()
         await server.wait_closed()
     assert client.is_closed
+
+
+@pytest.mark.anyio
+async def test_a_connection_to_a_peer_that_reads_nothing_is_closed_at_its_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection_module, "DRAIN_BOUND_S", 0.2)
+    is_over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"max_payload": 9000000}\r\n')
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"PONG\r\n")
+        await is_over.wait()
+        writer.close()
+
+    client = UserConnection(None)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, asyncio.timeout(20):
+        port = server.sockets[0].getsockname()[1]
+        await client.connect(f"nats://127.0.0.1:{port}", max_reconnect_attempts=-1)
+        transport = client._transport._io_writer.transport
+        publishing = asyncio.create_task(client.publish("subject", bytes(8_000_000)))  # noqa: TID251
+        while not transport.get_write_buffer_size():
+            await asyncio.sleep(0)
+        await connection_module._close(client)
+        assert (transport.is_closing(), transport.get_write_buffer_size()) == (True, 0)
+        is_over.set()
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
 
 
 @pytest.mark.anyio

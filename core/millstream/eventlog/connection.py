@@ -134,10 +134,11 @@ class UserConnection(Client):
         await super()._connect_to_server(s)
 
     def _close_socket(self) -> None:
-        # A connection over TLS that is closed twice can't be written to any more, not even in vain.
+        # What is closed in peace may wait for ever for a peer that reads nothing; and over TLS what
+        # is closed twice can't be written to any more, not even in vain.
         writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None and not writer.is_closing():
-            writer.close()
+        if writer is not None:
+            writer.transport.abort()
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> Mapping[str, str]:  # type: ignore[override]  # only read

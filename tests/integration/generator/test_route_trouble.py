@@ -211,7 +211,8 @@ async def test_one_call_at_a_time_probes_an_endpoint_that_fails(site: Site, brok
 
     async with ScriptedLLM(answer) as llm, site.generator("g1"), site.generator("g2"):
         batch_id = await site.begin([route(llm.base_url)], 60, concurrency=12, max_attempts=3)
-        state = await site.ended(batch_id)
+        # The fewer calls were in flight as the circuit opened, the more probes fail, ever later.
+        state = await site.ended(batch_id, 90)
         blocked = await site.events(batch_id, notes.RouteBlocked)
     assert (state.state, state.counts.generated) == ("completed", 60)
     probes = [request for request in llm.requests if 23 <= request.index < 26]
