@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import nats
@@ -229,7 +228,7 @@ def test_the_admin_may_make_it_again_and_name_more_pools(cluster: Cluster) -> No
     assert "--pool 'GPU.1' is no name of a pool; take 1 to 32" in wrong.stderr
     refused = millstream("admin", "init", **cluster.login("generator"))
     assert refused.returncode == 1
-    assert "user generator may not publish to $JS.API.STREAM.CREATE" in refused.stderr
+    assert "user generator may not subscribe to _INBOX_admin." in refused.stderr
 
 
 def is_read(url: str, batch_id: str, count: int) -> bool:
@@ -246,6 +245,11 @@ async def test_a_user_may_do_nothing_else(cluster: Cluster, user: str) -> None:
             with pytest.raises(LogRefusedError, match=re.escape(f"user {user} may not")) as refusal:
                 await answers.ask(subject, b"{}", timeout_s=10)
             assert subject in str(refusal.value)
+    async with connected(cluster.settings(user), "audit") as connection:  # another one's inbox
+        answers = Answers(connection)
+        for _ in range(2):
+            with pytest.raises(LogRefusedError, match=f"user {user} may not subscribe to _INBOX_a"):
+                await answers.ask("$JS.API.STREAM.INFO.MILLSTREAM_EVENTS", b"", timeout_s=10)
 
 
 @pytest.mark.anyio
@@ -279,12 +283,7 @@ async def test_who_has_no_password_is_let_in_nowhere(cluster: Cluster, tmp_path:
             async with connected(settings, "api", bound_s=2):
                 pass
     reader, writer = await asyncio.open_connection("127.0.0.1", cluster.route_port)
-    hello: dict[str, Any] = {
-        "user": "routes",
-        "pass": "guessed",
-        "name": "X",
-        "cluster": "millstream",
-    }
+    hello = {"user": "routes", "pass": "guessed", "name": "X", "cluster": "millstream"}
     writer.write(f"CONNECT {json.dumps(hello)}\r\nPING\r\n".encode())
     async with asyncio.timeout(10):
         said = await reader.read()

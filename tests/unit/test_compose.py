@@ -45,6 +45,14 @@ def test_the_services_wait_for_the_one_that_makes_the_streams() -> None:
         assert environment(service)["MILLSTREAM_REPLICAS"] == "3"
 
 
+def test_one_service_builds_the_image_that_all_run_on() -> None:
+    services = COMPOSE["services"]
+    assert {service["image"] for service in services.values()} == {"millstream"}
+    assert [name for name, service in services.items() if "build" in service] == ["setup"]
+    asking = {name for name, service in services.items() if service.get("pull_policy") != "never"}
+    assert asking == {"setup"}
+
+
 def test_only_who_uses_keys_of_providers_is_given_them() -> None:
     having = {name for name, service in COMPOSE["services"].items() if "env_file" in service}
     assert having == {"api", "generator"}

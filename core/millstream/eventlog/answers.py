@@ -110,10 +110,18 @@ class Answers:
             queue.put_nowait(message)
 
     def _note_refusal(self, subject: str) -> None:
-        """Answer all who wait for ``subject`` (in lower case): the server stays silent."""
+        """Answer all who wait for ``subject`` (in lower case): the server stays silent.
+
+        Where it is the inbox that was refused, these are all; the next one asks for it anew.
+        """
+        inbox = f"{self._inbox}.*"
+        is_deaf = subject == inbox.lower()
+        if is_deaf:
+            self._inbox = ""
         for token, asked in self._asked.items():
-            if asked.lower() == subject:
-                headers = {"Status": _REFUSED, "User": self._user}
+            if is_deaf or asked.lower() == subject:
+                what = f"subscribe to {inbox}" if is_deaf else f"publish to {asked}"
+                headers = {"Status": _REFUSED, "Refused": f"{self._user} may not {what}"}
                 self._waiting[token].put_nowait(Msg(self._connection, subject, headers=headers))
 
     async def ask(
@@ -212,7 +220,7 @@ async def receive(queue: asyncio.Queue[Msg], subject: str, timeout_s: float) -> 
 
     Raises:
         LogUnavailableError: none came within ``timeout_s`` seconds.
-        LogRefusedError: the NATS user may not publish to ``subject``.
+        LogRefusedError: the NATS user may not publish to ``subject``, or hear the answer.
     """
     if not queue.empty():
         message = queue.get_nowait()
@@ -224,8 +232,8 @@ async def receive(queue: asyncio.Queue[Msg], subject: str, timeout_s: float) -> 
             raise LogUnavailableError(f"no answer on {subject} within {timeout_s:g} s") from error
     if message.headers and message.headers.get("Status") == _REFUSED:
         raise LogRefusedError(
-            f"the NATS user {message.headers['User']} may not publish to {subject}; give it the "
-            "permissions of its service, as compose.yaml has them, or correct MILLSTREAM_NATS_USER"
+            f"the NATS user {message.headers['Refused']}; give it the permissions of its service, "
+            "as compose.yaml has them, or correct MILLSTREAM_NATS_USER"
         )
     return message
 

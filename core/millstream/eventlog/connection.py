@@ -22,7 +22,7 @@ CONNECT_BOUND_S = 10.0
 AGAIN_S = 10.0
 DRAIN_BOUND_S = 2.0
 CANCEL_AGAIN_S = 0.1
-_REFUSED = re.compile(r'permissions violation for publish to "(.+)"')
+_REFUSED = re.compile(r'permissions violation for (?:publish|subscription) to "([^"]+)"')
 
 
 class Headers(Mapping[str, str]):
@@ -64,8 +64,8 @@ class Headers(Mapping[str, str]):
 class UserConnection(Client):
     """The client with a lazy header parser, and subscriptions that can be tapped.
 
-    It knows its user, and tells who listens which publish the server refused to that user: the
-    server answers such a publish with silence.
+    It knows its user, and tells who listens which publish or subscription the server refused to
+    that user: the server answers such a publish with silence.
     """
 
     def __init__(self, user: str | None) -> None:
@@ -107,11 +107,11 @@ class UserConnection(Client):
             tap.put(Frame(subject, reply, headers or b"", data))
 
     def on_refusal(self, listener: Callable[[str], None]) -> None:
-        """Call ``listener`` with the subject, in lower case, of every publish that is refused."""
+        """Call ``listener`` with the subject, in lower case, of all that is refused."""
         self._listeners.append(listener)
 
     def tell_refusal(self, error: Exception) -> None:
-        """Tell the listeners if ``error`` is the refusal of a publish."""
+        """Tell the listeners if ``error`` is the refusal of a publish or a subscription."""
         found = _REFUSED.search(str(error))
         if found:
             for listener in self._listeners:
