@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from millstream_generator.completion import CallFailedError, Link
 from millstream_generator.policy import (
-    ALONE_MOST_S,
     ATTEMPTS_MOST,
     BACKOFF_MOST_S,
     LOSSES_MOST,
@@ -110,25 +109,12 @@ def test_a_server_that_says_when_to_come_back_is_believed() -> None:
 
 def test_only_an_answer_to_a_later_call_tells_a_slots_failure_from_an_outage() -> None:
     streak = Streak()
-    assert not streak.note(started_at=10, now=11, answered_from=10, failed=1)
-    assert not streak.note(started_at=12, now=13, answered_from=11, failed=2)
+    assert not streak.note(started_at=10, now=11, answered_from=10)
+    assert not streak.note(started_at=12, now=13, answered_from=11)
     assert streak.failures == 2
-    assert streak.note(started_at=14, now=15, answered_from=13.5, failed=3)
+    assert streak.note(started_at=14, now=15, answered_from=13.5)
     assert streak.failures == 1
-    assert Streak().note(started_at=10, now=12, answered_from=11, failed=1)
-
-
-@pytest.mark.parametrize(("failed", "in_a_row"), [(0, 0), (1, 0), (0, 1)])
-def test_a_slot_that_fails_while_no_other_one_does_is_believed_for_a_while(
-    failed: int, in_a_row: int
-) -> None:
-    """Failures of other slots, on this node or another one, make it an outage for good."""
-    streak = Streak()
-    for number in range(1, 4):
-        streak.note(started_at=0, now=number, answered_from=-1, failed=7 + number + failed * number)
-    last = 10 + 3 * failed
-    assert not streak.is_lonely(1 + ALONE_MOST_S - 0.1, last, 3 + in_a_row)
-    assert streak.is_lonely(1 + ALONE_MOST_S, last, 3 + in_a_row) is (not failed and not in_a_row)
+    assert Streak().note(started_at=10, now=12, answered_from=11)
 
 
 def verdict_on(*errors: CallFailedError, routes: int = 1, answered: bool = False) -> Verdict:

@@ -52,8 +52,6 @@ class Condition:
         self.is_free = not self.limits.is_any
         self.refusal: tuple[float, CallFailedError] | None = None
         """When the key was refused last (this machine's clock), and how; None: it is not."""
-        self.failed = 0
-        """How many calls failed as in an outage, on this node."""
         self.answered_from = -1e9
         """When the latest call started that was answered (the log's time)."""
         self.listeners: list[Changed] = []
@@ -69,12 +67,6 @@ class Condition:
     def is_open(self) -> bool:
         """Whether the route's circuit is open: what fails now says nothing about a slot."""
         return self.state.breaker is not None or self.own.breaker is not None
-
-    @property
-    def failures_in_a_row(self) -> int:
-        """How many calls failed one after the other; those of all nodes while a circuit is open."""
-        breaker = self.state.breaker or self.own.breaker
-        return self._outcomes.in_a_row if breaker is None else breaker.failures
 
     def trouble(self, *, may_probe: bool) -> Trouble | None:
         """Return why no call starts now; None when the route takes calls at its pace."""
@@ -224,7 +216,6 @@ class Condition:
             listener(self, before, after)
 
     def _note_outage(self, turn: Turn, failure: CallFailedError) -> None:
-        self.failed += 1
         now, message = self.now(), failure.message[:MESSAGE_MOST]
         self._outcomes = self._outcomes.after(now, failed=True)
         if turn.is_probe and self.state.breaker is not None:

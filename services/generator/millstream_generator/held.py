@@ -53,6 +53,8 @@ class HeldBatch:
         self.plan = Plan(started.spec)
         self.seen = DuplicateIndex()
         self.verdict = Verdict(len(started.spec.routes))
+        self.answered_slot: int | None = None
+        """The slot whose call was answered last on this node."""
         self.gates: tuple[Gate, ...] = ()
         self.held_since = boot_seconds()
         self.standing: Standing = "active"

@@ -24,8 +24,8 @@ THROTTLE_MOST_S = 600.0
 """How long one slot waits for a provider that throttles, over all its waits."""
 LOSSES_MOST = 5
 """So many broken connections cost a slot no attempt: the next ones may be its own doing."""
-ALONE_MOST_S = 120.0
-"""So long a slot that fails while no other one does is taken for one that met an outage."""
+SUSPECT = 2
+"""After so many failures in a row a slot's probes ask for another slot: is it its own doing?"""
 
 FATAL_STATUS = frozenset({401, 402, 403, 404})
 SAME_ERRORS_FATAL = 5
@@ -33,6 +33,8 @@ REFUSALS_FATAL = 3
 FAILOVER: frozenset[ErrorCategory] = frozenset({"auth", "invalid_request", "server", "timeout"})
 """Errors after which the slot's next attempt goes down the alias's routes."""
 OUTAGE: frozenset[ErrorCategory] = frozenset({"server", "timeout"})
+NO_ANSWER: frozenset[ErrorCategory] = OUTAGE | {"rate_limit", "auth"}
+"""Errors that befall a call whatever it asks; after any other one the endpoint has read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,36 +100,22 @@ class Streak:
     """A slot's failures on one route that answered no later call: an outage, or its own doing?"""
 
     failures: int = 0
-    _others: int = 0
-    _first_at: float = 0.0
     _last_at: float = 0.0
 
-    def note(self, started_at: float, now: float, answered_from: float, failed: int) -> bool:
+    def note(self, started_at: float, now: float, answered_from: float) -> bool:
         """Note a failure of a call; return whether the route answers others meanwhile.
 
         Args:
             started_at: When the call started.
             now: When it failed.
             answered_from: When the latest call started that the route has answered.
-            failed: How many calls of the route ever failed on this node, this one included.
         """
         is_answering = answered_from > (self._last_at if self.failures else started_at)
         if is_answering or not self.failures:
-            self.failures, self._first_at, self._others = 0, now, failed - 1
+            self.failures = 0
         self.failures += 1
         self._last_at = now
         return is_answering
-
-    def is_lonely(self, now: float, failed: int, in_a_row: int) -> bool:
-        """Tell whether only this slot has failed, and for too long.
-
-        Args:
-            now: The clock of ``note``.
-            failed: The same as there.
-            in_a_row: How many calls of the route failed one after the other, also on other nodes.
-        """
-        is_alone = failed - self.failures == self._others and in_a_row <= self.failures
-        return is_alone and now - self._first_at >= ALONE_MOST_S
 
 
 @dataclass(slots=True)

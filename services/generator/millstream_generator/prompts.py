@@ -14,10 +14,13 @@ from millstream.recipe_templates import (
     compile_templates,
     render_template,
 )
+from millstream_generator.completion import Prompt
 from millstream_generator.per_recipe import PerRecipe
+from millstream_schemas.control import BatchSpec
 from millstream_schemas.recipes import Cell, PinnedRecipe
 
 FEEDBACK_CHARACTERS_MAX = 500
+CHARACTERS_PER_TOKEN = 4
 
 _KEPT = 4096
 """Texts and schemas kept per recipe; a recipe may have more cells than that."""
@@ -31,6 +34,29 @@ _CHARACTERS_PER_TOKEN = 2
 _FIELD_TOKENS = 8
 _FRAME_TOKENS = 32
 """Braces, quotes and the white space of a model that indents its JSON."""
+
+
+def call(  # noqa: PLR0917
+    batch_id: str, spec: BatchSpec, cell: Cell, seed: int, attempt: int, feedback: str = ""
+) -> Prompt:
+    """Return all that one call of a batch asks for; raises as ``render``."""
+    recipe = spec.recipe.recipe
+    return Prompt(
+        batch_id=batch_id,
+        messages=render(spec.recipe, cell, spec.instruction, seed, attempt, feedback),
+        response_format=response_format(spec.recipe, cell) if recipe.structured else None,
+        max_tokens=max_tokens(spec.recipe),
+        seed=seed,
+        temperature=recipe.sampling.temperature,
+        top_p=recipe.sampling.top_p,
+        extra=recipe.sampling.extra,
+    )
+
+
+def tokens_of(prompt: Prompt) -> int:
+    """Return about how many tokens a prompt has."""
+    characters = sum(len(message["content"]) for message in prompt.messages)
+    return characters // CHARACTERS_PER_TOKEN
 
 
 def render(  # noqa: PLR0917

@@ -11,6 +11,7 @@ from millstream_generator.policy import (
     ATTEMPTS_MOST,
     FAILOVER,
     OUTAGE,
+    SUSPECT,
     THROTTLE_MOST_S,
     Retry,
     Streak,
@@ -161,18 +162,28 @@ class SlotRoute:
         """Tell whether the present route may fail every call just now, not this slot's alone.
 
         It may when its circuit is open. Before that a slot's last attempt is kept for it while the
-        route answers no later call; those before are used up: each has its own seed. A slot
-        that fails all alone is believed for a while only: its request may be what breaks the model.
+        route answers no later call; those before are used up: each has its own seed. Where there is
+        no other slot to ask for, nothing ever tells the two apart: it is the slot's own doing.
         """
         if failure.link == "refused":  # no request can have done that
-            self._streaks[self.index] = Streak()
             return True
         condition, streak = self.gate.condition, self._streaks[self.index]
-        now, failed = condition.now(), condition.failed
-        is_answering = streak.note(turn.started_at, now, condition.answered_from, failed)
+        is_answering = streak.note(turn.started_at, condition.now(), condition.answered_from)
         most = min(self._batch.spec.max_attempts, ATTEMPTS_MOST[failure.category])
         is_down = condition.is_open or (attempt >= most and not is_answering)
-        return is_down and not streak.is_lonely(now, failed, condition.failures_in_a_row)
+        return is_down and self._batch.spec.target > 1
+
+    def witness(self, turn: Turn, slot: int) -> int | None:
+        """Return the slot to ask for in place of ``slot``; None: its own request may go.
+
+        A probe whose own request may be what fails would keep the circuit open for ever.
+        """
+        target, known = self._batch.spec.target, self._batch.answered_slot
+        if not turn.is_probe or self._streaks[self.index].failures < SUSPECT or target == 1:
+            return None
+        if known not in {None, slot}:
+            return known
+        return (slot + self._node.chance.randrange(1, target)) % target
 
     def note_refusals(self) -> None:
         """Take it that a key which was refused to another batch just now is refused to this one."""

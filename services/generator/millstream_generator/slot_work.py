@@ -18,7 +18,7 @@ from millstream_generator.calls import Call
 from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt, priced
 from millstream_generator.held import HeldBatch
 from millstream_generator.node import Node
-from millstream_generator.policy import OUTAGE, Retry, after_failure, with_remedy
+from millstream_generator.policy import NO_ANSWER, OUTAGE, Retry, after_failure, with_remedy
 from millstream_generator.slot_route import LOOK_S, SlotRoute
 from millstream_generator.steps import Attempt, Step
 from millstream_generator.turns import Turn
@@ -27,8 +27,6 @@ from millstream_generator.writer import LeaseLostError, SliceWriter
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
-
-CHARACTERS_PER_TOKEN = 4
 
 
 class FatalError(CallFailedError):
@@ -89,31 +87,44 @@ class SlotWork:
 
     async def _try_once(self, turn: Turn) -> float | None:
         """Make one call and record it; None when the slot has its outcome, else when to go on."""
-        prompt = self._prompt()
+        witness = self._way.witness(turn, self._slot)
+        prompt = self._prompt() if witness is None else self._prompt_of(witness)
         attempt = self._attempt(prompt)
         progress = Progress()
         turn.is_used = True
         try:
             completion = await self._call(attempt, prompt, progress)
         except CallFailedError as failure:
-            return await self._record_failure(attempt, failure, progress, turn)
+            if witness is None or failure.category in NO_ANSWER:
+                return await self._record_failure(attempt, failure, progress, turn)
+            return self._note_witness(turn)
         if completion is None:
             await self._record_cancelled(attempt, prompt, progress)
             return 0.0
         usage = completion.usage
         is_known = usage.tokens_in is not None and usage.tokens_out is not None
         used = (usage.tokens_in or 0) + (usage.tokens_out or 0) if is_known else None
+        if witness is not None:
+            self._batch.verdict.note_success(self._way.index)
+            return self._note_witness(turn, used)
         self._way.gate.note_answer(turn, used)
+        self._batch.answered_slot = self._slot
         if not is_known:
             self._note_unmeasured()
         return await self._record_answer(attempt, completion)
+
+    def _note_witness(self, turn: Turn, used_tokens: int | None = None) -> float:
+        """Close the circuit: the route answers another request. No event tells of that call."""
+        self._way.gate.note_answer(turn, used_tokens)
+        self._writer.untold_calls += 1
+        return 0.0
 
     def _tokens(self) -> int:
         """Return how many tokens the next call may use, where its route counts them."""
         if self._way.route.tpm is None:
             return 0
         prompt = self._prompt()
-        return _prompt_tokens(prompt) + prompt.max_tokens
+        return prompts.tokens_of(prompt) + prompt.max_tokens
 
     async def _may_call(self) -> bool:
         is_free = not self._node.stop.is_set() and not self._writer.allowance.is_used_up
@@ -130,24 +141,15 @@ class SlotWork:
         )
 
     def _prompt(self) -> Prompt:
-        spec = self._batch.spec
-        recipe = spec.recipe.recipe
-        number = self._number()
+        spec, number = self._batch.spec, self._number()
         seed = attempt_seed(spec, self._slot, number)
-        return Prompt(
-            batch_id=self._batch.batch_id,
-            messages=prompts.render(
-                spec.recipe, self._cell, spec.instruction, seed, number, self._feedback
-            ),
-            response_format=prompts.response_format(spec.recipe, self._cell)
-            if recipe.structured
-            else None,
-            max_tokens=prompts.max_tokens(spec.recipe),
-            seed=seed,
-            temperature=recipe.sampling.temperature,
-            top_p=recipe.sampling.top_p,
-            extra=recipe.sampling.extra,
-        )
+        return prompts.call(self._batch.batch_id, spec, self._cell, seed, number, self._feedback)
+
+    def _prompt_of(self, witness: int) -> Prompt:
+        """Return the request of another slot, by a seed of its own: no cache shall answer it."""
+        seed = self._node.chance.getrandbits(31)
+        cell = self._batch.plan.cell(witness)
+        return prompts.call(self._batch.batch_id, self._batch.spec, cell, seed, 1)
 
     async def _call(
         self, attempt: Attempt, prompt: Prompt, progress: Progress
@@ -276,20 +278,14 @@ def _estimate(route: Route, prompt: Prompt, progress: Progress) -> Usage:
     """Return what a call that was cancelled may have used: nothing if it had not begun."""
     if not progress.started_at:
         return Usage()
-    tokens_in = _prompt_tokens(prompt)
-    tokens_out = progress.characters // CHARACTERS_PER_TOKEN
+    tokens_in = prompts.tokens_of(prompt)
+    tokens_out = progress.characters // prompts.CHARACTERS_PER_TOKEN
     return Usage(
         tokens_in=tokens_in,
         tokens_out=tokens_out,
         cost_nano_usd=priced(route, tokens_in, tokens_out),
         latency_ms=_elapsed_ms(progress),
     )
-
-
-def _prompt_tokens(prompt: Prompt) -> int:
-    """Return about how many tokens a prompt has."""
-    characters = sum(len(message["content"]) for message in prompt.messages)
-    return characters // CHARACTERS_PER_TOKEN
 
 
 def _elapsed_ms(progress: Progress) -> float:

@@ -173,19 +173,6 @@ async def test_an_endpoint_that_refuses_connections_counts_as_a_server_error(sit
     assert "check that it runs" in state.error.message
 
 
-async def test_a_slot_is_given_up_alone_once_the_endpoint_has_answered(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(policy, "ALONE_MOST_S", 0.3)
-
-    def answer(request: Request) -> Answer:
-        return HttpError(503) if request.index else sample(request)
-
-    async with ScriptedLLM(answer) as llm, site.generator():
-        counts = (await site.ended(await site.begin(llm.base_url, 2))).counts
-    assert (counts.generated, counts.failed) == (1, 1)
-
-
 async def test_a_slot_is_given_up_while_others_are_answered(site: Site) -> None:
     def answer(request: Request) -> Answer:
         fails = request.body["seed"] in seeds
