@@ -1,7 +1,9 @@
 """The read model's file: always exactly the fold of the log up to its checkpoint."""
 
+import gc
 import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -217,3 +219,13 @@ def test_rows_and_checkpoint_are_the_fold_through_any_crash() -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_a_store_that_is_dropped_unclosed_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = open_store(tmp_path, stream="", last_sequence=1)
+    # What DuckDB was told of: it would keep it, and the whole of DuckDB at the interpreter's end.
+    told = [weakref.ref(incoming._source) for incoming in store._incoming.values()]
+    assert all(source() for source in told)
+    del store
+    gc.collect()
+    assert [source() for source in told] == [None] * len(told)

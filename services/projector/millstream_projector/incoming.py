@@ -12,27 +12,16 @@ from millstream_projector.columns import ArrowRows, arrow_schema
 from millstream_projector.tables import Table
 
 
-class Incoming:
-    """The rows to append to one table, under a name of one connection."""
+class Source:
+    """What DuckDB asks: the columns, and the rows of now.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-        """Make ``append`` known to ``connection``, which alone may be used for it."""
-        self._connection = connection
+    It does not know the connection, which keeps it: Python can't free circles of which an object
+    of DuckDB is part.
+    """
+
+    def __init__(self, table: Table) -> None:
         self._schema = arrow_schema(table.columns)
-        self._rows: Any = None
-        name = f"incoming_{table.name}"
-        self._append = f"INSERT INTO {table.name} SELECT * FROM {name}"  # noqa: S608
-        connection.register(name, self)
-
-    def append(self, rows: ArrowRows) -> None:
-        """Append ``rows`` within the connection's transaction, if there are any."""
-        if not rows:
-            return
-        self._rows = rows.array()
-        try:
-            self._connection.execute(self._append)
-        finally:
-            self._rows = None
+        self.now: Any = None
 
     def __arrow_c_schema__(self) -> object:
         """Tell DuckDB the columns."""
@@ -40,4 +29,26 @@ class Incoming:
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Give DuckDB the rows."""
-        return self._rows.__arrow_c_stream__(requested_schema)
+        return self.now.__arrow_c_stream__(requested_schema)
+
+
+class Incoming:
+    """The rows to append to one table, under a name of one connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+        """Make ``append`` known to ``connection``, which alone may be used for it."""
+        self._connection = connection
+        self._source = Source(table)
+        name = f"incoming_{table.name}"
+        self._append = f"INSERT INTO {table.name} SELECT * FROM {name}"  # noqa: S608
+        connection.register(name, self._source)
+
+    def append(self, rows: ArrowRows) -> None:
+        """Append ``rows`` within the connection's transaction, if there are any."""
+        if not rows:
+            return
+        self._source.now = rows.array()
+        try:
+            self._connection.execute(self._append)
+        finally:
+            self._source.now = None
