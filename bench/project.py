@@ -2,7 +2,8 @@
 
 Events come at a steady rate from a process apart. Stored is the stream's own time, visible the
 moment at which a query's answer covers the event; both are times of one machine. The processor
-time is taken without the queries that look for freshness.
+time is taken without the queries that look for freshness, and a first question is one that comes
+after a time without any.
 """
 
 import argparse
@@ -32,6 +33,8 @@ from millstream.testing.service_process import ServiceProcess
 from millstream_schemas import subjects
 
 TICK_S = 0.02
+SILENCE_S = 2.5
+"""Longer than a projector expects another question."""
 LOOK_S = 0.005
 SHARE_LEAST = 0.97
 """A load that falls short of what it offers tells nothing."""
@@ -120,6 +123,28 @@ async def freshness(running: RunningLog, rate: int, seconds: float, seed: int) -
     return found
 
 
+async def first_question(running: RunningLog, rate: int, seconds: float, seed: int) -> float:
+    """Return how many ms a question takes, at most, that comes after a time without one.
+
+    Raises:
+        SystemExit: an answer did not cover all that was stored before it was asked for.
+    """
+    log = running.event_log
+    took: list[float] = []
+    async with loaded(running, rate, seconds, seed) as process:
+        while process.poll() is None:
+            await asyncio.sleep(SILENCE_S)
+            head = (await log.head()).last
+            begun = time.monotonic()
+            answer = await ask(log, "stuck")
+            took.append((time.monotonic() - begun) * 1e3)
+            if answer.as_of < head:
+                raise SystemExit(f"as of {answer.as_of} where {head} was stored: no figures")
+        if process.returncode:
+            raise SystemExit(1)
+    return max(took)
+
+
 async def cores(running: RunningLog, pid: int, rate: int, seconds: float, seed: int) -> float:
     """Return how much of a core the projector uses while a load comes in."""
     log = running.event_log
@@ -166,12 +191,14 @@ async def measure(seconds: float) -> dict[str, Metric]:
                 slow = await freshness(running, 1_000, seconds, 1)
                 used = await cores(running, projector.pid, 1_000, seconds, 2)
                 quick = await freshness(running, 5_000, seconds, 3)
+                first = await first_question(running, 1_000, seconds, 4)
         other = sqlite_cores(path / "model.sqlite", 1_000, seconds)
     return {
         "freshness_ms_p99_1000": Metric(percentile(slow, 0.99), "ms"),
         "freshness_ms_p50_1000": Metric(percentile(slow, 0.5), "ms"),
         "freshness_ms_p99_5000": Metric(percentile(quick, 0.99), "ms"),
         "freshness_ms_p50_5000": Metric(percentile(quick, 0.5), "ms"),
+        "first_question_ms_max": Metric(first, "ms"),
         "cores_1000": Metric(used, "cores", "sqlite executemany, no stream", used / other),
     }
 

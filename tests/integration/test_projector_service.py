@@ -22,6 +22,7 @@ from millstream.testing.nats import RunningLog
 from millstream.testing.tape import Tape
 from millstream.testing.waiting import until
 from millstream_projector import __main__ as service
+from millstream_projector import progress, projection
 from millstream_projector.__main__ import main
 from millstream_projector.views import board as boards
 from millstream_projector.views import queries
@@ -54,6 +55,29 @@ async def test_too_many_queries_at_once_are_told_to_come_again(running: RunningL
         codes = sorted(task.result()[1] for task in asked)
         assert codes == ["behind"] * 64 + ["busy"] * 16
         assert (await ask(log, "stuck")).batches == ()
+
+
+async def test_a_first_question_after_a_while_sees_all_that_was_stored_before_it(
+    running: RunningLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "ASKED_S", 0.0)
+    monkeypatch.setattr(progress, "FRESHEN_MOST_S", 20.0)
+    monkeypatch.setattr(projection, "UNASKED_INTERVAL_S", 3_600.0)
+    script = Script()
+    script.start()
+    script.claim(0)
+    script.claim(1)
+    first, second, third = [entry.recorded.event for entry in script.tape.entries]
+    async with projecting(running) as log:
+        await log.append(first, expected=0)
+        async with asyncio.timeout(20):
+            while (await ask(log, "stuck")).as_of < 1:
+                await asyncio.sleep(0.02)
+        await log.append(second, expected=0)  # the projector rests, for an hour
+        assert (await ask(log, "stuck")).as_of == 2
+        monkeypatch.setattr(progress, "ASKED_S", 3_600.0)  # so that it can end
+        await log.append(third, expected=0)
+        assert (await ask(log, "stuck")).as_of == 3
 
 
 async def test_a_query_that_fails_in_an_unexpected_way_ends_no_other(

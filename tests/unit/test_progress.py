@@ -14,13 +14,13 @@ HOUR_S = 3_600.0
 async def test_a_pause_ends_once_somebody_waits_for_a_sequence() -> None:
     progress = Progress(0, now_s=0.0)
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        pause = tasks.create_task(progress.pause(0.0, HOUR_S))
+        pause = tasks.create_task(progress.pause(0.0, HOUR_S, HOUR_S))
         await asyncio.sleep(0)
         assert await progress.wait_for(0, HOUR_S), "it is there, so nobody waits"
         assert not pause.done()
         waiting = tasks.create_task(progress.wait_for(5, HOUR_S))
         await pause
-        await progress.pause(0.0, HOUR_S)  # somebody waits still
+        await progress.pause(0.0, HOUR_S, HOUR_S)  # somebody waits still
         await progress.reach(4)
         assert not waiting.done()
         await progress.reach(5)
@@ -31,7 +31,7 @@ async def test_a_pause_lasts_once_nobody_waits_any_more() -> None:
     progress = Progress(0, now_s=0.0)
     assert not await progress.wait_for(1, 0.0)
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        pause = tasks.create_task(progress.pause(0.0, HOUR_S))
+        pause = tasks.create_task(progress.pause(0.0, HOUR_S, HOUR_S))
         for _ in range(10):
             await asyncio.sleep(0)
         assert not pause.done()

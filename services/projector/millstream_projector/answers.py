@@ -168,6 +168,7 @@ class Answerer:
             names = ", ".join(sorted(known))
             raise RefusedError("invalid", f"query={name[:80]!r} is not known; ask one of: {names}")
         request = _parse(known[name][0], message.data)
+        await self._progress.freshen(self._event_log)
         sequence = getattr(request, "min_sequence", 0)
         if not await self._progress.wait_for(sequence, WAIT_MOST_S):
             raise RefusedError(

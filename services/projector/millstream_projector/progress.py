@@ -3,6 +3,18 @@
 import asyncio
 from collections import deque
 
+import structlog
+
+from millstream.errors import LogError
+from millstream.eventlog.log import EventLog
+from millstream.runtime.clock import boot_seconds
+
+log = structlog.get_logger()
+
+ASKED_S = 2.0
+"""So long after a question more of them are expected."""
+FRESHEN_MOST_S = 0.25
+"""A first question waits no longer for what came before it."""
 CURRENT_LAG_S = 5.0
 """A projector that is further behind catches up; others of its kind answer sooner."""
 
@@ -25,9 +37,12 @@ class Progress:
         self._level_at_s = now_s
         self._has_seen_head = False
         self._was_level = False
+        self._asked_at_s = -ASKED_S
+        self._may_be_old = False
 
     async def reach(self, checkpoint: int) -> None:
         """Tell everybody who waits that everything up to ``checkpoint`` is stored."""
+        self._may_be_old = False
         if checkpoint <= self.checkpoint:
             return
         async with self._moved:
@@ -51,14 +66,38 @@ class Progress:
                 self._is_awaited.clear()
         return True
 
-    async def pause(self, least_s: float, most_s: float) -> None:
-        """Return after ``most_s``, or after ``least_s`` once somebody waits for a sequence."""
-        await asyncio.sleep(least_s)
+    async def pause(self, awaited_s: float, asked_s: float, unasked_s: float) -> None:
+        """Return after ``unasked_s``, after ``asked_s`` if there was a question lately.
+
+        Somebody who waits for a sequence ends it after ``awaited_s``.
+        """
+        self._may_be_old = not self._is_asked()
+        await asyncio.sleep(awaited_s)
+        most_s = unasked_s if self._may_be_old else asked_s
         try:
-            async with asyncio.timeout(most_s - least_s):
+            async with asyncio.timeout(most_s - awaited_s):
                 await self._is_awaited.wait()
         except TimeoutError:
             return
+
+    def _is_asked(self) -> bool:
+        return boot_seconds() - self._asked_at_s < ASKED_S
+
+    async def freshen(self, event_log: EventLog) -> None:
+        """Before an answer: if nobody has asked for a while, let all that is stored be folded.
+
+        A log that can't be reached, or one that moves too fast, lets the answer be as old as the
+        pause between two transactions: its ``as_of`` says so.
+        """
+        self._asked_at_s = boot_seconds()
+        if not self._may_be_old:
+            return
+        try:
+            async with asyncio.timeout(FRESHEN_MOST_S):
+                head = await event_log.head()
+                await self.wait_for(head.last, FRESHEN_MOST_S)
+        except (LogError, TimeoutError) as error:
+            log.info("answer.not_freshened", checkpoint=self.checkpoint, reason=str(error))
 
     def saw_head(self, sequence: int, now_s: float) -> None:
         """Note that the log ended at ``sequence`` at ``now_s`` (a monotonic clock)."""

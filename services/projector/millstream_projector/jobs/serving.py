@@ -170,6 +170,7 @@ class Jobs:
 
     async def _reached(self, request: JobRequest) -> int:
         """Return the sequence that the job's copy must hold, once it is folded."""
+        await self._progress.freshen(self._event_log)
         sequence = request.min_sequence
         if not await self._progress.wait_for(sequence, WAIT_MOST_S):
             raise QueryFailedError(
