@@ -21,7 +21,7 @@ class StuckFinding(Contract):
 
 
 class HeldUp(Contract):
-    """Why a batch waits, and until when at least: a provider's limit, or one that fails."""
+    """Why a batch waits, and until when: a limit, a provider's or ours, or one that fails."""
 
     kind: Literal["throttled", "blocked"]
     model: str
@@ -53,7 +53,10 @@ class BudgetWarned(BatchEvent):
 
 
 class RouteThrottled(BatchEvent):
-    """A provider asked for fewer calls; written once per route and cooldown."""
+    """A provider asked for fewer calls, or the route's own limit lets none start for a while.
+
+    Written once per route and cooldown, and once per such wait.
+    """
 
     type: Literal["route.throttled.v1"] = "route.throttled.v1"
     model: str

@@ -17,7 +17,6 @@ from millstream.domain import route_health as health
 from millstream.domain.limits import Breaker, Lease, RouteState, Slot
 from millstream.errors import LogError
 from millstream.runtime.clock import boot_seconds
-from millstream_generator.completion import CallFailedError
 from millstream_generator.condition import Condition
 from millstream_generator.turns import Trouble, Turn, Waiter
 
@@ -62,9 +61,9 @@ class Gate:
         self._is_used = True
         return Turn(self._end, self.condition.now())
 
-    def queue(self, tokens: int) -> Waiter:
-        """Put a call that reserves ``tokens`` in line."""
-        waiter = Waiter(tokens)
+    def queue(self, tokens: int, batch_id: str) -> Waiter:
+        """Put a batch's call that reserves ``tokens`` in line."""
+        waiter = Waiter(tokens, batch_id)
         self._waiters.append(waiter)
         self._wake.set()
         return waiter
@@ -80,13 +79,10 @@ class Gate:
         """Return why no call starts now; None when the route takes calls at its pace."""
         return self.condition.trouble(may_probe=self._probe is None and not self._is_waited())
 
-    def note_answer(self, turn: Turn, used_tokens: int | None) -> None:
-        """Learn that a call was answered; ``used_tokens`` is None where nobody said."""
-        self.condition.note_answer(turn, used_tokens)
-
-    def note_failure(self, turn: Turn, failure: CallFailedError) -> float:
-        """Learn that a call failed; return the seconds until the route takes calls again."""
-        return self.condition.note_failure(turn, failure)
+    @property
+    def next_at(self) -> float:
+        """When the first in line may start at the earliest (the log's time), by the limits."""
+        return self._slots[0].due_at if self._slots else self._ask_at
 
     def hear(self, state: RouteState) -> None:
         """Take a hint that another node may have changed the shared state."""
@@ -235,7 +231,7 @@ class Gate:
 
     async def _lease(self) -> Lease:
         """Ask for leave for those in line, and renew the permits of calls in flight."""
-        wanted = self.waiting()[len(self._slots) : LEASE_MOST]  # no slot is kept for these
+        wanted = self._wanted()[len(self._slots) : LEASE_MOST]  # no slot is kept for these
         got = Lease((), 0.0)
 
         def step(state: RouteState, now: float) -> RouteState:
@@ -261,9 +257,12 @@ class Gate:
         self._ask_at = got.ask_at
         return got
 
-    def waiting(self) -> list[int]:
-        """Return how many tokens each of those in line reserves."""
-        return [waiter.tokens for waiter in self._waiters if not waiter.granted.done()]
+    def line(self) -> list[Waiter]:
+        """Return those in line, the first one first."""
+        return [waiter for waiter in self._waiters if not waiter.granted.done()]
+
+    def _wanted(self) -> list[int]:
+        return [waiter.tokens for waiter in self.line()]
 
     def _give_alone(self) -> float:
         """Give this node's part of the limits while the nodes can't agree."""
@@ -278,7 +277,7 @@ class Gate:
                 condition.node,
                 condition.now(),
                 part,
-                wanted=self.waiting()[:LEASE_MOST],
+                wanted=self._wanted()[:LEASE_MOST],
                 in_flight=self.in_flight,
             )
             self._slots.extend(got.slots)

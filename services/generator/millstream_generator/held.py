@@ -56,6 +56,8 @@ class HeldBatch:
         self.answered_slot: int | None = None
         """The slot whose call was answered last on this node."""
         self.gates: tuple[Gate, ...] = ()
+        self.told_until: dict[str, float] = {}
+        """By route: until when (the log's time) the batch was told that it waits for a limit."""
         self.held_since = boot_seconds()
         self.standing: Standing = "active"
         self.sequence = 0
@@ -64,6 +66,8 @@ class HeldBatch:
         self.changed = asyncio.Condition()
         self.is_doubtful = False
         self.read_at = boot_seconds()
+        self.called_at = boot_seconds()
+        """When a call of the batch was last seen in flight on this node."""
         self._first_call = asyncio.Lock()
 
     def turn(self, route: Route) -> contextlib.AbstractAsyncContextManager[None]:

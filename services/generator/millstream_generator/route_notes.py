@@ -14,9 +14,11 @@ import structlog
 from millstream.domain.limits import RouteState
 from millstream.errors import ConflictError, LogError
 from millstream.eventlog.stored import decode
+from millstream.runtime.clock import boot_seconds
 from millstream_generator.condition import Condition
 from millstream_generator.held import HeldBatch, HeldBatches
 from millstream_generator.node import Node
+from millstream_generator.own_limits import own_wait
 from millstream_schemas import subjects
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.notes import RouteBlocked, RouteRecovered, RouteThrottled
@@ -30,6 +32,7 @@ SAME = timedelta(seconds=1)
 APART_S = 0.5
 """What is known here at once is stored a moment later, with a time a little later."""
 MESSAGE_MOST = 500
+LOOK_S = 1.0
 ROUTE_NOTES = (RouteThrottled, RouteBlocked, RouteRecovered)
 
 
@@ -43,6 +46,8 @@ class Change:
     until: datetime
     failures: int = 0
     message: str = ""
+    batch_id: str | None = None
+    """The one batch that it means something to; None: every one that calls the route."""
 
 
 class RouteNotes:
@@ -80,15 +85,39 @@ class RouteNotes:
         self._changes.put_nowait(change)
 
     async def run(self) -> None:
-        """Write notes as routes change; never ends."""
+        """Write notes as routes change, and as batches wait for their limits; never ends."""
         while True:
-            change = await self._changes.get()
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    change = await self._changes.get()
+            except TimeoutError:
+                self._look_at_limits()
+                continue
             for batch in self._held.working():
-                if any(gate.condition.key == change.key for gate in batch.gates):
+                if change.batch_id in {None, batch.batch_id} and any(
+                    gate.condition.key == change.key for gate in batch.gates
+                ):
                     try:
                         await self._write(batch, change)
                     except LogError as error:
                         log.warning("note.not_written", batch_id=batch.batch_id, reason=str(error))
+
+    def _look_at_limits(self) -> None:
+        clock = self._node.gates.clock
+        for batch in self._held.working() if clock.is_measured else ():
+            if batch.calls:
+                batch.called_at = boot_seconds()
+            for gate in batch.gates:
+                wait = own_wait(gate, batch)
+                key = gate.condition.key
+                if wait is None or wait.until < batch.told_until.get(key, 0.0) + APART_S:
+                    continue
+                batch.told_until[key] = wait.until
+                until = clock.at(wait.until)
+                words = f"throttled until {until:%H:%M:%S} UTC: {wait.cause}"
+                self._changes.put_nowait(
+                    Change(key, gate.condition.model, "throttled", until, 0, words, batch.batch_id)
+                )
 
     async def _write(self, batch: HeldBatch, change: Change) -> None:
         for _ in range(CONFLICTS_MOST):

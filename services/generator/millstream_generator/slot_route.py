@@ -104,7 +104,7 @@ class SlotRoute:
             if turn is not None:
                 self._note_wait()
                 return turn
-            self._waiter = self.gate.queue(tokens)
+            self._waiter = self.gate.queue(tokens, self._batch.batch_id)
             self._asked_at = self._asked_at or boot_seconds()
         waiter = self._waiter
         with self._node.room.resting():
@@ -139,7 +139,7 @@ class SlotRoute:
             attempt: The attempt's number.
             was_answered: Whether any call of the batch was.
         """
-        held_s = self.gate.note_failure(turn, failure)
+        held_s = self.gate.condition.note_failure(turn, failure)
         counts = uses_attempt(
             failure,
             is_common=failure.category in OUTAGE and self._is_common(failure, turn, attempt),

@@ -107,7 +107,7 @@ class SlotWork:
         if witness is not None:
             self._batch.verdict.note_success(self._way.index)
             return self._note_witness(turn, used)
-        self._way.gate.note_answer(turn, used)
+        self._way.gate.condition.note_answer(turn, used)
         self._batch.answered_slot = self._slot
         if not is_known:
             self._note_unmeasured()
@@ -115,7 +115,7 @@ class SlotWork:
 
     def _note_witness(self, turn: Turn, used_tokens: int | None = None) -> float:
         """Close the circuit: the route answers another request. No event tells of that call."""
-        self._way.gate.note_answer(turn, used_tokens)
+        self._way.gate.condition.note_answer(turn, used_tokens)
         self._writer.untold_calls += 1
         return 0.0
 

@@ -48,9 +48,10 @@ class Turn:
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A call that waits in line; ``granted`` gets its turn."""
+    """A call of a batch that waits in line; ``granted`` gets its turn."""
 
     tokens: int
+    batch_id: str
     granted: asyncio.Future[Turn] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
