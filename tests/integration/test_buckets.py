@@ -1,11 +1,14 @@
 """Key-value buckets and the nodes' signs of life."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 
 import pytest
+from nats.aio.msg import Msg
 
 from millstream.errors import ConflictError, LogUnavailableError
+from millstream.eventlog.answers import subscribed
 from millstream.eventlog.buckets import Bucket
 from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.testing.nats import RunningLog
@@ -110,3 +113,21 @@ async def test_beating_ends_with_its_stop(running: RunningLog) -> None:
         while not await nodes.live():
             await asyncio.sleep(0.01)
         stop.set()
+
+
+async def test_a_write_waits_for_what_comes_of_another_one_under_way(running: RunningLog) -> None:
+    """A cluster says so without telling the revision; the words are the server's."""
+    answers = running.event_log.answers
+    said = [10164, 10164, None, 10164, 10071]
+
+    async def answer(message: Msg) -> None:
+        code = said.pop(0)
+        error = {"code": 400, "err_code": code, "description": "wrong last sequence"}
+        await message.respond(json.dumps({"error": error} if code else {"seq": 7}).encode())
+
+    async with subscribed(running.event_log.connection, "$KV.elsewhere.key", answer):
+        elsewhere = Bucket(answers, "elsewhere")
+        assert await elsewhere.put("key", b"one", expected=6) == 7
+        with pytest.raises(ConflictError):
+            await elsewhere.put("key", b"two", expected=6)
+    assert said == []

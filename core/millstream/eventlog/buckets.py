@@ -1,15 +1,23 @@
 """Small shared values in key-value buckets, with compare-and-set."""
 
+import asyncio
 import base64
 import json
+import random
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from millstream.errors import ConflictError, LogUnavailableError
 from millstream.eventlog.answers import Answers
-from millstream.eventlog.publisher import EXPECTED, WRONG_LAST_SEQUENCE
+from millstream.eventlog.publisher import (
+    APPEND_UNDER_WAY,
+    EXPECTED,
+    RETRY_S,
+    WRONG_LAST_SEQUENCE,
+)
 from millstream.eventlog.stored import parse_time
+from millstream.runtime.clock import boot_seconds
 
 REQUEST_S = 2.0
 NOT_FOUND = 10037
@@ -79,14 +87,20 @@ class Bucket:
 
     async def _write(self, key: str, value: bytes, headers: dict[str, str]) -> int:
         subject = f"$KV.{self._name}.{key}"
-        answer = await self._answers.ask(subject, value, timeout_s=REQUEST_S, headers=headers)
-        document = json.loads(answer.data)
-        error = document.get("error")
-        if error is None:
-            return int(document["seq"])
-        if error.get("err_code") == WRONG_LAST_SEQUENCE:
-            raise ConflictError(f"{subject}: {error.get('description')}")
-        raise LogUnavailableError(f"{subject}: {error.get('description')}")
+        give_up_at = boot_seconds() + REQUEST_S
+        while True:
+            answer = await self._answers.ask(subject, value, timeout_s=REQUEST_S, headers=headers)
+            document = json.loads(answer.data)
+            error = document.get("error")
+            if error is None:
+                return int(document["seq"])
+            what = f"{subject}: {error.get('description')}"
+            if error.get("err_code") == WRONG_LAST_SEQUENCE:
+                raise ConflictError(what)
+            # In a cluster another write of the key may be under way: what comes of it decides.
+            if error.get("err_code") != APPEND_UNDER_WAY or boot_seconds() >= give_up_at:
+                raise LogUnavailableError(what)
+            await asyncio.sleep(RETRY_S * random.random())  # noqa: S311  # jitter
 
     async def _api(self, name: str, request: dict[str, str]) -> dict[str, Any] | None:
         payload = json.dumps(request).encode()
