@@ -146,8 +146,16 @@ class ModelBook:
         Raises:
             UsageError: unknown model or provider, a model without such a route, or no key.
         """
-        wanted = None if model in {None, "", AUTO} else model
-        chosen = None if provider in {None, "", AUTO} else provider
+        for field, name in (("model", model), ("provider", provider)):
+            if name is not None and not name.strip():
+                raise UsageError(
+                    f"{field} {_short(name)} names nothing; leave it out, or say {AUTO!r}, for the "
+                    f"default, or name a {field} that /v1/models lists",
+                    field=field,
+                    value=name,
+                )
+        wanted = None if model in {None, AUTO} else model
+        chosen = None if provider in {None, AUTO} else provider
         if chosen is not None and chosen not in self.providers():
             raise UsageError(
                 f"provider {_short(chosen)} is unknown; {one_of(chosen, self.providers())}",

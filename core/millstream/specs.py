@@ -46,7 +46,7 @@ def build_spec(
             without its key, or a cost budget on a model of unknown price; names field, value and
             remedy.
     """
-    pinned = recipes.pin(command.recipe or settings.default_recipe)
+    pinned = recipes.pin(settings.default_recipe if command.recipe is None else command.recipe)
     alias = models.resolve(command.model, command.provider)
     _refuse_nul("instruction", command.instruction)
     check_choices(pinned.recipe, command.topic, command.difficulty, command.sample_type)
@@ -160,7 +160,9 @@ def _changed(
 def _alias(old: BatchSpec, overrides: RefillOverrides, models: ModelBook) -> ModelAlias:
     """Return the model asked for, else the old one through the provider that it was kept to."""
     if overrides.model is not None or overrides.provider is not None:
-        return models.resolve(overrides.model or old.model, overrides.provider)
+        return models.resolve(
+            old.model if overrides.model is None else overrides.model, overrides.provider
+        )
     kept_to = {route.provider for route in old.routes}
     served_by = {route.provider for route in models.find(old.model).routes}
     is_kept = len(kept_to) == 1 and kept_to <= served_by

@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 
 NAMES_SHOWN_MAX = 40
+NANO = 9
+"""Decimals of a dollar that are kept."""
 
 
 def suggestion(value: str, known: Iterable[str]) -> str:
@@ -11,6 +13,13 @@ def suggestion(value: str, known: Iterable[str]) -> str:
     folded = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(value[:200].casefold(), folded, n=1)
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def dollars(nano_usd: int) -> str:
+    """Return an amount (0 or more) exactly, with six decimals or as many more as it has."""
+    whole, rest = divmod(nano_usd, 10**NANO)
+    decimals = f"{rest:0{NANO}d}"
+    return f"{whole}.{decimals[:6]}{decimals[6:].rstrip('0')}"
 
 
 def one_of(value: object, known: Iterable[str]) -> str:

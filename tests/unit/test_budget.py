@@ -252,7 +252,8 @@ def test_without_a_price_a_cost_budget_grants_nothing_and_says_why() -> None:
 @pytest.mark.parametrize(
     ("budgets", "words"),
     [
-        (Budgets(max_cost_nano_usd=5_400), "budget_cost: $0.000005 of $0.000005 are used"),
+        (Budgets(max_cost_nano_usd=5_400), "budget_cost: $0.000005 of $0.0000054 are used"),
+        (Budgets(max_cost_nano_usd=100), "budget_cost: $0.000005 of $0.0000001 are used"),
         (Budgets(max_tokens=550), "budget_tokens: 500 of 550 are used"),
         (Budgets(max_attempts=10), "budget_attempts: 10 of 10 are used"),
     ],

@@ -52,6 +52,8 @@ def test_the_seed_asked_for_is_the_seed() -> None:
     ("field", "value"),
     [
         ("recipe", "no-such"),
+        ("recipe", ""),
+        ("model", ""),
         ("model", "no-such"),
         ("provider", "no-such"),
         ("topic", "No - Such"),

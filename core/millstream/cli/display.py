@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from millstream.wording import dollars
+
 View = dict[str, Any]
 
 TEXT_LIMIT = 100
@@ -140,7 +142,7 @@ def batch_lines(view: View) -> list[str]:
         "priority": view["priority"],
         "budgets": _budgets(view["budgets"]),
         "tokens": f"{counts['tokens_in']:,} in, {counts['tokens_out']:,} out",
-        "cost": "unknown" if cost is None else f"{cost / 1e9:.6f} USD",
+        "cost": "unknown" if cost is None else f"{dollars(cost)} USD",
         "started": f"{_moment(view['started_at'])} by {view['started_by']}",
         "finished": _moment(view["finished_at"]),
         "stopped by": view["stopped_by"],

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from millstream.wording import dollars
+
 View = dict[str, Any]
 
 _UNKNOWN = "unknown"
@@ -65,7 +67,7 @@ def _seconds(value: float | None) -> str:
 
 
 def _dollars(nano_usd: int | None) -> str:
-    return _UNKNOWN if nano_usd is None else f"{nano_usd / 1e9:.6f} USD"
+    return _UNKNOWN if nano_usd is None else f"{dollars(nano_usd)} USD"
 
 
 def _percentiles(found: View) -> str:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from millstream.domain import slice as slices
 from millstream.domain.batch_state import BatchState
+from millstream.wording import dollars
 from millstream_schemas.control import Budgets
 from millstream_schemas.envelope import Actor
 from millstream_schemas.slices import SliceState
@@ -150,9 +151,9 @@ def spent_up(budgets: Budgets, state: BatchState, bound: CallBound) -> str:
             return "budget_cost: no price is known for a route of this batch, so its cost is too"
         case "cost":
             return (
-                f"budget_cost: ${_spent_cost(state, bound) / 1e9:.6f} of "
-                f"${(budgets.max_cost_nano_usd or 0) / 1e9:.6f} are used and one more call may "
-                f"cost ${(bound.cost_nano_usd or 0) / 1e9:.6f}{note}"
+                f"budget_cost: ${dollars(_spent_cost(state, bound))} of "
+                f"${dollars(budgets.max_cost_nano_usd or 0)} are used and one more call may "
+                f"cost ${dollars(bound.cost_nano_usd or 0)}{note}"
             )
         case "tokens":
             return (

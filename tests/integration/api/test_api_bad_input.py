@@ -30,6 +30,7 @@ STARTS: list[tuple[dict[str, Any], str, str]] = [
     ({"target": 1, "model": "gpt-oss-120b"}, "model", "set GROQ_API_KEY or CEREBRAS_API_KEY"),
     ({"target": 1, "model": "nobody/x"}, "model", "unknown provider 'nobody'"),
     ({"target": 1, "model": "x" * 500}, "model", "at most 200"),
+    *(({"target": 1, name: ""}, name, "'' names nothing") for name in ("model", "provider")),
     ({"target": 1, "provider": "nobody"}, "provider", "'nobody' is unknown"),
     ({"target": 1, "recipe": "no-such"}, "recipe", "does not exist"),
     ({"target": 1, "recipe": "../../etc/passwd"}, "recipe", "does not exist"),

@@ -37,6 +37,13 @@ async def history(api: Any) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+async def test_a_start_without_a_model_takes_the_default_one(api: Any, nothing: str | None) -> None:
+    form = {**SMART_START, "model": nothing, "provider": nothing}
+    body = (await api.client.post("/api/generate/batch/start", json=form)).json()
+    assert (body["success"], body["model"]) == (True, "simulated/fast")
+
+
 async def test_start_asks_for_a_total_and_makes_what_is_missing(api: Any) -> None:
     made = script(1)
     await api.append(made.run().tape.entries)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 
+from millstream.wording import dollars
 from millstream_schemas.exports import CardBatch, DatasetCard
 from millstream_schemas.routes import Price
 
@@ -116,7 +117,7 @@ def _cell(text: str) -> str:
 
 
 def _cost(nano_usd: int | None) -> str:
-    return "not known" if nano_usd is None else f"{nano_usd / 1e9:.6f} USD"
+    return "not known" if nano_usd is None else f"{dollars(nano_usd)} USD"
 
 
 def _price(price: Price | None) -> str:
