@@ -142,7 +142,8 @@ class TimelineRow(Contract):
 
     ``attempts`` are calls that ended: samples, ``failures`` (errors and refused answers), calls
     cut off by a stop and answers that came late. Latencies are those of samples. The rate is over
-    the whole bucket, so that of one which still fills is low.
+    the bucket; over the part that had passed (5 s at least) of one that was not over at the moment
+    of the answer.
     """
 
     start: datetime

@@ -248,6 +248,32 @@ def test_a_timeline_is_cut_into_buckets_and_says_what_each_model_did(model: Mode
     assert model.ask("timeline", start=later).rows == ()
 
 
+def test_the_rate_of_a_bucket_that_is_not_over_is_over_the_time_that_has_passed(
+    model: Model,
+) -> None:
+    tape = Tape(step_s=0.01)
+    tape.wait(120)
+    Script(tape, spec=example_spec(6)).run()
+    model.fold(tape.stored)
+    begin = datetime(2026, 1, 1, 0, 2, tzinfo=UTC)
+
+    def rate(after_s: float, bucket: str = "minute", **more: Any) -> float:
+        at_time = begin + timedelta(seconds=after_s)
+        [row] = model.ask("timeline", bucket=bucket, at_time=at_time, **more).rows
+        return float(row.samples_per_s)
+
+    assert rate(12) == 0.5
+    assert rate(1) == 1.2  # over 5 s: one second tells little
+    assert rate(30, "hour") == pytest.approx(6 / 150, abs=1e-4)
+    assert rate(0.5, "second", batch_id="batch_1767225600_00000001") == 6
+    assert rate(60) == rate(3600) == 0.1  # it was over by then
+    assert rate(12) == 0.5  # whatever is kept of the bucket
+    [row] = model.ask("timeline", bucket="minute").rows
+    assert row.samples_per_s == 0.1
+    [row] = model.ask("timeline", bucket="minute", at_seq=len(tape.stored)).rows
+    assert row.samples_per_s == 1.2  # the log had come to the minute's first second
+
+
 def test_a_timeline_of_nothing_is_empty(model: Model) -> None:
     found = model.ask("timeline")
     assert (found.rows, found.start, found.end, found.as_of) == ((), None, None, 0)

@@ -30,7 +30,7 @@ def figures(
     if not rows:
         raise no_such_batch(request.batch_id)
     view = orjson.loads(rows[0][0])
-    at = _moment(connection, request)
+    at = moment_of(connection, request)
     groups, group_count = error_groups(connection, request.batch_id, request.errors)
     latency, first_token = one(
         connection,
@@ -51,8 +51,8 @@ def figures(
     }
 
 
-def _moment(connection: duckdb.DuckDBPyConnection, request: analysis.FiguresQuery) -> datetime:
-    """Return the moment that the figures are of: now, unless a moment of the past is asked for."""
+def moment_of(connection: duckdb.DuckDBPyConnection, request: views.Query) -> datetime:
+    """Return the moment that figures are of: now, unless a moment of the past is asked for."""
     now = utc_now()
     if request.at_time is not None or not request.is_past:
         return min(request.at_time or now, now)

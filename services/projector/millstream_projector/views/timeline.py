@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from millstream_projector.views.batch_figures import PERCENTILES, percentiles
+from millstream_projector.views.batch_figures import PERCENTILES, moment_of, percentiles
 from millstream_projector.views.paging import Filter, RefusedError, column_time, one
 from millstream_projector.views.running import Buckets, running
 from millstream_projector.views.samples import as_utc, started
@@ -16,6 +16,9 @@ BUCKETS_MOST = 1_500
 KEPT_BUCKETS_MOST = 20_000
 ROW_BYTES = 420
 """Of a TimelineRow in an answer, at most."""
+FILLING_LEAST_S = 5
+"""The rate of a bucket that has just begun is over so long: clocks differ, and few calls say little
+about the pace."""
 Name = Literal["second", "minute", "hour", "day"]
 _SECONDS: dict[Name, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _AUTO: tuple[tuple[Name, int], ...] = (
@@ -60,8 +63,9 @@ def timeline(
         found = _compute(connection, numbers, seconds, request.batch_id)
     else:
         found = _remembered(connection, numbers, seconds)
+    filling = _filling(moment_of(connection, request), seconds)
     rows = [
-        row
+        row if number not in filling else _rated(row, filling[number])
         for number in numbers
         for row in found.get(number, (0, []))[1]
         if request.model in {None, row["model"]} and request.provider in {None, row["provider"]}
@@ -179,6 +183,18 @@ def _forget_touched(
             for touched in [one for one in kept.rows if one >= number]:
                 del kept.rows[touched]
     kept.upto = as_of
+
+
+def _filling(moment: datetime, seconds: int) -> dict[int, float]:
+    """Return the bucket that was not over at ``moment``, and the time that its rates are over."""
+    number = _number(moment, seconds)
+    passed_s = (moment - _moment(number, seconds)).total_seconds()
+    return {number: min(seconds, max(passed_s, FILLING_LEAST_S))}
+
+
+def _rated(row: Row, over_s: float) -> Row:
+    """Return the row with its rate over so many seconds of its bucket."""
+    return {**row, "samples_per_s": round(row["samples"] / over_s, 4)}
 
 
 _TOTALS = (
