@@ -1,11 +1,14 @@
 """What the page tells of its connection is true, and an outage costs no change."""
 
 import re
+from datetime import datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from millstream.runtime.clock import utc_now
 from millstream.testing.batches import Batches
 from millstream.testing.browser import REFUSE_SHARING
 from millstream.testing.gate import Gate
@@ -13,11 +16,12 @@ from millstream.testing.hub_page import NARROW, WIDE, HubPage
 from millstream.testing.stack import Stack
 
 HOUR_MS = 3_600_000
+LOAD = timedelta(seconds=30)
 SHIFT = """
 {
   const Right = Date;
   const off = %d;
-  window.Date = class extends Right {
+  globalThis.Date = class extends Right {
     constructor(...parts) {
       if (parts.length > 0) super(...parts);
       else super(Right.now() + off);
@@ -28,7 +32,16 @@ SHIFT = """
   Object.defineProperty(performance, "timeOrigin", { get: () => origin });
 }
 """
+KEEP_TIMES = """
+window.times = new Set();
+new MutationObserver(() => {
+  for (const name of ["lag", "duration", "last-sample", "node"])
+    for (const { innerText } of document.querySelectorAll(`[data-testid="${name}"]`))
+      window.times.add(innerText);
+}).observe(document, { subtree: true, childList: true, characterData: true });
+"""
 SECONDS = r"(?:\d m )?\d+ s"
+AN_HOUR = re.compile(r"\d h \d\d m|\d,\d{3},\d{3} ms")
 
 
 def start_steady(batches: Batches, target: int = 500) -> str:
@@ -58,20 +71,43 @@ def test_the_pill_tells_more_on_a_click(stack: Stack, hub: HubPage, batches: Bat
     expect(pill).to_be_focused()
 
 
+def shift(page: Page, off_ms: int) -> None:
+    """Set the clock of the whole browser: of the page and of its workers."""
+    script = SHIFT % off_ms
+
+    def in_worker(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=script + answer.text())
+
+    page.add_init_script(script)
+    page.context.route("**/assets/worker-*.js", in_worker)
+
+
 @pytest.mark.parametrize("off_ms", [HOUR_MS, -HOUR_MS])
 @pytest.mark.parametrize("sharing", ["", REFUSE_SHARING], ids=["shared", "alone"])
-def test_a_clock_that_is_an_hour_off_spoils_neither_lag_nor_durations(
+def test_a_clock_that_is_an_hour_off_spoils_no_time_not_even_the_first_one(
     unopened: HubPage, batches: Batches, off_ms: int, sharing: str
 ) -> None:
-    unopened.page.add_init_script(SHIFT % off_ms + sharing)
-    unopened.open()
+    page = unopened.page
+    shift(page, off_ms)
+    page.add_init_script(sharing + KEEP_TIMES)
     batch_id = start_steady(batches)
+    batches.wait_samples(batch_id, 1)
+    with page.expect_request("**/v1/statistics/timeline*") as asked:
+        unopened.open("statistics?range=hour")
+    start = datetime.fromisoformat(parse_qs(urlsplit(asked.value.url).query)["start"][0])
+    assert abs(utc_now() - timedelta(hours=1) - start) < LOAD
+    unopened.open("nodes")
+    expect(unopened.part("node").first).to_contain_text(re.compile(rf"last beat {SECONDS} ago"))
+    assert not list(filter(AN_HOUR.search, page.evaluate("[...window.times]")))
+    unopened.open()
     row = unopened.row(batch_id)
     expect(unopened.part("duration", row)).to_have_text(re.compile(rf"^{SECONDS}$"))
     expect(unopened.part("last-sample", row)).to_have_text(
         re.compile(rf"^last sample {SECONDS} ago$")
     )
     expect(unopened.part("lag")).to_have_text(re.compile(r"^\d{1,4} ms$"))
+    assert not list(filter(AN_HOUR.search, page.evaluate("[...window.times]")))
     batches.stop(batch_id)
     unopened.part("bell").click()
     expect(unopened.part("notice").first).to_contain_text(re.compile(rf"just now|{SECONDS} ago"))

@@ -26,6 +26,7 @@ import {
   type Statistics,
 } from "./contract";
 import { request, withQuery } from "./http";
+import { clock } from "./live/clock";
 
 /** The longest text that the server searches for, in characters. */
 export const SEARCH_MOST = 200;
@@ -203,6 +204,12 @@ export function getTimeline(
 
 export function getAbout(signal?: AbortSignal): Promise<About> {
   return request("/v1/about", { signal });
+}
+
+/** The server's time now, in milliseconds since 1970; asked for where nothing has told it yet. */
+export async function serverNow(signal?: AbortSignal): Promise<number> {
+  if (clock.told() === null) await getAbout(signal);
+  return clock.now();
 }
 
 export function getNodes(signal?: AbortSignal): Promise<NodeList> {

@@ -1,6 +1,7 @@
 /** One way to ask the server, with a time limit and with errors in words for a person. */
 
 import type { FieldError, ProblemBody } from "./contract";
+import { clock } from "./live/clock";
 
 const TIMEOUT_MS = 15_000;
 
@@ -47,6 +48,7 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
       0,
     );
   });
+  clock.guess(Date.parse(answer.headers.get("Date") ?? "")); // It may come before the stream does.
   const body: unknown = await answer.json().catch(() => null);
   if (!answer.ok) throw problemOf(answer, body);
   if (body === null) {

@@ -25,6 +25,33 @@ test("of several readings that which took the shortest way counts", () => {
   expect(clock.now()).toBeCloseTo(start - 3, 3);
 });
 
+test("nobody is told a time before the server has told one", () => {
+  const clock = new ServerClock();
+  expect(clock.told()).toBeNull();
+  clock.observe(NaN);
+  clock.guess(NaN);
+  expect(clock.told()).toBeNull();
+});
+
+test("a time in whole seconds counts, the latest of them, until a better one has come", () => {
+  const clock = new ServerClock();
+  const server = Date.now() - HOUR;
+  for (const late of [900, 200, 600]) clock.guess(server - late);
+  expect(clock.told()).toBeCloseTo(server - 200, 3);
+  clock.observe(server - 5_000);
+  clock.guess(server);
+  expect(clock.told()).toBeCloseTo(server - 5_000, 3);
+});
+
+test("what is shown as now is the server's second as soon as it has told any", () => {
+  const clock = new ServerClock();
+  const shown: number[] = [];
+  clock.onSecond(() => shown.push(clock.second()));
+  const server = Date.now() - HOUR;
+  clock.guess(server);
+  expect(shown).toEqual([Math.floor(server / 1000)]);
+});
+
 test("the lag is the middle one of the last readings, and never negative", () => {
   const lag = new Lag();
   expect(lag.typical()).toBeNull();

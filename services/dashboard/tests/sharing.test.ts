@@ -12,6 +12,7 @@ import { Channel, PlayedStream } from "./channel";
 const A = "batch_1790000000_0000000a";
 const B = "batch_1790000000_0000000b";
 const HEARTBEAT_MS = 1_000;
+const HOUR_MS = 3_600_000;
 
 /** Each time that it opens the shared connection it gets a channel of its own. */
 class Tab {
@@ -19,7 +20,8 @@ class Tab {
   isDeaf = false;
   opened = 0;
   readonly store = new BatchStore((flush) => queueMicrotask(flush));
-  readonly line = new Line(this.store, new ServerClock(), sources, () => {
+  readonly clock = new ServerClock();
+  readonly line = new Line(this.store, this.clock, sources, () => {
     this.opened += 1;
     if (this.opened > 1) this.channel = new Channel();
     this.channel.isAsleep ||= this.isDeaf;
@@ -66,7 +68,7 @@ beforeEach(() => {
     fetchBatch: (id) => Promise.resolve(known.get(id) ?? null),
     fetchBuild: () => Promise.resolve("one"),
   };
-  sharing = new Sharing(sources);
+  sharing = new Sharing(new ServerClock(), sources);
   sharing.feed.connect();
 });
 
@@ -187,6 +189,17 @@ describe("the shared connection", () => {
     first.line.leave();
     await pass();
     expect(second.line.leads()).toBe(true);
+  });
+
+  test("tells no time before the server has, so that a browser's clock an hour ahead does no harm", async () => {
+    const tab = await open();
+    expect(tab.clock.told()).toBeNull();
+    expect(tab.line.connection()).toEqual({ state: "connecting", since: null });
+    const server = Date.now() - HOUR_MS;
+    stream().say("all_batches", { batches: {}, as_of: 1, server_time: new Date(server).toISOString() });
+    await pass(2);
+    expect(tab.clock.told()).toBeCloseTo(server + 2, 0);
+    expect(tab.line.connection().since).toBeCloseTo(server, 0);
   });
 
   test("counts a break that was healed once", async () => {

@@ -11,14 +11,20 @@ const machine = (): number => performance.timeOrigin + performance.now();
 export class ServerClock {
   readonly #listeners = new Set<() => void>();
   readonly #offsets: number[] = [];
-  #offset = 0;
+  /** From this machine's time to the server's; null until the server has told any. */
+  #offset: number | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #second = Math.floor(machine() / 1000);
   #frozen = false;
 
-  /** The server's time now, in milliseconds since 1970. */
+  /** The server's time now, in milliseconds since 1970; until it has told any, this machine's. */
   now(): number {
-    return machine() + this.#offset;
+    return machine() + (this.#offset ?? 0);
+  }
+
+  /** The server's time now; null until it has told any, when nobody knows it. */
+  told(): number | null {
+    return this.#offset === null ? null : this.now();
   }
 
   /**
@@ -29,7 +35,20 @@ export class ServerClock {
     const read = serverTime - machine();
     if (Number.isNaN(read)) return;
     if (this.#offsets.push(read) > SAMPLES) this.#offsets.shift();
-    this.#offset = Math.max(...this.#offsets);
+    this.#correct(Math.max(...this.#offsets));
+  }
+
+  /** As `observe`, of a time in whole seconds: it counts until a better one has come. */
+  guess(serverTime: number): void {
+    const read = serverTime - machine();
+    if (Number.isNaN(read) || this.#offsets.length > 0) return;
+    this.#correct(this.#offset === null ? read : Math.max(read, this.#offset));
+  }
+
+  #correct(offset: number): void {
+    const moved = Math.abs(offset - (this.#offset ?? 0));
+    this.#offset = offset;
+    if (moved >= 1000) this.#tick(); // What is shown as now is another second.
   }
 
   /** The whole second that the page shows as now. */
@@ -54,9 +73,8 @@ export class ServerClock {
 
   #tick = (): void => {
     clearTimeout(this.#timer);
-    if (this.#listeners.size === 0) return;
     const now = this.now();
-    this.#timer = setTimeout(this.#tick, 1000 - (now % 1000) + 5);
+    if (this.#listeners.size > 0) this.#timer = setTimeout(this.#tick, 1000 - (now % 1000) + 5);
     const second = Math.floor(now / 1000);
     if (this.#frozen || second === this.#second) return;
     this.#second = second;

@@ -22,8 +22,8 @@ export type ConnectionState = "connecting" | "live" | "waiting" | "reconnecting"
 
 export interface Connection {
   state: ConnectionState;
-  /** When this state began, in milliseconds since 1970 by the server's clock. */
-  since: number;
+  /** When this state began, in milliseconds since 1970 by the server's clock; null where nobody knew. */
+  since: number | null;
 }
 
 /** What a connection can tell of itself. */
@@ -112,7 +112,7 @@ export class Feed {
       (signal) => sources.fetchLive(signal).then((page) => this.#reconcile(page.batches, page.as_of)),
       (state) => this.#set(state),
     );
-    this.#connection = { state: "connecting", since: clock.now() };
+    this.#connection = { state: "connecting", since: clock.told() };
   }
 
   vitals = (): Vitals => this.#vitals;
@@ -280,7 +280,7 @@ export class Feed {
   #set(state: ConnectionState): void {
     if (state === this.#connection.state) return;
     if (state === "live" || state === "polling") void this.#askBuild();
-    this.#connection = { state, since: this.#clock.now() };
+    this.#connection = { state, since: this.#clock.told() };
     this.#clock.freeze(state === "offline");
     this.#tell();
   }

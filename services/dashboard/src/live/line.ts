@@ -47,7 +47,7 @@ export class Line {
     this.#clock = clock;
     this.#sources = sources;
     this.#openShared = openShared;
-    this.#connection = { state: "connecting", since: clock.now() };
+    this.#connection = { state: "connecting", since: clock.told() };
   }
 
   connection = (): Connection => this.#own?.connection() ?? this.#connection;
@@ -85,7 +85,7 @@ export class Line {
     this.#isAway = true;
     clearTimeout(this.#watchdog);
     this.#port?.postMessage("leave");
-    this.#connection = { state: "connecting", since: this.#clock.now() };
+    this.#connection = { state: "connecting", since: this.#clock.told() };
     this.#tell();
   };
 
@@ -109,7 +109,7 @@ export class Line {
       if (!isWhole) return this.join(); // What was handed before was not taken in.
     }
     this.#expectMore();
-    this.#clock.observe(now);
+    if (now !== null) this.#clock.observe(now);
     const { epoch } = this.#vitals;
     this.#vitals = vitals;
     this.#leads = leads;

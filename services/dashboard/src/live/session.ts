@@ -40,7 +40,7 @@ export function startSession(): void {
     const at = Date.parse(next.last_progress_at ?? "");
     const isNew = previous !== undefined && next.last_progress_at !== previous.last_progress_at;
     // What came about before the connection was live had to wait for it.
-    if (isNew && at >= line.connection().since) lag.note(clock.now() - at);
+    if (isNew && at >= (line.connection().since ?? Infinity)) lag.note(clock.now() - at);
   });
   onReturn(line, (extent) => {
     const hasFailed = ({ state }: Query): boolean => state.status === "error";

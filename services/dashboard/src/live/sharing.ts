@@ -5,7 +5,7 @@
  */
 
 import type { BatchView } from "../contract";
-import { ServerClock } from "./clock";
+import type { ServerClock } from "./clock";
 import { Feed, type Connection, type FeedSources, type Vitals } from "./feed";
 import { BatchStore } from "./store";
 
@@ -16,8 +16,8 @@ export type Word = "join" | "taken" | "wake" | "leave";
 export interface Handout {
   connection: Connection;
   vitals: Vitals;
-  /** The server's time now, in milliseconds since 1970. */
-  now: number;
+  /** The server's time now, in milliseconds since 1970; null while it has told none. */
+  now: number | null;
   /** This tab was the last one in front: of all tabs it makes the sounds. */
   leads: boolean;
   /** These are all that is known: what lives and is not among them has ended or is gone. */
@@ -63,14 +63,15 @@ interface Tab {
 }
 
 export class Sharing {
-  readonly #clock = new ServerClock();
+  readonly #clock: ServerClock;
   // What one read of the network brought goes out together.
   readonly #store = new BatchStore((flush) => setTimeout(flush, 0));
   readonly #tabs = new Map<Port, Tab>();
   #isTelling = false;
   readonly feed: Feed;
 
-  constructor(sources: FeedSources) {
+  constructor(clock: ServerClock, sources: FeedSources) {
+    this.#clock = clock;
     this.feed = this.#makeFeed(sources);
     this.#store.onChange((_, next) => {
       for (const tab of this.#tabs.values()) keepFor(tab, next);
@@ -180,7 +181,7 @@ export class Sharing {
     tab.port.postMessage({
       connection: this.feed.connection(),
       vitals: { ...this.feed.vitals(), tabs: this.#tabs.size },
-      now: this.#clock.now(),
+      now: this.#clock.told(),
       leads: [...this.#tabs.values()].at(-1) === tab,
       isWhole,
       batches,

@@ -1,12 +1,13 @@
 /** The script of the worker that all tabs of a browser share. */
 
+import { clock } from "./clock";
 import { Sharing } from "./sharing";
 import { sources } from "./sources";
 
 // The page's type library is that of windows, which has no name for this.
 const scope = self as unknown as { onconnect: (event: MessageEvent) => void };
 
-const sharing = new Sharing(sources);
+const sharing = new Sharing(clock, sources);
 scope.onconnect = ({ ports }) => {
   const port = ports[0];
   if (port) sharing.welcome(port);

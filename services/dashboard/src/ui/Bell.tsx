@@ -3,9 +3,10 @@
 import { useEffect, useSyncExternalStore } from "react";
 
 import { clearKept, keptNotices, markRead, onKept, type Kept } from "../kept";
+import { clock } from "../live/clock";
 import { useNow } from "../live/hooks";
 import { batchAddress } from "../place";
-import { duration, plural } from "../words";
+import { duration, localTime, plural } from "../words";
 import { Icon } from "./Icon";
 import { Link } from "./Link";
 import { Foreign } from "./parts";
@@ -67,7 +68,7 @@ function List({ kept }: { kept: readonly Kept[] }) {
                 <Foreign>{text}</Foreign>
               </p>
               <time className="muted" dateTime={new Date(at).toISOString()}>
-                {now - at < 1000 ? "just now" : `${duration(now - at)} ago`}
+                {ageWords(at, now)}
               </time>
             </div>
           </li>
@@ -75,4 +76,10 @@ function List({ kept }: { kept: readonly Kept[] }) {
       </ul>
     </>
   );
+}
+
+// Until the server has told its time nobody knows how long ago it was.
+function ageWords(at: number, now: number): string {
+  if (clock.told() === null) return localTime(new Date(at).toISOString());
+  return now - at < 1000 ? "just now" : `${duration(now - at)} ago`;
 }

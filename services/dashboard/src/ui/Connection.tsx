@@ -54,7 +54,7 @@ function Details() {
   const lag = useLag();
   const now = useNow();
   const facts: [name: string, testid: string, value: string][] = [
-    ["Since", "since", localTime(new Date(since).toISOString())],
+    ["Since", "since", since === null ? UNKNOWN : localTime(new Date(since).toISOString())],
     ["Up to sequence", "sequence", grouped(sequence)],
     ["Stored to shown", "lag", lag === null ? UNKNOWN : `${rounded(lag)} ms`],
     ["Last message", "heard", heardAt === null ? UNKNOWN : `${duration(now - heardAt)} ago`],
@@ -82,8 +82,9 @@ export function StaleNote() {
   if (state !== "offline") return null;
   return (
     <p className="stale-note" data-testid="stale-note">
-      The server does not answer. What you see is as of{" "}
-      {localTime(new Date(since).toISOString())}; it goes on by itself once the server is back.
+      The server does not answer.{" "}
+      {since !== null && `What you see is as of ${localTime(new Date(since).toISOString())}; `}
+      {since === null ? "It" : "it"} goes on by itself once the server is back.
     </p>
   );
 }

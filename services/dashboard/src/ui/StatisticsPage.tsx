@@ -4,8 +4,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { lazy, Suspense } from "react";
 
 import type { Timeline, TimelineRow } from "../analysis";
-import { getTimeline } from "../calls";
-import { clock } from "../live/session";
+import { getTimeline, serverNow } from "../calls";
 import { useParameter } from "../place";
 import { decimals, localTime, money, rounded, UNKNOWN, wordsOf } from "../words";
 import { Empty, Foreign, Trouble } from "./parts";
@@ -50,8 +49,8 @@ export function StatisticsPage() {
   const hours = (RANGES[range] ?? RANGES["day"])?.[1] ?? null;
   const answer = useQuery({
     queryKey: ["timeline", range, model],
-    queryFn: ({ signal }) => {
-      const start = hours === null ? null : new Date(clock.now() - hours * 3_600_000).toISOString();
+    queryFn: async ({ signal }) => {
+      const start = hours === null ? null : await hoursAgo(hours, signal);
       return getTimeline({ start, model, bucket: "auto" }, signal);
     },
     placeholderData: keepPreviousData,
@@ -107,6 +106,10 @@ export function StatisticsPage() {
         ))}
     </section>
   );
+}
+
+async function hoursAgo(hours: number, signal: AbortSignal): Promise<string> {
+  return new Date((await serverNow(signal)) - hours * 3_600_000).toISOString();
 }
 
 function MeasureOverTime({ measure, timeline }: { measure: Measure; timeline: Timeline }) {
