@@ -132,7 +132,10 @@ class NodeBeat(Contract):
     pool: str = "default"
     in_flight: int = 0
     started_at: datetime
-    sequence: int = 0
+    sequence: int = Field(0, description="Up to which it has folded the log.")
+    due_sequence: int | None = Field(
+        None, description="Where it saw the log end a second or more before this beat."
+    )
     note: str | None = Field(None, description="Why the node starts no call, if it does not.")
     alarm: str = Field(
         "", description="What a projector found wrong with the log, or how far it lags behind it."
@@ -153,7 +156,9 @@ class NodeView(NodeBeat):
 
     beat_at: datetime = Field(description="When it last gave a sign of life; one comes every 3 s.")
     lag: int | None = Field(
-        None, description="Events that it has not folded yet; null for those that fold none."
+        None,
+        description="Events that, at its last beat, had been in the log for a second or more and"
+        " that it had not folded yet; null for those that fold none.",
     )
 
 

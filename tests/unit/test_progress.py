@@ -36,3 +36,13 @@ async def test_a_pause_lasts_once_nobody_waits_any_more() -> None:
             await asyncio.sleep(0)
         assert not pause.done()
         pause.cancel()
+
+
+def test_what_came_since_the_look_before_the_last_is_not_due_yet() -> None:
+    progress = Progress(0, now_s=0.0)
+    progress.saw_head(40, 0.0)
+    assert progress.due == 40, "all that is there at the start has to be caught up with"
+    progress.saw_head(540, 1.0)
+    assert progress.due == 40
+    progress.saw_head(1_040, 2.0)
+    assert progress.due == 540

@@ -168,7 +168,11 @@ def _beats(settings: Settings, hub: Hub) -> Callable[[], NodeBeat]:
 
     def beat() -> NodeBeat:
         return NodeBeat(
-            node=settings.node, service="api", started_at=started_at, sequence=hub.sequence
+            node=settings.node,
+            service="api",
+            started_at=started_at,
+            sequence=hub.sequence,
+            due_sequence=hub.due,
         )
 
     return beat

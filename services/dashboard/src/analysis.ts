@@ -107,6 +107,7 @@ export interface NodeView {
   in_flight: number;
   started_at: string;
   sequence: number;
+  due_sequence: number | null;
   note: string | null;
   alarm: string;
   is_full: boolean;

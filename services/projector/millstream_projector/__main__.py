@@ -266,6 +266,7 @@ class _Service:
             service="projector",
             started_at=self._started_at,
             sequence=self._progress.checkpoint,
+            due_sequence=self._progress.due,
             alarm="; ".join(filter(None, alarms)),
             unreadable=decode.unknown + decode.malformed,
         )

@@ -30,6 +30,9 @@ class Progress:
         """Start at ``checkpoint``; lag is unknown, so counted from ``now_s``."""
         self.checkpoint = checkpoint
         self.head = 0
+        self.due = 0
+        """Where the log ended at the look before the last one: what came since may be on its way.
+        """
         self._moved = asyncio.Condition()
         self._waiting = 0
         self._is_awaited = asyncio.Event()
@@ -101,6 +104,7 @@ class Progress:
 
     def saw_head(self, sequence: int, now_s: float) -> None:
         """Note that the log ended at ``sequence`` at ``now_s`` (a monotonic clock)."""
+        self.due = self.head if self._has_seen_head else sequence
         self.head = sequence
         self._has_seen_head = True
         self._heads.append((now_s, sequence))

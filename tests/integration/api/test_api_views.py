@@ -14,6 +14,9 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import running_log
 from millstream.testing.tape import Tape
+from millstream.testing.waiting import until
+from millstream_api.relay import feed
+from millstream_api.relay.hub import Hub
 from millstream_projector.__main__ import main as project
 from millstream_schemas import analysis, subjects, views
 from millstream_schemas.answers import NodeBeat, RouteHealth
@@ -102,6 +105,35 @@ async def test_nodes_tell_their_service_last_beat_and_lag(api: Any) -> None:
     assert set(found["services"]) == {"api", "projector"}
     assert found["alarms"] == []
     assert all(node["beat_at"] for node in found["nodes"])
+
+
+async def test_a_node_is_behind_by_what_the_log_held_as_it_beat(api: Any) -> None:
+    last = await api.append(two_batches().entries)
+    nodes, began = Nodes(api.log.event_log.answers), datetime(2026, 1, 1, tzinfo=UTC)
+    for node, sequence, due in (("busy", 5, 5), ("late", 1, 4), ("older", 3, None)):
+        beat = NodeBeat(node=node, service="projector", started_at=began, sequence=sequence)
+        await nodes.beat(beat.model_copy(update={"due_sequence": due}))
+    await nodes.beat(NodeBeat(node="g", service="generator", started_at=began))
+    found = await read(api, "/v1/nodes")
+    lags = {node["node"]: node["lag"] for node in found["nodes"]}
+    assert found["as_of"] == last
+    assert (lags["busy"], lags["late"], lags["older"], lags["g"]) == (0, 3, last - 3, None)
+
+
+async def test_a_relay_that_folds_no_more_says_where_the_log_ends(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = await api.append(two_batches().entries)
+    head = await api.log.event_log.head()
+    monkeypatch.setattr(feed, "HEAD_INTERVAL_S", 0.01)
+    stalled = Hub()
+    stalled.restore((), 2, head.epoch)
+    stalled.ready.set()
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(feed.watch_stream(api.log.event_log, stalled))
+        await until(lambda: stalled.due == last, what=f"the log's end at {last} is known")
+        watching.cancel()
+    assert stalled.sequence == 2
 
 
 async def test_the_server_tells_its_version_its_stream_and_what_models_cost(api: Any) -> None:

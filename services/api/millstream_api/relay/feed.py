@@ -72,6 +72,7 @@ async def watch_stream(event_log: EventLog, hub: Hub) -> None:
         LogError: it was, so that this fold is of another stream than what comes.
     """
     await hub.ready.wait()
+    seen = hub.sequence
     while True:
         await asyncio.sleep(HEAD_INTERVAL_S)
         try:
@@ -83,6 +84,7 @@ async def watch_stream(event_log: EventLog, hub: Hub) -> None:
         await hub.tell_log_away(is_away=False)
         if head.epoch != hub.epoch:
             raise LogError("the event stream was replaced by another; start the API again")
+        hub.due, seen = seen, head.last
 
 
 async def _load(event_log: EventLog, hub: Hub) -> LiveBatches:

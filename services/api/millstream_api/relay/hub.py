@@ -56,6 +56,7 @@ class Hub:
         self.ring = ring if ring is not None else Ring()
         self.ready = asyncio.Event()
         self.epoch = ""
+        self.due: int | None = None  # where the log ended at the look before the last one
         self.clients: set[Client] = set()
         self.is_closing = False
         self.log_is_away = False

@@ -19,6 +19,7 @@ from millstream_schemas.answers import (
     About,
     ModelChoice,
     ModelList,
+    NodeBeat,
     NodeList,
     NodeView,
     RecipeChoice,
@@ -94,7 +95,7 @@ async def list_nodes(parts: Parts) -> Response:
         NodeView(
             **beat.model_dump(),
             beat_at=beat_at,
-            lag=max(0, as_of - beat.sequence) if beat.service in _FOLDING else None,
+            lag=_lag(beat, as_of),
         )
         for beat, beat_at in heard
     )
@@ -157,6 +158,14 @@ async def list_stuck(parts: Parts, moment: Moment) -> Response:
         return model_answer(await parts.reads.queries.stuck(asked(views.PlainQuery, moment)))
     await parts.reads.caught_up(moment.min_sequence)
     return model_answer(parts.reads.stuck())
+
+
+def _lag(beat: NodeBeat, as_of: int) -> int | None:
+    """Return how far behind the log a node was as it beat: what came since is no lag of its own."""
+    if beat.service not in _FOLDING:
+        return None
+    due = as_of if beat.due_sequence is None else beat.due_sequence  # None: an older version's
+    return max(0, due - beat.sequence)
 
 
 def _choice(recipe: Recipe) -> RecipeChoice:
