@@ -3,6 +3,7 @@
 What concerns every node goes into the shared document; what is learned here holds here at once.
 """
 
+import math
 from collections.abc import Callable
 
 from millstream.domain import limits as rules
@@ -16,6 +17,8 @@ from millstream_schemas.routes import Route
 
 PENDING_MOST = 200
 MESSAGE_MOST = 300
+UNKNOWN_MOST_S = 10.0
+"""A route whose shared state could not be read for so long is called without."""
 HINT_S = 1.0
 """A hint may come before what it tells of is stored; one that lost is forgotten after so long."""
 
@@ -49,7 +52,10 @@ class Condition:
         self.pending: list[Step] = []
         self.read_at = -1e9
         self._hint: tuple[float, RouteState] | None = None
-        self.is_free = not self.limits.is_any
+        self.is_known = False
+        """Whether what all nodes share was read once; before that no call may start."""
+        self.is_free = False
+        self._known_by = math.inf
         self.refusal: tuple[float, CallFailedError] | None = None
         """When the key was refused last (this machine's clock), and how; None: it is not."""
         self.answered_from = -1e9
@@ -176,7 +182,8 @@ class Condition:
         """Find out whether calls may pass at once: time heals."""
         now = self.now()
         self.is_free = (
-            not self.limits.is_any
+            self.is_known
+            and not self.limits.is_any
             and not self.is_open
             and self.state.cooldown_until <= now
             and rules.factor(self.state, now) >= 1.0
@@ -200,8 +207,15 @@ class Condition:
         del self.pending[: len(pending)]
         self._take_stored(state)
 
+    def do_without(self) -> None:
+        """Let calls start in a while though what all nodes share can't be read."""
+        self._known_by = min(self._known_by, boot_seconds() + UNKNOWN_MOST_S)
+        self.is_known = self.is_known or boot_seconds() >= self._known_by
+        self.look_again()
+
     def _take_stored(self, state: RouteState) -> None:
         self.read_at = boot_seconds()
+        self.is_known = True
         for step in self.pending:  # learned since: what is stored does not know it yet
             state = step(state, self.now())
         self.take(state)

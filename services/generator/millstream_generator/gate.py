@@ -160,14 +160,12 @@ class Gate:
             left_s = breaker.probe_until - condition.now()
             if left_s < health.PROBE_S - RENEW_S:
                 await condition.store(lambda state, at: health.probing(state, condition.node, at))
-        has_permits = condition.node in condition.state.permits
-        if has_permits and boot_seconds() >= self._renew_at:
+        if condition.node in condition.state.permits and boot_seconds() >= self._renew_at:
             await self._lease()
 
     async def _give(self) -> float:
         """Give turns to those in line; return the seconds until it is worth looking again."""
-        condition = self.condition
-        state, now = condition.state, condition.now()
+        condition, state, now = self.condition, self.condition.state, self.condition.now()
         breaker = condition.own.breaker or state.breaker
         if breaker is not None:
             return await self._give_probe(breaker, now)
@@ -267,7 +265,11 @@ class Gate:
     def _give_alone(self) -> float:
         """Give this node's part of the limits while the nodes can't agree."""
         condition = self.condition
-        if not self._limits.is_any or condition.is_open or not self._is_waited():
+        condition.do_without()
+        while condition.is_free and self._is_waited():
+            self._grant()
+        has_part = self._limits.is_any and condition.is_known and not condition.is_open
+        if not has_part or not self._is_waited():
             return AWAY_S
         if not self._slots:
             alone = condition.state.model_copy(update={"permits": {}})

@@ -101,6 +101,8 @@ class Gates:
                 if known == key:
                     gate.hear(state)
 
+        with contextlib.suppress(LogError):  # now, since the first call of a route waits for it
+            await self.clock.keep()
         async with (
             subscribed(self._log.connection, WATCH, watched(take)),
             asyncio.TaskGroup() as tasks,

@@ -23,6 +23,7 @@ from millstream.runtime.clock import boot_seconds
 from millstream_generator.calls import Call
 from millstream_generator.duplicates import DuplicateIndex
 from millstream_generator.gate import Gate
+from millstream_generator.gates import Gates
 from millstream_generator.policy import Verdict
 from millstream_schemas import control, subjects
 from millstream_schemas.envelope import BatchEvent
@@ -69,6 +70,13 @@ class HeldBatch:
         self.called_at = boot_seconds()
         """When a call of the batch was last seen in flight on this node."""
         self._first_call = asyncio.Lock()
+
+    def come_to(self, gates: Gates) -> None:
+        """Get the gates of the batch's routes; each finds out how its route does meanwhile."""
+        if not self.gates:
+            self.gates = gates.of(self.spec.routes)
+            for gate in self.gates:
+                gate.condition.try_key_again()
 
     def turn(self, route: Route) -> contextlib.AbstractAsyncContextManager[None]:
         """Let the first call to the local model go alone.

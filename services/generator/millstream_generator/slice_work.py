@@ -99,6 +99,7 @@ class _SliceWork:
             if self._batch.standing in {"paused", "over"}:
                 await self._lease.done()
                 return
+        self._batch.come_to(self._node.gates)
         claimed = await self._claim.take()
         if claimed == "ungranted":
             await self._lease.give_back(UNGRANTED_S)

@@ -33,10 +33,6 @@ class SlotRoute:
     """
 
     def __init__(self, node: Node, batch: HeldBatch) -> None:
-        if not batch.gates:
-            batch.gates = node.gates.of(batch.spec.routes)
-            for gate in batch.gates:
-                gate.condition.try_key_again()
         self._node = node
         self._batch = batch
         self._gates = batch.gates
