@@ -3,6 +3,7 @@
 MillstreamError
 ├── UsageError            what was asked for can't be done as asked; names field, value, remedy
 ├── SettingsError         a setting is wrong or two settings contradict
+├── NameTakenError        another process lives under this one's name
 ├── LogError              the event log refused or did not answer
 │   ├── ConflictError         compare-and-set lost: somebody else appended first
 │   ├── LogUnavailableError   no answer in time; nothing is known to be stored
@@ -31,6 +32,10 @@ class UsageError(MillstreamError):
 
 class SettingsError(MillstreamError):
     """A setting is wrong; the message names it."""
+
+
+class NameTakenError(MillstreamError):
+    """Another process lives under this one's name: one of the two must end."""
 
 
 class LogError(MillstreamError):

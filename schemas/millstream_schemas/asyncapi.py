@@ -137,6 +137,11 @@ def _hint_channels() -> Document:
         "stop": _channel(
             subjects.stop_signal(_BATCH), "A hint that a batch stops; no payload.", ()
         ),
+        "sign of life": _channel(
+            subjects.sign_of_life("{service}", "{node}"),
+            "Asks who lives under a name to beat at once, before another takes it; no payload.",
+            (),
+        ),
         "checkpoint": _channel(
             subjects.AUDIT_CHECKPOINT,
             f"The root of the hash chain over the log, up to a sequence. {_FENCE}",

@@ -86,6 +86,11 @@ def stop_signal(batch_id: str) -> str:
     return f"mill.live.stop.{batch_id}"
 
 
+def sign_of_life(service: str, node: str) -> str:
+    """Core NATS subject on which a process that lives under a name is asked to beat at once."""
+    return f"mill.live.node.{service}.{node}"
+
+
 def work(pool: str, priority: Priority, batch_id: str, index: int) -> str:
     """Subject of the work message of one slice."""
     return f"mill.work.{pool}.{priority}.{batch_id}.{index}"

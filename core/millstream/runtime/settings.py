@@ -67,7 +67,10 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`auto`: text on a terminal, else JSON."
     )
-    node: str = Field(default_factory=_default_node, description="Name of this process's node.")
+    node: str = Field(
+        default_factory=_default_node,
+        description="Name of this node; one living generator to a name.",
+    )
     replicas: Annotated[int, Field(ge=1, le=5)] = Field(
         1, description="Copies of each stream (1 or 3)."
     )

@@ -9,7 +9,7 @@ import structlog
 from millstream.errors import LogError
 from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.nodes import Nodes, keep_beating
+from millstream.eventlog.presence import Presence
 from millstream.eventlog.topology import ensure_topology
 from millstream.runtime.metrics_server import metrics_served
 from millstream.runtime.settings import Settings
@@ -30,13 +30,18 @@ GIVE_UP_S = 1.5
 
 
 async def main(settings: Settings, provider: Provider, stop: asyncio.Event) -> None:
-    """Generate until ``stop``; calls in flight then get a moment, and leases are given back."""
+    """Generate until ``stop``; calls in flight then get a moment, and leases are given back.
+
+    Raises:
+        NameTakenError: another generator lives under this one's name, or has taken it over.
+    """
     async with connected(settings, SERVICE) as connection:
         await ensure_topology(connection, settings, takes_work=True)
         event_log = EventLog(connection)
         node = Node(settings, event_log, provider, stop)
         held = HeldBatches(event_log)
-        nodes = Nodes(event_log.answers)
+        presence = Presence(event_log, lambda: _beat(node))
+        await presence.take(stop)
         await node.fullness.look()
         async with (
             metrics_served(settings, node.figures, node.ready),
@@ -47,7 +52,7 @@ async def main(settings: Settings, provider: Provider, stop: asyncio.Event) -> N
                 background.create_task(node.gates.run()),
                 background.create_task(node.fullness.watch(stop)),
                 background.create_task(RouteNotes(node, held).run()),
-                background.create_task(keep_beating(nodes, stop, lambda: _beat(node))),
+                background.create_task(presence.keep()),
             ]
             async with asyncio.TaskGroup() as tasks:
                 work = [
@@ -60,7 +65,7 @@ async def main(settings: Settings, provider: Provider, stop: asyncio.Event) -> N
                 watch.cancel()
         if connection.is_connected:
             with contextlib.suppress(LogError):  # beat and permits age out by themselves
-                await nodes.leave(SERVICE, settings.node)
+                await presence.leave()
                 await node.gates.leave()
 
 
