@@ -64,7 +64,7 @@ def test_a_budget_stops_the_batch_and_says_so(hub: HubPage, batches: Batches) ->
         ("max-duration-s", "0", "budgets.max_duration_s=0 is not valid"),
     ],
 )
-def test_a_wrong_budget_is_refused_at_its_field(
+def test_a_wrong_budget_is_refused_at_its_field_which_then_has_the_focus(
     hub: HubPage, field: str, wrong: str, words: str
 ) -> None:
     hub.outages = True  # The browser reports each 4xx answer.
@@ -74,6 +74,8 @@ def test_a_wrong_budget_is_refused_at_its_field(
     hub.part("start-submit").click()
     expect(hub.part(f"start-{field}-error")).to_contain_text(words)
     expect(hub.part(f"start-{field}")).to_have_value(wrong)
+    expect(hub.part(f"start-{field}")).to_be_focused()
+    expect(hub.part(f"start-{field}-error")).to_be_in_viewport()
 
 
 def test_a_form_is_kept_as_a_preset(hub: HubPage) -> None:
@@ -130,7 +132,30 @@ def test_a_bad_target_is_refused_at_its_field(hub: HubPage) -> None:
         )
         expect(field).to_have_attribute("aria-invalid", "true")
         expect(field).to_have_value(target)
+        expect(field).to_be_focused()
     hub.expect_running(0)
+
+
+def test_another_model_without_a_name_is_refused_at_its_field(
+    hub: HubPage, batches: Batches
+) -> None:
+    hub.outages = True
+    before = batches.total()
+    hub.submit(model="  ")
+    expect(hub.part("start-model-error")).to_contain_text("'' names nothing")
+    name = hub.part("start-model-other")
+    expect(name).to_have_attribute("aria-invalid", "true")
+    expect(name).to_be_focused()
+    assert (hub.violations(), batches.total()) == ([], before)
+
+
+def test_a_form_that_is_sent_twice_at_once_starts_one_batch(hub: HubPage, batches: Batches) -> None:
+    before = batches.total()
+    hub.part("start-open").click()
+    hub.part("start-target").fill("2")
+    hub.part("start-submit").evaluate("(button) => { button.click(); button.click(); }")
+    expect(hub.part("toast")).to_contain_text("2 of 2 samples")
+    assert batches.total() == before + 1
 
 
 def test_a_refused_start_is_put_right_in_the_same_dialog(hub: HubPage, batches: Batches) -> None:

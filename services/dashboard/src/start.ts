@@ -73,10 +73,10 @@ export const lastChoice = (): StartValues => ({
 });
 export const keepChoice = (values: StartValues): void => remember("start", values);
 
-/** The model that the form names; empty where the server chooses. */
-export function modelOf({ smart, model, otherModel }: StartValues): string {
-  if (smart) return "";
-  return model === OTHER_MODEL ? otherModel : model;
+/** The model that the form names, even by an empty name; null where the server chooses. */
+export function modelOf({ smart, model, otherModel }: StartValues): string | null {
+  if (smart) return null;
+  return model === OTHER_MODEL ? otherModel.trim() : model || null;
 }
 
 /** A whole number; what is none goes as it was typed, so that the server's error can name it. */
@@ -86,10 +86,10 @@ export function whole(text: string): number | string {
 
 /** The request for these values; in smart mode the server chooses model and axes. */
 export function toBody(values: StartValues): StartBody {
+  const model = modelOf(values);
   const chosen = values.smart
     ? {}
     : {
-        model: modelOf(values),
         provider: values.provider,
         topic: values.topic,
         difficulty: values.difficulty,
@@ -100,6 +100,7 @@ export function toBody(values: StartValues): StartBody {
     target: whole(values.target),
     smart_mode: values.smart,
     ...Object.fromEntries(Object.entries(texts).filter(([, text]) => text.trim() !== "")),
+    ...(model === null ? {} : { model }),
     ...(values.concurrency.trim() ? { concurrency: whole(values.concurrency) } : {}),
     ...budgetsOf(values),
   };

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
-import { plus, sortErrors, toBody, type StartValues } from "../src/start";
+import { OTHER_MODEL, plus, sortErrors, toBody, type StartValues } from "../src/start";
 import { axisTimes, budgetWords, duration, modelNote, money, waitsFor, wasted, whole } from "../src/words";
 import { batch, counts as tally } from "./builders";
 
@@ -140,6 +140,11 @@ describe("the start form", () => {
       model: "simulated/fast",
       topic: "Tort - Negligence",
     });
+  });
+
+  test("sends another model's name though it is empty, for the server to refuse", () => {
+    const other = { ...VALUES, smart: false, model: OTHER_MODEL, otherModel: " " };
+    expect(toBody(other)).toEqual({ target: 20, smart_mode: false, model: "" });
   });
 
   test("sends a wrong number as it was typed, for the server to name", () => {

@@ -19,7 +19,7 @@ export function EstimateNote(props: {
   models: ModelList | undefined;
 }) {
   const { values, recipe, models } = props;
-  const named = modelOf(values) || models?.default || "";
+  const named = modelOf(values) ?? models?.default ?? "";
   const model = useSettled(named);
   const ask = (question: { model?: string; recipe: string }) => ({
     queryKey: ["estimate", question],

@@ -13,6 +13,7 @@ export function SampleChoices(props: {
   models: ModelList | undefined;
 }) {
   const { values, change, errors, recipe, models } = props;
+  const isOther = values.model === OTHER_MODEL;
   return (
     <>
       <Field name="model" label="Model" error={errors["model"]}>
@@ -20,6 +21,7 @@ export function SampleChoices(props: {
           <>
             <select
               {...attributes}
+              aria-invalid={attributes["aria-invalid"] && !isOther}
               value={values.model}
               onChange={(event) => change({ model: event.target.value })}
             >
@@ -31,8 +33,10 @@ export function SampleChoices(props: {
               ))}
               <option value={OTHER_MODEL}>Another model…</option>
             </select>
-            {values.model === OTHER_MODEL && (
+            {isOther && (
               <input
+                aria-invalid={attributes["aria-invalid"]}
+                aria-describedby={attributes["aria-describedby"]}
                 data-testid="start-model-other"
                 aria-label="Name of the model, as provider/model"
                 placeholder="provider/model"

@@ -2,6 +2,7 @@
 
 import { Dialog } from "@base-ui/react/dialog";
 import { useQuery } from "@tanstack/react-query";
+import { useLayoutEffect, useRef } from "react";
 
 import { getModels, getRecipes } from "../calls";
 import type { RecipeList } from "../choices";
@@ -52,8 +53,16 @@ function StartForm({ start }: { start: Start }) {
   const recipeName = values.recipe || recipes.data?.default || "";
   const recipe = recipes.data?.recipes.find(({ name }) => name === recipeName);
   const unread = recipes.error ?? models.error;
+  const form = useRef<HTMLFormElement>(null);
+  // Before the dialog looks for its first control, which it leaves alone once one has the focus.
+  useLayoutEffect(() => {
+    const wrong = problem && form.current?.querySelector<HTMLElement>('[aria-invalid="true"]');
+    wrong?.scrollIntoView({ block: "center" });
+    wrong?.focus({ preventScroll: true });
+  }, [problem]);
   return (
     <form
+      ref={form}
       className="form"
       noValidate
       onSubmit={(event) => {

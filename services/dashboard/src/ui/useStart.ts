@@ -1,6 +1,6 @@
-/** Starting a batch: the dialog closes at once and comes back only with an error. */
+/** Starting a batch: the dialog closes at once, starts one, and comes back only with an error. */
 
-import { useCallback, useState } from "react";
+import { useCallback, useRef, useState } from "react";
 
 import { startBatch } from "../calls";
 import { Problem } from "../http";
@@ -28,8 +28,15 @@ export function useStart(): Start {
   // A repeat after a lost answer can't start a second batch.
   const [unanswered] = useState(() => new Unanswered());
 
-  const open = useCallback(() => setOpen(true), []);
+  // Not state: a second click may come before the first one's state is drawn.
+  const mayStart = useRef(false);
+
+  const open = useCallback(() => {
+    mayStart.current = true;
+    setOpen(true);
+  }, []);
   const close = useCallback(() => {
+    mayStart.current = false;
     setOpen(false);
     setProblem(null);
   }, []);
@@ -43,11 +50,12 @@ export function useStart(): Start {
       store.push((await unanswered.ask(toBody(values), startBatch)).batch);
     } catch (error) {
       setProblem(error instanceof Problem ? error : new Problem(wordsOf(error), 0));
-      setOpen(true);
+      open();
     }
   };
 
   const submit = (): void => {
+    if (!mayStart.current) return;
     keepChoice(values);
     close();
     setSending((count) => count + 1);
