@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from millstream.domain.recorded import microseconds
-from millstream.eventlog.stored import Stored
+from millstream.eventlog.stored import Decoder, Stored
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.tape import Tape
+from millstream_projector import store as store_module
 from millstream_projector.opening import FILE, ForeignStoreError, StoreLockedError, open_store
 from millstream_projector.projection import Projection
 from millstream_projector.store import Store
@@ -77,6 +79,28 @@ def test_an_ended_batch_leaves_the_memory_and_late_outcomes_stay_out_of_the_data
     assert rows(store, "SELECT count(*) FROM samples") == before
     assert (late.sequence, "uncounted") in rows(store, "SELECT seq, kind FROM attempts")
     store.close()
+
+
+def test_what_is_in_the_way_again_and_again_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that stands in the way of the file, and an event that is read again."""
+    monkeypatch.setattr(store_module, "IDLE_CHECKPOINT_BYTES", 0)
+    store, decoder = opened(tmp_path), Decoder()
+    unknown = Stored(1, 0, "mill.events.x.note", b'{"type": "batch.danced.v1"}', b"")
+    with capture_logs() as logs:
+        monkeypatch.setattr(store_module, "has_room", lambda *_: False)
+        assert [store.tidy(idle=True) for _ in range(3)] == [False] * 3
+        assert [decoder(unknown) for _ in range(3)] == [None] * 3
+        monkeypatch.undo()
+        monkeypatch.setattr(store_module, "IDLE_CHECKPOINT_BYTES", 0)
+        assert store.tidy(idle=True)
+        monkeypatch.setattr(store_module, "has_room", lambda *_: False)
+        assert not store.tidy(idle=True)
+    store.close()
+    told = [entry["event"] for entry in logs]
+    assert told == ["checkpoint.postponed", "event.unknown", "checkpoint.postponed"]
+    assert decoder.unknown == 3
 
 
 def test_unreadable_events_are_counted_and_passed_over(tmp_path: Path) -> None:

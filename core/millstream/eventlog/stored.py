@@ -19,6 +19,9 @@ from millstream_schemas.events import (
 
 log = structlog.get_logger()
 
+TOLD_MOST = 1_000
+"""Causes that a reader remembers to have logged."""
+
 
 IMPORTED = "Millstream-Imported"
 _IMPORTED_LINE = f"{IMPORTED}: ".encode()
@@ -60,11 +63,13 @@ class Decoder:
         self.unknown = 0
         self.malformed = 0
         self.system = 0
+        self._told: set[str] = set()
 
     def __call__(self, stored: Stored) -> Recorded[BatchEvent] | None:
         """Return the event of a batch.
 
-        None for one of no batch, and for one that this version can't read (counted and logged).
+        None for one of no batch, and for one that this version can't read: counted, and logged the
+        first time that its type, or it, is met. Batches are read again and again.
         """
         try:
             event = parse(stored.payload)
@@ -73,13 +78,24 @@ class Decoder:
             return None
         except UnknownEventError as error:
             self.unknown += 1
-            log.warning("event.unknown", sequence=stored.sequence, reason=str(error))
+            if self._is_news(str(error)):
+                log.warning("event.unknown", sequence=stored.sequence, reason=str(error))
             return None
         except MalformedEventError as error:
             self.malformed += 1
-            log.error("event.malformed", sequence=stored.sequence, reason=str(error)[:500])  # noqa: TRY400
+            if self._is_news(f"{stored.sequence}"):
+                log.error("event.malformed", sequence=stored.sequence, reason=str(error)[:500])  # noqa: TRY400
             return None
         return Recorded(stored.sequence, stored.stored_at, event)
+
+    def _is_news(self, cause: str) -> bool:
+        """Tell whether nothing was logged of ``cause`` yet, as far as is remembered."""
+        if cause in self._told:
+            return False
+        if len(self._told) >= TOLD_MOST:
+            self._told.clear()
+        self._told.add(cause)
+        return True
 
     def look(self, sequence: int, event: BatchEvent) -> None:
         """Look at an event that is about to be folded, however it was read."""

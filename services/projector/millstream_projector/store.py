@@ -50,6 +50,7 @@ class Store:
         self.path = path
         self.checkpoint = checkpoint
         self._has_erased = False
+        self._postponed = ""
 
     def write(self, changes: Changes) -> None:
         """Store the changes and move the checkpoint: all or nothing.
@@ -149,18 +150,25 @@ class Store:
             return False
         # One that fails half-way takes the whole database down with it until it is opened anew.
         if not has_room(self.path, 2 * wal_bytes):
-            log.warning("checkpoint.postponed", reason="the disk is nearly full")
+            self._postpone("the disk is nearly full")
             return False
         try:
             self._connection.execute("CHECKPOINT")
         except duckdb.TransactionException as error:
-            log.info("checkpoint.postponed", reason=str(error))
+            self._postpone(str(error))
             return False
         except duckdb.Error as error:
             # Not for want of room as `DiskFullError` means it: waiting would not mend it.
             raise StoreError(f"{self.path} can't be brought up to date: {error}") from error
         self._has_erased = False
+        self._postponed = ""
         return True
+
+    def _postpone(self, reason: str) -> None:
+        """Say why, once: it is tried again every second."""
+        if reason != self._postponed:
+            log.warning("checkpoint.postponed", reason=reason)
+            self._postponed = reason
 
     @property
     def wal_bytes(self) -> int:
