@@ -60,6 +60,11 @@ def all_slices(batch_id: str) -> str:
     return f"mill.events.{batch_id}.slice.*"
 
 
+def live(subject: str) -> str:
+    """Subject on which events of ``subject`` are heard as they are stored (a hint)."""
+    return LIVE_PREFIX + subject.removeprefix("mill.")
+
+
 def note(batch_id: str) -> str:
     """Subject of a batch's annotations."""
     return f"mill.events.{batch_id}.note"

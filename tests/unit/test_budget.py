@@ -14,9 +14,9 @@ from millstream.domain import slice as slices
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
 from millstream.domain.budget import CallBound, Grant
+from millstream.domain.slice import parallel_calls
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
-from millstream_generator.windows import parallel_calls
 from millstream_schemas.control import Budgets
 
 BOUND = CallBound(tokens=100, cost_nano_usd=1_000)

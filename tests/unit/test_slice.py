@@ -271,3 +271,17 @@ def test_the_fast_path_of_a_merge_gives_what_the_careful_one_does(
     new = any_slice_state(rng)
     fast = steps.merge(old, new, size, may_abandon=may_abandon)
     assert fast == steps._salvaged(old, new, size, may_abandon=may_abandon)
+
+
+def test_a_stop_counts_the_calls_that_only_a_silent_holder_can_have_in_flight() -> None:
+    held = steps.claimed(SliceState(), "g1")
+    assert steps.at_risk(held, 8, 3) == 3
+    assert steps.at_risk(steps.released(held), 8, 3) == 0
+    two_told = held.model_copy(update={"abandoned": "3"})
+    assert steps.at_risk(two_told, 8, 3) == 1
+    one_open = held.model_copy(update={"generated": "7f"})
+    assert steps.at_risk(one_open, 8, 3) == 1
+    assert steps.at_risk(held.model_copy(update={"allowance": 2}), 8, 3) == 2
+    assert steps.at_risk(steps.on_trial(held, 4), 8, 3) == 1
+    ended = steps.closed(held, 8, at_risk=3)
+    assert (ended.unconfirmed, ended.abandoned, ended.closed) == (3, "ff", True)

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from millstream.domain import slice as slices
+from millstream.domain.slice import parallel_calls
 from millstream.testing.examples import example_cell, example_spec
 from millstream_generator import steps
 from millstream_generator.completion import CallFailedError, Completion, priced
 from millstream_generator.steps import Attempt, Step
-from millstream_generator.windows import parallel_calls, window
+from millstream_generator.windows import window
 from millstream_schemas import events, subjects
 from millstream_schemas.errors import ErrorInfo
 from millstream_schemas.routes import Price, Route

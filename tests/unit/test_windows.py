@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from millstream.domain import slice as slices
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
+from millstream.domain.slice import parallel_calls
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream_generator.newest import newest
-from millstream_generator.windows import Window, ahead, parallel_calls, pending, window
+from millstream_generator.windows import Window, ahead, pending, window
 
 
 class World:

@@ -7,10 +7,15 @@ merges what it reads here. Outcomes only ever grow: a slot that has one keeps it
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from millstream_schemas.control import BatchSpec
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 from millstream_schemas.slices import SliceState, Usage, bitmap, bits
 
 Outcome = Literal["generated", "failed"]
+
+SLICES_AT_ONCE = 16
+POISON_CLAIMS = 4
+"""The first claim and three rescues, none of which led to an outcome."""
 
 _NEVER_SHRINKING = (
     "epoch",
@@ -38,6 +43,38 @@ def open_offsets(state: SliceState, size: int) -> list[int]:
     """Return the offsets (0-based) of the slots without an outcome, in order."""
     done = resolved(state)
     return [offset for offset in range(size) if not done >> offset & 1]
+
+
+def parallel_calls(spec: BatchSpec) -> int:
+    """Return the calls in flight per slice: about 16 slices at once share the concurrency.
+
+    Slices with fewer slots than that are more at once instead, so that small batches use their
+    whole concurrency too.
+    """
+    return min(spec.slice_size, -(-spec.concurrency // SLICES_AT_ONCE))
+
+
+def is_suspect(state: SliceState) -> bool:
+    """Tell whether so many holders died without an outcome that one slot must be the cause."""
+    return state.barren_claims >= POISON_CLAIMS
+
+
+def at_risk(state: SliceState, size: int, parallel: int) -> int:
+    """Return the most calls of the slice's holder that may be paid though no event tells of them.
+
+    Args:
+        state: The slice.
+        size: How many slots it has.
+        parallel: The most calls of one slice that are in flight at once.
+    """
+    if not state.node:
+        return 0
+    if is_suspect(state) or state.on_trial is not None:
+        return 1
+    # Before its end, what a slice holds abandoned are calls that this holder has cancelled.
+    told = bits(state.abandoned).bit_count()
+    most = min(max(0, parallel - told), len(open_offsets(state, size)))
+    return most if state.allowance is None else min(most, state.allowance)
 
 
 def is_done(state: SliceState, size: int) -> bool:
@@ -157,13 +194,17 @@ def with_failed_attempt(
     )
 
 
-def closed(state: SliceState, size: int) -> SliceState:
-    """Return the state after the stop fence: open slots are abandoned, nothing is writable."""
+def closed(state: SliceState, size: int, *, at_risk: int = 0) -> SliceState:
+    """Return the state after the stop fence: open slots are abandoned, nothing is writable.
+
+    ``at_risk`` calls may have been paid though no event tells of them.
+    """
     left = full_mask(size) & ~resolved(state)
     return state.model_copy(
         update={
             "abandoned": bitmap(bits(state.abandoned) | left),
             "attempts": {},
+            "unconfirmed": state.unconfirmed + at_risk,
             "closed": True,
         }
     )

@@ -4,14 +4,20 @@ After BatchStopRequested is stored, each open slice is closed with a compare-and
 A worker that is dead, deaf or frozen finds its slice closed when it comes back; one that claimed
 a slice late reads control before its first call and finds the batch stopping. Several callers
 may run the fence at once: one of them wins each step and the counts are the same.
+
+Those who hear that the fence runs tell what the calls had used that they cancel, and let go of
+their slices; it waits for that only for a moment. Of holders that say nothing, it counts all calls
+that they may have in flight.
 """
 
 import asyncio
 import contextlib
 import random
 from collections.abc import Callable
+from typing import Self
 
 import structlog
+from nats.aio.msg import Msg
 
 from millstream.domain import slice as slices
 from millstream.domain.batch import apply
@@ -20,8 +26,9 @@ from millstream.domain.decide import Stamp, end_stop
 from millstream.domain.recorded import Recorded
 from millstream.errors import ConflictError, LogError, LogUnavailableError
 from millstream.eventlog.aggregate import load_batch
+from millstream.eventlog.answers import subscribed
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.stored import decode
+from millstream.eventlog.stored import Stored, decode, from_headers
 from millstream.eventlog.work import WorkQueue
 from millstream.runtime.clock import boot_seconds
 from millstream_schemas import subjects
@@ -34,11 +41,15 @@ TOGETHER_MOST = 900
 """An atomic batch holds at most 1,000 messages."""
 RETRY_S = 0.02
 TRIES_EACH = 3
+TELL_S = 0.1
+"""How long the holders of slices may take to tell what the calls had used that they cancelled."""
+FENCED = b"fenced"
+"""The signal of the fence itself: no more calls in flight are waited for, not even in a drain."""
 
 
-async def signal_stop(event_log: EventLog, batch_id: str) -> None:
+async def signal_stop(event_log: EventLog, batch_id: str, word: bytes = b"") -> None:
     """Tell workers at once; a hint that may be lost, never a fact."""
-    await event_log.answers.send(subjects.stop_signal(batch_id), b"")
+    await event_log.answers.send(subjects.stop_signal(batch_id), word)
 
 
 async def run_stop_fence(
@@ -53,7 +64,14 @@ async def run_stop_fence(
         ConflictError: others were faster for as long.
         LogFullError: the store takes no more.
     """
-    work = WorkQueue(event_log.answers)
+    async with _Holders(event_log, batch_id) as holders:
+        return await _fence(event_log, holders, make_stamp, bound_s)
+
+
+async def _fence(
+    event_log: EventLog, holders: "_Holders", make_stamp: Callable[[], Stamp], bound_s: float
+) -> BatchState:
+    work, batch_id = WorkQueue(event_log.answers), holders.batch_id
     deadline = boot_seconds() + bound_s
     is_contested = False
     while True:
@@ -61,8 +79,9 @@ async def run_stop_fence(
             state = await load_batch(event_log, batch_id)
             if state.phase != "stopping":
                 return state
-            await signal_stop(event_log, batch_id)
+            await signal_stop(event_log, batch_id, FENCED)
             await _purge(work, batch_id)
+            state = await holders.let_go(state)
             if is_contested:
                 state = await _with_each_closed(event_log, state, make_stamp())
             await _close(event_log, state, make_stamp())
@@ -75,6 +94,51 @@ async def run_stop_fence(
             if boot_seconds() > deadline:
                 raise
             await asyncio.sleep(RETRY_S * (1 + random.random()))  # noqa: S311  # jitter
+
+
+class _Holders:
+    """Hears what the holders of a batch's slices write while the fence runs; a hint."""
+
+    def __init__(self, event_log: EventLog, batch_id: str) -> None:
+        self.batch_id = batch_id
+        self._heard: list[Stored] = []
+        self._has_heard = asyncio.Event()
+        self._until: float | None = None
+        subject = subjects.live(subjects.all_slices(batch_id))
+        self._hearing = subscribed(event_log.connection, subject, self._hear)
+
+    async def __aenter__(self) -> Self:
+        await self._hearing.__aenter__()
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._hearing.__aexit__(None, None, None)
+
+    async def _hear(self, message: Msg) -> None:
+        self._heard.append(from_headers(message.headers or {}, message.data))
+        self._has_heard.set()
+
+    async def let_go(self, state: BatchState) -> BatchState:
+        """Return the state once nobody holds an open slice, or when that has taken too long."""
+        self._until = self._until or boot_seconds() + TELL_S
+        held = {index for index in _open(state) if state.slices[index].state.node}
+        while True:
+            for stored in self._heard:
+                if recorded := decode(stored):
+                    state = apply(state, recorded, trusted=True)
+            self._heard.clear()
+            self._has_heard.clear()
+            held = {
+                index
+                for index in held
+                if state.slices[index].state.node and not _is_done(state, index)
+            }
+            left_s = self._until - boot_seconds()
+            if left_s <= 0 or not held:
+                return state
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._has_heard.wait()
 
 
 async def _purge(work: WorkQueue, batch_id: str) -> None:
@@ -149,10 +213,12 @@ def _is_done(state: BatchState, index: int) -> bool:
 
 def _closing(state: BatchState, index: int, stamp: Stamp) -> SliceClosed:
     subject = subjects.slice_(state.batch_id, index)
+    last, size = state.slices[index].state, state.slice_size(index)
+    lost = slices.at_risk(last, size, slices.parallel_calls(state.spec))
     return SliceClosed(
         **stamp.envelope(state.batch_id, subject),
         slice=index,
-        after=slices.closed(state.slices[index].state, state.slice_size(index)),
+        after=slices.closed(last, size, at_risk=lost),
     )
 
 

@@ -18,7 +18,6 @@ from millstream_generator.grants import Ledgers
 from millstream_generator.held import HeldBatch
 from millstream_generator.node import Node
 from millstream_generator.steps import Attempt
-from millstream_generator.windows import parallel_calls
 from millstream_generator.writer import LeaseLostError, SliceWriter
 from millstream_schemas.errors import ErrorInfo
 from millstream_schemas.slices import SliceState
@@ -26,8 +25,6 @@ from millstream_schemas.slices import SliceState
 log = structlog.get_logger()
 
 CLAIMS_MOST = 5
-POISON_CLAIMS = 4
-"""The first claim and three rescues, none of which led to an outcome."""
 
 Claimed = Literal["claimed", "done", "ungranted"]
 """The slice is ours; nothing is left to do in it; no budget is granted to this claim."""
@@ -49,7 +46,7 @@ class Claim:
     @property
     def is_trial(self) -> bool:
         """Whether the slots must run one at a time."""
-        return is_suspect(self._writer.state)
+        return slices.is_suspect(self._writer.state)
 
     async def take(self) -> Claimed:
         """Take the slice over from whoever held it.
@@ -115,11 +112,8 @@ class Claim:
 
     def _at_risk(self, before: SliceState) -> int:
         """Return the most calls that the holder before may have had in flight."""
-        if is_suspect(before) or before.on_trial is not None:
-            return 1
-        return min(
-            parallel_calls(self._batch.spec), len(slices.open_offsets(before, len(self._slots)))
-        )
+        most = slices.parallel_calls(self._batch.spec)
+        return slices.at_risk(before, len(self._slots), most)
 
     async def judge(self) -> None:
         """Give up the slot that ran alone when the node before died; raises as ``record``."""
@@ -141,8 +135,3 @@ class Claim:
             slot, offset, number, self._batch.plan.cell(slot), self._batch.spec.routes[0], None
         )
         await self._writer.record(steps.failed(attempt, error))
-
-
-def is_suspect(state: SliceState) -> bool:
-    """Tell whether so many holders died without an outcome that one slot must be the cause."""
-    return state.barren_claims >= POISON_CLAIMS

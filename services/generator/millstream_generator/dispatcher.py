@@ -13,6 +13,7 @@ import structlog
 
 from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import complete
+from millstream.domain.slice import parallel_calls
 from millstream.errors import ConflictError, LogError
 from millstream.eventlog.follow import follow
 from millstream.eventlog.live import LiveBatches
@@ -28,7 +29,7 @@ from millstream_generator.holders import Holders
 from millstream_generator.leadership import Leadership
 from millstream_generator.newest import newest
 from millstream_generator.node import Node
-from millstream_generator.windows import Window, parallel_calls, pending
+from millstream_generator.windows import Window, pending
 
 log = structlog.get_logger()
 
@@ -199,8 +200,7 @@ class Dispatcher:
         except ConflictError:
             log.debug("dispatcher.completed_by_other", batch_id=state.batch_id)
             return
-        counts = event.counts
-        log.info("batch.completed", batch_id=state.batch_id, **counts.model_dump())
+        log.info("batch.completed", batch_id=state.batch_id, **event.counts.model_dump())
 
     def _begin_fence(self, state: BatchState, tended: _Tended, tasks: asyncio.TaskGroup) -> None:
         stop = state.stop

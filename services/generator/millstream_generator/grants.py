@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from millstream.domain import budget
 from millstream.domain.batch_state import BatchState
 from millstream.domain.budget import CallBound, Grant
+from millstream.domain.slice import parallel_calls
 from millstream.errors import ConflictError
 from millstream.eventlog.answers import Answers
 from millstream.eventlog.buckets import Bucket
-from millstream_generator.windows import Window, parallel_calls
+from millstream_generator.windows import Window
 from millstream_schemas import subjects
 
 

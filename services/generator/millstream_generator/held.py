@@ -18,6 +18,7 @@ from millstream.errors import LogError
 from millstream.eventlog.aggregate import load_batch
 from millstream.eventlog.answers import subscribed
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.stop import FENCED
 from millstream.eventlog.stored import Stored, decode, from_headers
 from millstream.runtime.clock import boot_seconds
 from millstream_generator.calls import Call
@@ -64,6 +65,8 @@ class HeldBatch:
         self.sequence = 0
         self.holders = 0
         self.calls: set[Call] = set()
+        self.rests: set[Call] = set()
+        """Slots that wait for a turn or for their next attempt: a stop ends that at once, too."""
         self.changed = asyncio.Condition()
         self.is_doubtful = False
         self.read_at = boot_seconds()
@@ -127,6 +130,13 @@ class HeldBatch:
         if self.is_doubtful:
             self.cancel_calls()
 
+    async def fence(self) -> None:
+        """The stop fence runs: a drain waits for calls in flight no longer."""
+        if self.standing == "draining":
+            await self._settle("over")
+        else:
+            await self.doubt()
+
     async def _settle(self, standing: Standing) -> None:
         # Before any wait: no call may start on the old standing until the lock is free.
         self.standing = standing
@@ -137,8 +147,8 @@ class HeldBatch:
             self.changed.notify_all()
 
     def cancel_calls(self) -> None:
-        """Cancel every call in flight; streamed calls free their server at once."""
-        for call in self.calls:
+        """Cancel every call in flight, and waits; streamed calls free their server at once."""
+        for call in itertools.chain(self.calls, self.rests):
             call.cancel()
 
 
@@ -229,7 +239,7 @@ class HeldBatches:
         async def on_signal(message: Msg) -> None:
             batch = self._held.get(message.subject.rpartition(".")[2])
             if batch is not None:
-                await batch.doubt()
+                await (batch.fence() if message.data == FENCED else batch.doubt())
 
         async def on_control(message: Msg) -> None:
             batch = self._held.get(message.subject.split(".")[3])

@@ -22,7 +22,6 @@ from millstream_generator.held import HeldBatch, HeldBatches
 from millstream_generator.node import Node
 from millstream_generator.room import Workers
 from millstream_generator.slot_work import FatalError, SlotWork
-from millstream_generator.windows import parallel_calls
 from millstream_generator.writer import LeaseLostError, SliceWriter
 from millstream_schemas.errors import ErrorInfo
 
@@ -126,7 +125,9 @@ class _SliceWork:
 
     async def _fill(self) -> None:
         left = slices.open_offsets(self._writer.state, len(self._slots))
-        workers = 1 if self._claim.is_trial else min(parallel_calls(self._batch.spec), len(left))
+        workers = (
+            1 if self._claim.is_trial else min(slices.parallel_calls(self._batch.spec), len(left))
+        )
         before_call = self._alone if self._claim.is_trial else self._as_held
         self._workers.resize(workers)
         offsets = iter(left)
@@ -210,9 +211,10 @@ class _SliceWork:
             with contextlib.suppress(LeaseLostError):  # the stop fence was there first
                 await self._writer.record(steps.closed(len(self._slots)))
         standing = self._batch.standing
-        if standing not in {"active", "paused"} or slices.is_done(
-            self._writer.state, len(self._slots)
-        ):
+        is_over = standing not in {"active", "paused"}
+        if is_over or slices.is_done(self._writer.state, len(self._slots)):
+            if is_over:
+                await self._let_go()
             await self._lease.done()
             fault_point(self._node.settings, "slice-done")
             return
@@ -224,6 +226,12 @@ class _SliceWork:
             await self._lease.give_back(GRANT_S if self._writer.allowance.is_used_up else 0.0)
         else:
             await self._lease.done()
+
+    async def _let_go(self) -> None:
+        """Tell a stop that no call is in flight here; one that was first has counted them."""
+        if not slices.is_done(self._writer.state, len(self._slots)):
+            with contextlib.suppress(LeaseLostError):
+                await self._writer.record(steps.released("the batch ends"))
 
     @property
     def _reason(self) -> str:
@@ -245,4 +253,5 @@ class _SliceWork:
         await append_decision(
             node.event_log, batch_id, lambda state, stamp: fail(state, error, stamp), stamper
         )
+        await self._let_go()
         await run_stop_fence(node.event_log, batch_id, stamper)

@@ -3,6 +3,7 @@
 import asyncio
 
 from millstream.runtime.clock import boot_seconds
+from millstream_generator.calls import Call
 from millstream_generator.completion import CallFailedError
 from millstream_generator.gate import Gate
 from millstream_generator.held import HeldBatch
@@ -103,7 +104,7 @@ class SlotRoute:
             self._waiter = self.gate.queue(tokens, self._batch.batch_id)
             self._asked_at = self._asked_at or boot_seconds()
         waiter = self._waiter
-        with self._node.room.resting():
+        with self._node.room.resting(), Call(self._batch.rests):
             await asyncio.wait([waiter.granted], timeout=LOOK_S)
         if not waiter.granted.done():
             return None

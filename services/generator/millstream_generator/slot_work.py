@@ -98,6 +98,9 @@ class SlotWork:
             if witness is None or failure.category in NO_ANSWER:
                 return await self._record_failure(attempt, failure, progress, turn)
             return self._note_witness(turn)
+        except asyncio.CancelledError:  # another slot has ended the batch
+            self._writer.untold_calls += bool(progress.started_at)
+            raise
         if completion is None:
             await self._record_cancelled(attempt, prompt, progress)
             return 0.0
@@ -269,7 +272,7 @@ class SlotWork:
         deadline = time.monotonic() + delay_s
         with self._node.room.resting():
             while (left := deadline - time.monotonic()) > 0 and await self._may_call():
-                with contextlib.suppress(TimeoutError):
+                with Call(self._batch.rests), contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(left, LOOK_S)):
                         await self._node.stop.wait()
 

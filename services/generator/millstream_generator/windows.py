@@ -6,18 +6,8 @@ from millstream.domain import slice as slices
 from millstream.domain.batch_state import BatchState
 from millstream_schemas.control import BatchSpec
 
-SLICES_AT_ONCE = 16
 AHEAD_LEAST = 4
 AHEAD_SLOTS = 256
-
-
-def parallel_calls(spec: BatchSpec) -> int:
-    """Return the calls in flight per slice: about 16 slices at once share the concurrency.
-
-    Slices with fewer slots than that are more at once instead, so that small batches use their
-    whole concurrency too.
-    """
-    return min(spec.slice_size, -(-spec.concurrency // SLICES_AT_ONCE))
 
 
 def window(spec: BatchSpec) -> int:
@@ -25,7 +15,7 @@ def window(spec: BatchSpec) -> int:
 
     Times ``parallel_calls`` that never exceeds the batch's concurrency, on any number of nodes.
     """
-    return spec.concurrency // parallel_calls(spec)
+    return spec.concurrency // slices.parallel_calls(spec)
 
 
 def ahead(spec: BatchSpec) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from millstream.domain.batch_state import BatchState
 from millstream.eventlog.stop import signal_stop
-from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM, Stall
+from millstream.testing.scripted_llm import Answer, Delayed, HttpError, Request, ScriptedLLM, Stall
 from millstream.testing.site import Site, route, sample
 from millstream_generator import service
 from millstream_schemas import slices
@@ -100,14 +100,17 @@ async def test_a_stop_cancels_the_calls_in_flight_and_none_starts_after_it(site:
     assert (state.state, state.counts.generated, state.anomalies) == ("stopped", 0, 0)
 
 
-async def test_calls_that_a_stop_cancels_are_paid_by_an_estimate(direct_site: Site) -> None:
+@pytest.mark.parametrize("stop", [StopBatch(), StopBatch(mode="drain", grace_s=1)])
+async def test_calls_that_a_stop_cancels_are_paid_by_an_estimate(
+    direct_site: Site, stop: StopBatch
+) -> None:
     """Four letters a token: of the prompt that was sent, and of what had come of the answer."""
     price = Price(input_nano_usd_per_1k=1_000_000, output_nano_usd_per_1k=2_000_000)
     half = Stall(after_chunks=1, content="word " * 32)
     async with ScriptedLLM([half]) as llm, direct_site.generator():
         batch_id = await direct_site.begin([route(llm.base_url, price=price)], 100)
         await llm.wait_for(lambda _: llm.open_requests == 8)
-        await direct_site.command(batch_id, StopBatch())
+        await direct_site.command(batch_id, stop)
         state = await direct_site.ended(batch_id)
         told = await direct_site.events(batch_id, slices.SampleAbandoned)
     texts = [[one["content"] for one in request.body["messages"]] for request in llm.requests]
@@ -118,6 +121,40 @@ async def test_calls_that_a_stop_cancels_are_paid_by_an_estimate(direct_site: Si
     assert counts.tokens_out == sum(event.usage.tokens_out for event in told)
     assert counts.cost_nano_usd == 1_000 * counts.tokens_in + 2_000 * counts.tokens_out
     assert counts.wasted_nano_usd == counts.cost_nano_usd
+
+
+async def test_a_stop_counts_no_call_of_a_slot_that_waits(site: Site) -> None:
+    """Eight slots hold slices, but all wait for the provider that throttles them."""
+    async with (
+        ScriptedLLM([HttpError(429, headers={"Retry-After": "60"})]) as llm,
+        site.generator(),
+    ):
+        batch_id = await site.begin(llm.base_url, 1000, slice_size=8, concurrency=8)
+        await llm.wait_for(lambda found: len(found) == 8)
+        await site.reach(batch_id, lambda state: state.counts.attempts_failed == 8)
+        await site.command(batch_id, StopBatch())
+        state = await site.ended(batch_id)
+    assert (state.counts.unconfirmed_calls, state.counts.abandoned) == (0, 64)
+
+
+async def test_calls_in_flight_as_a_batch_fails_are_told_of(site: Site) -> None:
+    """The key is refused to one call of each slice, while three others are in flight."""
+
+    def answer(request: Request) -> Answer:
+        return Stall() if request.index % 4 else Delayed(HttpError(401), until=begun)
+
+    begun = asyncio.Event()
+    async with ScriptedLLM(answer) as llm, site.generator():
+        batch_id = await site.begin(
+            [route(llm.base_url, stall_s=60)], 64, slice_size=8, concurrency=64
+        )
+        await llm.wait_for(lambda _: llm.open_requests == 32)
+        begun.set()
+        state = await site.ended(batch_id)
+        told = await site.events(batch_id, slices.SampleAbandoned)
+    counts = state.counts
+    assert (state.state, counts.generated) == ("failed", 0)
+    assert counts.attempts_failed + counts.unconfirmed_calls + len(told) == len(llm.requests) == 32
 
 
 async def test_a_stop_during_a_long_back_off_does_not_wait_for_it(site: Site) -> None:
