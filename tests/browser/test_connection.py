@@ -120,11 +120,13 @@ def test_promise_01_an_outage_is_told_and_costs_no_change(
     hub.open()
     short, long = start_steady(batches, 6), start_steady(batches)
     expect(hub.row(short)).to_be_visible()
+    expect(hub.part("chip")).to_be_visible()
     state = hub.part("connection")
     gate.let("no streams")
     expect(state).to_have_attribute("data-state", "polling")
     gate.let("nothing")
     expect(state).to_have_attribute("data-state", "offline")
+    expect(hub.part("chip")).to_have_count(0)  # Nobody knows what goes on.
     batches.wait(short)  # It ends while nobody can tell the page so.
     gate.let("all")
     hub.wait_live()

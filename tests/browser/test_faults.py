@@ -1,5 +1,6 @@
 """What the page shows of trouble is true: stuck batches, failed stops, lost and healed servers."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def test_promises_10_and_15_stuck_batches_are_told_and_only_they_are_stopped(
         row = panel.locator(f'[data-batch="{batch_id}"]')
         expect(row).to_contain_text("10 / ")
         expect(hub.part("stuck-cause", row)).to_contain_text("no outcome for")
+        expect(hub.part("stuck-cause", row)).to_contain_text(re.compile(r"\(by now [\dm ]+s\)$"))
         expect(hub.part("stuck-suggestion", row)).to_contain_text("stop the batch")
     expect(hub.part("badge")).to_contain_text("2 stuck")
     assert sum("is stuck" in title for title in hub.seen("toasts")) == 2

@@ -18,6 +18,7 @@ window.setTimeout = (act, wait, ...rest) => set(act, wait === 500 ? 1e9 : wait, 
 """
 """The page's own bound for first answers, after which it shows what it has."""
 Looks = tuple[tuple[int, int], Literal["light", "dark"]]
+HALF_A_TIME = 40
 LOOKS: tuple[Looks, ...] = ((WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark"))
 
 
@@ -133,10 +134,21 @@ def test_the_other_pages_are_sound(hub: HubPage, batches: Batches, section: str)
     own = {"statistics": "measure", "batches": "history-row", "settings": "about-version"}
     first = own.get(section, section[:-1])
     expect(hub.part(first).first).to_be_visible()
+    expect(hub.page).to_have_title(f"{section.capitalize()} · Millstream")
     for size, scheme in LOOKS:
         hub.resize(size)
         hub.page.emulate_media(color_scheme=scheme)
         assert (size, scheme, hub.violations(), hub.overflow()) == (size, scheme, [], 0)
+
+
+def test_the_last_time_on_a_chart_has_room(hub: HubPage, batches: Batches) -> None:
+    batches.wait(batches.start(2, "simulated/instant"))
+    hub.open("statistics")
+    plotted, whole = (hub.page.locator(name).first.bounding_box() for name in (".u-over", ".chart"))
+    assert plotted is not None
+    assert whole is not None
+    room = whole["x"] + whole["width"] - plotted["x"] - plotted["width"]
+    assert room >= HALF_A_TIME
 
 
 def test_a_slow_answer_is_waited_for_while_the_rest_of_the_page_lives(

@@ -135,6 +135,7 @@ def test_a_downloaded_log_is_replayed_with_no_server(
     hub.page.evaluate(DROP, path.read_text())
     expect(hub.part("replay-check")).to_have_attribute("data-kind", "whole")
     expect(hub.part("details-progress")).to_have_text("12 / 12 samples")
+    hub.part("speed").select_option("1")
     hub.page.get_by_role("button", name="Step back").click()
     expect(hub.part("state")).to_have_attribute("data-state", "running")
     hub.part("tab-samples").click()

@@ -138,6 +138,10 @@ def test_the_history_is_worked_by_single_keys(hub: HubPage, batches: Batches) ->
     expect(focused(hub)).to_have_attribute("data-batch", second)
     keys.press("Enter")
     expect(hub.page).to_have_url(re.compile(rf"/batches/{second}$"))
+    hub.page.go_back()
+    expect(hub.past(first)).to_be_visible()
+    keys.press("j")  # goes on from the one that was opened
+    expect(focused(hub)).to_have_attribute("data-batch", first)
     assert hub.complaints() == []
 
 

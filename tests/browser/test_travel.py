@@ -51,6 +51,12 @@ def test_the_hub_of_the_past_shows_what_ran_then_and_takes_no_command(
     before = moment_of(batches, first, 0) - 1
     hub.open(f"?at={before}")
     expect(hub.past(first)).to_have_count(0)
+    hub.page.get_by_role("button", name="Step on").click()  # as far as the choice beside it says
+    expect(hub.page).to_have_url(re.compile(rf"at={before + 10}$"))
+    hub.open("?at=abc")
+    expect(hub.part("moment-note")).to_have_text(
+        "at=abc is no sequence of the log: this is the present."
+    )
     assert hub.complaints() == []
 
 

@@ -151,12 +151,15 @@ export function modelNote(model: string, provider: string): string | null {
   return null;
 }
 
+/** What a message says of kind and time, in UTC: both stand beside it, in the reader's time. */
+const SAID_BESIDE =
+  /^(?:throttled|blocked)(?: until \d\d:\d\d:\d\d UTC)?: |; next probe at \d\d:\d\d:\d\d UTC$/g;
+
 /** What a batch waits for, in words; null for one that waits for no provider. */
 export function waitsFor(batch: BatchView, now: number): string | null {
   const wait = batch.held_up;
   if (!wait || !isLive(batch.state)) return null;
-  const kind = `${wait.kind}: `; // Some messages begin with it.
-  const why = wait.message.startsWith(kind) ? wait.message.slice(kind.length) : wait.message;
+  const why = wait.message.replace(SAID_BESIDE, "");
   const said = why ? `: ${why}` : "";
   const isOver = Date.parse(wait.until) <= now;
   const next = isOver ? "trying again" : `next call at ${localTime(wait.until, now)}`;

@@ -114,6 +114,11 @@ describe("a batch that waits", () => {
     expect(waitsFor(waiting, at("2026-09-21T12:00:21Z"))).toMatch(/; trying again$/);
     const told = { ...held_up, kind: "blocked" as const, message: "blocked: 5 calls failed" };
     expect(waitsFor(batch({ held_up: told }), 0)).toMatch(/^gpt-oss-120b is blocked: 5 calls failed;/);
+    const twice = ["throttled until 12:00:20 UTC: slowly", "blocked: slowly; next probe at 12:00:20 UTC"];
+    for (const message of twice)
+      expect(waitsFor(batch({ held_up: { ...held_up, message } }), at("2026-09-21T12:00:21Z"))).toBe(
+        "gpt-oss-120b is throttled: slowly; trying again",
+      );
     expect(waitsFor(batch({ held_up, state: "stopped" }), 0)).toBeNull();
     expect(waitsFor(batch(), 0)).toBeNull();
   });

@@ -3,7 +3,7 @@
 import { Suspense, useEffect } from "react";
 
 import { useConnection, useCountsNow } from "../live/hooks";
-import { usePlace, type Place } from "../place";
+import { readAt, usePlace, type Place } from "../place";
 import { Broken } from "./Broken";
 import { StaleNote, VersionNote } from "./Connection";
 import { History } from "./History";
@@ -18,9 +18,10 @@ import {
   StatisticsPage,
 } from "./later";
 import { Link } from "./Link";
+import { Foreign } from "./parts";
 import { Toasts } from "./Toasts";
 import { TopBar } from "./TopBar";
-import { grouped } from "../words";
+import { grouped, shortId } from "../words";
 
 export function App() {
   const { running } = useCountsNow();
@@ -31,7 +32,8 @@ export function App() {
     // What the hub itself needs comes first.
     if (!isConnecting) fetchDialogs();
   }, [isConnecting]);
-  useEffect(() => showCount(running), [running]);
+  const title = titleOf(place);
+  useEffect(() => showCount(running, title), [running, title]);
   return (
     <>
       <TopBar />
@@ -40,6 +42,7 @@ export function App() {
         <StaleNote />
         <Broken key={place.page}>
           <Suspense fallback={<Opening />}>
+            <MomentNote query={place.query} />
             <Content place={place} />
           </Suspense>
         </Broken>
@@ -49,14 +52,33 @@ export function App() {
   );
 }
 
-/** Tell in the browser's own bar how many batches run. */
-function showCount(running: number): void {
-  document.title = running > 0 ? `${grouped(running)} running · Millstream` : "Millstream";
+function titleOf({ page, id }: Place): string | null {
+  if (page === "hub") return null;
+  return page === "batch" ? shortId(id) : page.charAt(0).toUpperCase() + page.slice(1);
+}
+
+/** Tell in the browser's own bar how many batches run, and what is looked at. */
+function showCount(running: number, title: string | null): void {
+  const counted = running > 0 ? `${grouped(running)} running` : null;
+  document.title = [counted, title, "Millstream"].filter((one) => one !== null).join(" · ");
   const icon = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
   if (!icon) return;
   icon.dataset.plain ??= icon.href;
-  const counted = `/icons/${running > 9 ? "9+" : running}.svg`;
-  icon.href = running > 0 && import.meta.env.PROD ? counted : icon.dataset.plain;
+  const numbered = `/icons/${running > 9 ? "9+" : running}.svg`;
+  icon.href = running > 0 && import.meta.env.PROD ? numbered : icon.dataset.plain;
+}
+
+/** Says so where an address names a moment that is none. */
+function MomentNote({ query }: { query: URLSearchParams }) {
+  const at = query.get("at");
+  if (!at || readAt(query) !== null) return null;
+  return (
+    <p className="version-note" role="status" data-testid="moment-note">
+      <span>
+        <Foreign>{`at=${at}`}</Foreign> is no sequence of the log: this is the present.
+      </span>
+    </p>
+  );
 }
 
 function Opening() {

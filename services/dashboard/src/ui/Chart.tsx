@@ -7,6 +7,8 @@ import "uplot/dist/uPlot.min.css";
 import { axisTimes, grouped, localTime, money, short, UNKNOWN } from "../words";
 
 const HEIGHT = 180;
+/** Room for "12:00:00 PM", half of it beyond the last time. */
+const AXIS_WORDS = 90;
 /** Each is at least 3 : 1 against both grounds. */
 const COLOURS = ["#3b82f6", "#d97706", "#059669", "#a855f7", "#e11d48", "#0891b2", "#7c8a10"];
 
@@ -37,10 +39,10 @@ export function Chart({ times, step, series, isMoney }: ChartProps) {
       {
         width: element.clientWidth,
         height: HEIGHT,
+        padding: [null, AXIS_WORDS / 2, null, null],
         cursor: { drag: { x: false, y: false } },
         axes: [
-          // Room for "12:00:00 PM".
-          { ...axis, space: 90, values: (_, ticks, _axis, _space, by) => axisTimes(ticks, by) },
+          { ...axis, space: AXIS_WORDS, values: (_, ticks, _axis, _space, by) => axisTimes(ticks, by) },
           { ...axis, size: 90, values: (_, ticks) => ticks.map(isMoney ? money : short) },
         ],
         scales: {

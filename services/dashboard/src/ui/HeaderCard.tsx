@@ -3,7 +3,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 
 import { getStatistics } from "../calls";
-import { useIsUnheard, useLiveIds } from "../live/hooks";
+import { useConnection, useIsUnheard, useLiveIds } from "../live/hooks";
 import { store } from "../live/session";
 import { useWorld } from "../live/world";
 import { grouped, money, UNKNOWN, wordsOf } from "../words";
@@ -19,6 +19,7 @@ export function HeaderCard() {
   const running = useLiveIds().length;
   const isPast = useWorld().at !== null;
   const isUnheard = useIsUnheard();
+  const isOffline = useConnection().state === "offline"; // Nobody knows then what goes on.
   return (
     <section className="card hero" aria-labelledby="hub-title">
       <div className="hero-head">
@@ -28,7 +29,7 @@ export function HeaderCard() {
         </div>
         <div className="hero-actions">
           <span className="chip-slot" role="status">
-            {running > 0 && !isPast && (
+            {running > 0 && !isPast && !isOffline && (
               <span className="chip chip-generating" data-testid="chip">
                 <span className="pulse" aria-hidden="true" />
                 Generating…

@@ -74,7 +74,7 @@ function Row({ batch, finding }: { batch: BatchView; finding: StuckFinding }) {
       </div>
       <p data-testid="stuck-cause">
         <Foreign>{cause}</Foreign>, since{" "}
-        <time dateTime={since}>{localTime(since)}</time> (<span ref={moves(writeStuckFor)} />)
+        <time dateTime={since}>{localTime(since)}</time> (by now <span ref={moves(writeStuckFor)} />)
       </p>
       {suggestion && (
         <p className="muted" data-testid="stuck-suggestion">

@@ -1,4 +1,4 @@
-/** The slider over a log and its buttons: a step back or on, play, and how fast. */
+/** The slider over a log and its buttons: a step back or on, play, and how far a step goes. */
 
 import { grouped } from "../words";
 
@@ -18,7 +18,7 @@ export function TravelControls(props: {
   setSpeed(speed: number): void;
   play(): void;
 }) {
-  const { first, last, shown, seek } = props;
+  const { first, last, shown, speed, seek } = props;
   return (
     <>
       <label>
@@ -33,10 +33,10 @@ export function TravelControls(props: {
           onChange={(event) => seek(event.target.valueAsNumber)}
         />
       </label>
-      <button type="button" onClick={() => seek(Math.max(first, shown - 1))}>
+      <button type="button" onClick={() => seek(Math.max(first, shown - speed))}>
         Step back
       </button>
-      <button type="button" onClick={() => seek(Math.min(last, shown + 1))}>
+      <button type="button" onClick={() => seek(Math.min(last, shown + speed))}>
         Step on
       </button>
       <button
@@ -52,7 +52,7 @@ export function TravelControls(props: {
         Speed{" "}
         <select
           data-testid="speed"
-          value={props.speed}
+          value={speed}
           onChange={(event) => props.setSpeed(Number(event.target.value))}
         >
           {SPEEDS.map((one) => (

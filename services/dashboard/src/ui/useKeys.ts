@@ -47,7 +47,11 @@ export function useKeys(keyed: Keyed): void {
       event.preventDefault();
     };
     document.addEventListener("keydown", onKey);
-    return () => document.removeEventListener("keydown", onKey);
+    document.addEventListener("focusin", keepLast);
+    return () => {
+      document.removeEventListener("keydown", onKey);
+      document.removeEventListener("focusin", keepLast);
+    };
   }, [keyed]);
 }
 
@@ -62,9 +66,17 @@ function focusedRow(): HTMLElement | null {
   return document.activeElement?.closest<HTMLElement>(ROWS) ?? null;
 }
 
+/** The batch of the row that had the focus last, also while another page is looked at. */
+let last: string | undefined;
+
+const keepLast = (): void => {
+  last = focusedRow()?.dataset.batch ?? last;
+};
+
+// Who comes back from a batch has the focus nowhere, and goes on from where it was.
 function move(by: number): void {
   const rows = [...document.querySelectorAll<HTMLElement>(ROWS)];
-  const row = focusedRow();
+  const row = focusedRow() ?? rows.find(({ dataset }) => dataset.batch === last);
   const place = row ? rows.indexOf(row) + by : by > 0 ? 0 : rows.length - 1;
   rows[place]?.querySelector<HTMLElement>("a")?.focus();
 }
