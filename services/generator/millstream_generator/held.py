@@ -70,8 +70,8 @@ class HeldBatch:
         self.changed = asyncio.Condition()
         self.is_doubtful = False
         self.read_at = boot_seconds()
-        self.called_at = boot_seconds()
-        """When a call of the batch was last seen in flight on this node."""
+        self.called_at = 0.0
+        """When a call of the batch ended last on this node."""
         self._first_call = asyncio.Lock()
 
     def come_to(self, gates: Gates) -> None:

@@ -1,59 +1,51 @@
-"""How long a batch waits for a limit that its route has of its own, and for which.
+"""How long batches wait for the pace that a route has of its own (``rpm``, ``tpm``), and for which.
 
 A batch that a limit only slows down is not held up: one is whose next call starts seconds later.
+Nobody knows when one of the calls ends that a limit of calls in flight waits for, nor whether they
+are this batch's, so a wait for that one is none of these.
 """
 
 from dataclasses import dataclass
 
 from millstream.domain import limits as rules
-from millstream.runtime.clock import boot_seconds
 from millstream_generator.gate import Gate
-from millstream_generator.held import HeldBatch
 
 HOLD_S = 5.0
-"""A shorter wait for a turn is the pace of the route."""
-TAKEN_S = 10.0
-"""How long a note stands that all calls are taken: nobody knows when one of them ends."""
+"""A batch without a call for a shorter time has met no more than the pace of the route."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnWait:
-    """No call of a batch starts before ``until`` (the log's time) for this ``cause``."""
+    """No call of a batch starts before ``until`` (the log's time) for this ``cause``.
 
+    ``since`` is when the first of its calls got in line, by this machine's clock.
+    """
+
+    since: float
     until: float
     cause: str
 
 
-def own_wait(gate: Gate, batch: HeldBatch) -> OwnWait | None:
-    """Return what keeps a batch in line at ``gate``; None when none of its calls wait for long.
+def own_waits(gate: Gate) -> dict[str, OwnWait]:
+    """Return what the first call in line of each batch waits for, by batch, in one walk.
 
     Trouble of the route is told apart, and by all nodes alike.
     """
     condition, limits = gate.condition, gate.condition.limits
-    if not limits.is_any or condition.trouble(may_probe=False) is not None:
-        return None
-    line = gate.line()
-    place = next((at for at, waiter in enumerate(line) if waiter.batch_id == batch.batch_id), None)
-    if place is None:
-        return None
-    now, share = condition.now(), rules.factor(condition.state, condition.now())
-    until = gate.next_at + sum(
-        max(
-            rules.request_interval_s(limits),
-            waiter.tokens * rules.token_interval_s(limits, waiter.tokens),
-        )
-        / share
-        for waiter in line[:place]
-    )
-    if limits.is_paced and until >= now + HOLD_S:
-        return OwnWait(until, _pace(limits, share))
-    if limits.concurrency is not None and boot_seconds() - batch.called_at >= HOLD_S:
-        most = max(1, int(limits.concurrency * share))
-        taken = "the one call in flight that its limit allows is taken"
-        if most > 1:
-            taken = f"all {most} calls in flight that its limit allows are taken"
-        return OwnWait(now + TAKEN_S, taken)
-    return None
+    own = condition.state.permits.get(condition.node)
+    if not limits.is_paced or (own is not None and own.held <= gate.in_flight):
+        return {}
+    if condition.trouble(may_probe=False) is not None:
+        return {}
+    share, until = rules.factor(condition.state, condition.now()), gate.next_at
+    request_s, cause = rules.request_interval_s(limits), _pace(limits, share)
+    waits: dict[str, OwnWait] = {}
+    for waiter in gate.line():
+        if waiter.batch_id not in waits:
+            waits[waiter.batch_id] = OwnWait(waiter.queued_at, until, cause)
+        tokens_s = waiter.tokens * rules.token_interval_s(limits, waiter.tokens)
+        until += max(request_s, tokens_s) / share
+    return waits
 
 
 def _pace(limits: rules.Limits, share: float) -> str:

@@ -16,9 +16,10 @@ from millstream.errors import ConflictError, LogError
 from millstream.eventlog.stored import decode
 from millstream.runtime.clock import boot_seconds
 from millstream_generator.condition import Condition
+from millstream_generator.gate import Gate
 from millstream_generator.held import HeldBatch, HeldBatches
 from millstream_generator.node import Node
-from millstream_generator.own_limits import own_wait
+from millstream_generator.own_limits import HOLD_S, OwnWait, own_waits
 from millstream_schemas import subjects
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.notes import RouteBlocked, RouteRecovered, RouteThrottled
@@ -33,6 +34,7 @@ APART_S = 0.5
 """What is known here at once is stored a moment later, with a time a little later."""
 MESSAGE_MOST = 500
 LOOK_S = 1.0
+"""How often the lines are looked at; what ends before the next look is not worth a note."""
 ROUTE_NOTES = (RouteThrottled, RouteBlocked, RouteRecovered)
 
 
@@ -86,12 +88,15 @@ class RouteNotes:
 
     async def run(self) -> None:
         """Write notes as routes change, and as batches wait for their limits; never ends."""
+        look_at = 0.0
         while True:
+            if boot_seconds() >= look_at:  # however many changes there are to tell
+                self._look_at_limits()
+                look_at = boot_seconds() + LOOK_S
             try:
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(look_at - boot_seconds()):
                     change = await self._changes.get()
             except TimeoutError:
-                self._look_at_limits()
                 continue
             for batch in self._held.working():
                 if change.batch_id in {None, batch.batch_id} and any(
@@ -104,20 +109,30 @@ class RouteNotes:
 
     def _look_at_limits(self) -> None:
         clock = self._node.gates.clock
-        for batch in self._held.working() if clock.is_measured else ():
-            if batch.calls:
-                batch.called_at = boot_seconds()
-            for gate in batch.gates:
-                wait = own_wait(gate, batch)
-                key = gate.condition.key
-                if wait is None or wait.until < batch.told_until.get(key, 0.0) + APART_S:
-                    continue
-                batch.told_until[key] = wait.until
-                until = clock.at(wait.until)
-                words = f"throttled until {until:%H:%M:%S} UTC: {wait.cause}"
-                self._changes.put_nowait(
-                    Change(key, gate.condition.model, "throttled", until, 0, words, batch.batch_id)
-                )
+        if not clock.is_measured:
+            return
+        # One whose call is in flight is not held up, or by something else.
+        idle = {batch.batch_id: batch for batch in self._held.working() if not batch.calls}
+        for gate in {gate for batch in idle.values() for gate in batch.gates}:
+            for batch_id, wait in own_waits(gate).items():
+                batch = idle.get(batch_id)
+                if batch is not None and self._is_worth_telling(batch, gate, wait):
+                    self._tell_wait(batch, gate, wait)
+
+    def _is_worth_telling(self, batch: HeldBatch, gate: Gate, wait: OwnWait) -> bool:
+        """Tell whether nothing was said of this wait yet: a time told holds until it has come."""
+        now, told_until = gate.condition.now(), batch.told_until.get(gate.condition.key, 0.0)
+        idle_s, left_s = boot_seconds() - max(wait.since, batch.called_at), wait.until - now
+        return now >= told_until and left_s >= LOOK_S and idle_s + left_s >= HOLD_S
+
+    def _tell_wait(self, batch: HeldBatch, gate: Gate, wait: OwnWait) -> None:
+        condition = gate.condition
+        batch.told_until[condition.key] = wait.until
+        until = self._node.gates.clock.at(wait.until)
+        words = f"throttled until {until:%H:%M:%S} UTC: {wait.cause}"
+        self._changes.put_nowait(
+            Change(condition.key, condition.model, "throttled", until, 0, words, batch.batch_id)
+        )
 
     async def _write(self, batch: HeldBatch, change: Change) -> None:
         for _ in range(CONFLICTS_MOST):

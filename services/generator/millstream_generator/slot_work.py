@@ -170,6 +170,7 @@ class SlotWork:
                 return await self._node.provider.complete(attempt.route, prompt, progress)
         finally:
             self._node.in_flight -= 1
+            self._batch.called_at = boot_seconds()
         return None
 
     async def _record_answer(self, attempt: Attempt, completion: Completion) -> float | None:

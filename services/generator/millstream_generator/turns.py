@@ -52,6 +52,7 @@ class Waiter:
 
     tokens: int
     batch_id: str
+    queued_at: float = field(default_factory=boot_seconds)
     granted: asyncio.Future[Turn] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
