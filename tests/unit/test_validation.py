@@ -1,6 +1,8 @@
 """Validation: which answers count as samples, and that no answer can do harm."""
 
 import json
+import random
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from millstream.recipes import RecipeBook, builtin_recipes_dir, pin
 from millstream_generator.duplicates import DuplicateIndex
 from millstream_generator.recipe_rules import _fixed_part
 from millstream_generator.validation import Accepted, Rejection, validate
+from millstream_projector.views.error_groups import PLACEHOLDERS
 from millstream_schemas.recipes import Cell, PinnedRecipe, Recipe
 
 LEGAL = RecipeBook.load([builtin_recipes_dir()]).pin("legal-qa")
@@ -143,7 +146,49 @@ def test_the_providers_ending_goes_before_the_text() -> None:
 
 def test_a_schema_rejection_names_the_field() -> None:
     verdict = judge(good(question=["a", "list"]))
-    assert verdict.message == "question: ['a', 'list'] is not of type 'string'"
+    assert verdict.message == """question is not of type string: "['a', 'list']\""""
+
+
+LONG = 'It\'s "said" that\n' + "a driver owes care; " * 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"answer": LONG}, "answer is too long (4016 characters, 320 at most)"),
+        ({"answer": LONG[:19]}, "answer is too short (18 characters, 60 at least)"),
+        ({LONG: 1}, "the answer has fields that were not asked for"),
+        ({"difficulty": LONG}, "difficulty is"),
+    ],
+)
+def test_a_refusal_names_field_and_reason_before_the_value(
+    fields: dict[str, Any], words: str
+) -> None:
+    message = judge(good(**fields)).message
+    assert message.partition('"')[0].rstrip(": ") == words
+    assert message.partition('"')[2].startswith("It's 'said' that a")
+    assert len(message) < 300
+
+
+def test_a_missing_field_is_named() -> None:
+    document = json.loads(good())
+    del document["answer"]
+    assert judge(json.dumps(document)).message == "answer is missing; write it"
+
+
+def test_refusals_for_one_cause_are_one_group_whatever_the_values() -> None:
+    rng = random.Random(6)
+    letters = "ab \"'`\n…é\\/:."
+
+    def form(length: int) -> str:
+        text = "".join(rng.choice(letters) for _ in range(length))
+        message = judge(good(answer=f"x{text}x")).message
+        for pattern, word in PLACEHOLDERS:
+            message = re.sub(pattern, word, message)
+        return str(message)
+
+    expected = "answer is too long (<n> characters, <n> at most): <text>"
+    assert {form(rng.randrange(400, 900)) for _ in range(200)} == {expected}
 
 
 def test_a_copied_example_is_refused() -> None:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from millstream_generator.duplicates import DuplicateIndex, fingerprint
 from millstream_generator.recipe_rules import Rules, rules_of
+from millstream_generator.refusal_words import clip, quoted, schema_words
 from millstream_schemas.recipes import Cell, PinnedRecipe
 
 ANSWER_CHARACTERS_MAX = 200_000
@@ -57,7 +58,7 @@ class _RefusedError(Exception):
 
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(message)
-        self.rejection = Rejection(rule, _clip(message, MESSAGE_CHARACTERS_MAX))
+        self.rejection = Rejection(rule, clip(message, MESSAGE_CHARACTERS_MAX))
 
 
 def validate(
@@ -127,7 +128,7 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        _refuse("duplicate_key", f"the field {_clip(twice, 80)!r} stands twice; write it once")
+        _refuse("duplicate_key", f"the field {quoted(twice)} stands twice; write it once")
     return document
 
 
@@ -163,7 +164,7 @@ def _fill(rules: Rules, cell: Cell, document: dict[str, Any]) -> dict[str, Any]:
         given = content.get(name)
         if name not in rules.fixed and isinstance(given, str) and given:
             if given.casefold() != own.casefold():
-                _refuse("cell", f"{name} is {_clip(given, 80)!r} but was to be {own!r}")
+                _refuse("cell", f"{name} is {quoted(given)} but was to be {quoted(own)}")
         elif name not in rules.fixed and given is not None and given != "":
             continue  # Of a wrong type: the schema says so.
         content[name] = own
@@ -175,12 +176,11 @@ def _check_schema(rules: Rules, content: dict[str, Any]) -> None:
         return
     try:
         error = next(rules.schema.iter_errors(content), None)
+        words = None if error is None else schema_words(error)
     except RecursionError:
-        _refuse("schema", "a value is nested too deeply; write plain values")
-    if error is not None:
-        where = ".".join(str(part) for part in error.absolute_path)
-        what = _clip(error.message, 300)
-        _refuse("schema", f"{where}: {what}" if where else what)
+        words = "a value is nested too deeply; write plain values"
+    if words is not None:
+        _refuse("schema", words)
 
 
 def _is_plainly_valid(rules: Rules, content: dict[str, Any]) -> bool:
@@ -210,13 +210,13 @@ def _check_words(rules: Rules, content: Mapping[str, Any]) -> None:
             continue
         for name, value in texts.items():
             if found := pattern.search(value):
-                _refuse("pattern", f"{name} holds {_clip(found[0], 80)!r}; write it without that")
+                _refuse("pattern", f"{name} holds {quoted(found[0])}; write it without that")
 
 
 def _check_phrases(name: str, value: str) -> None:
     for rule, pattern in (("refusal", _REFUSALS), ("placeholder", _PLACEHOLDERS)):
         if found := pattern.search(value):
-            _refuse(rule, f"{name} holds {_clip(found[0], 80)!r}; write a real sample")
+            _refuse(rule, f"{name} holds {quoted(found[0])}; write a real sample")
 
 
 def _check_repetition(rules: Rules, text: str, seen: DuplicateIndex) -> None:
@@ -244,7 +244,3 @@ def _kind(value: object) -> str:
     return {list: "list", str: "text", bool: "truth value", type(None): "null"}.get(
         type(value), "number"
     )
-
-
-def _clip(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
