@@ -60,6 +60,21 @@ def test_promise_13_the_badge_counts_on_every_page(hub: HubPage, batches: Batche
     expect(hub.part("badge")).to_have_attribute("data-count", "0")
 
 
+def test_the_hub_sums_what_all_live_batches_make_and_what_the_day_has_cost(
+    hub: HubPage, batches: Batches
+) -> None:
+    expect(hub.part("statistics-samples-rate")).to_have_text("0/min")
+    expect(hub.part("statistics-cost-rate")).to_have_text("$0.00/h")
+    ids = [start_steady(batches) for _ in range(2)]
+    for batch_id in ids:
+        expect(hub.part("rate", hub.row(batch_id))).to_have_text(re.compile(r"^[1-9]\S*/s$"))
+    for fact in ("samples", "tokens"):
+        expect(hub.part(f"statistics-{fact}-rate")).to_have_text(re.compile(r"^[1-9]\S*/s$"))
+    expect(hub.part("statistics-today")).to_have_text(re.compile(r"^(\$[\d.]+|—)$"))
+    batches.stop_all()
+    expect(hub.part("statistics-samples-rate")).to_have_text("0/min")
+
+
 def test_promise_14_a_completion_is_told_once_and_the_statistics_follow(
     hub: HubPage, batches: Batches
 ) -> None:

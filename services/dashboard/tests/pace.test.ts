@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { Pace } from "../src/live/pace";
+import { Pace, sum } from "../src/live/pace";
 import { paceWords } from "../src/words";
 import { batch, counts } from "./builders";
 
@@ -30,6 +30,25 @@ describe("the pace", () => {
     expect(pace.perSecond(last, START + 220_000)).toBe(10);
     expect(pace.perSecond(last, START + 240_000)).toBeCloseTo(400 / 60, 6);
     expect(pace.perSecond(last, START + 400_000)).toBe(0);
+  });
+
+  test("is told of tokens and cost over the same time, and summed", () => {
+    const pace = new Pace();
+    const at = (second: number, spent: number | null) => {
+      const view = seen(second, 10 * second);
+      return { ...view, counts: { ...view.counts, tokens_out: 50 * second, cost_nano_usd: spent } };
+    };
+    for (let second = 100; second <= 220; second += 1) pace.note(at(second, 2000 * second));
+    const dear = pace.rates(at(220, 440_000), START + 220_000);
+    expect(dear).toEqual({ samples: 10, tokens: 50, nanoUsd: 2000 });
+    const young = new Pace().rates(at(100, null), START + 100_000);
+    expect(young).toEqual({ samples: 10, tokens: 50, nanoUsd: null });
+    if (!dear || !young) throw new Error("both are known");
+    expect(sum([dear, young])).toEqual({ samples: 20, tokens: 100, nanoUsd: 2000 });
+    expect(sum([young]).nanoUsd).toBeNull();
+    expect(sum([])).toEqual({ samples: 0, tokens: 0, nanoUsd: 0 });
+    const failing = { ...at(220, 9000), counts: counts({ cost_nano_usd: 1000 }) };
+    expect(new Pace().rates(failing, START + 1000)?.nanoUsd).toBe(1000);
   });
 
   test("forgets a batch that has ended", () => {

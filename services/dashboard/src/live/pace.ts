@@ -1,15 +1,22 @@
 /** How fast batches go: over the last minute as this page saw it, and until then since the start. */
 
-import { isLive, type BatchView } from "../contract";
+import { isLive, type BatchView, type Counts } from "../contract";
+import { tokens } from "../words";
 
 const WINDOW_MS = 60_000;
 /** What was seen for less long says less than the whole run. */
 const SEEN_LEAST_MS = 5_000;
 const MARK_GAP_MS = 1_000;
 
-interface Mark {
+/** What was made and paid for: in all, or in each second. `nanoUsd` is null while no price is known. */
+export interface Made {
+  samples: number;
+  tokens: number;
+  nanoUsd: number | null;
+}
+
+interface Mark extends Made {
   at: number;
-  generated: number;
 }
 
 export class Pace {
@@ -23,7 +30,7 @@ export class Pace {
     const marks = this.#marks.get(batch.id) ?? [];
     const last = marks.at(-1);
     if (last && at - last.at < MARK_GAP_MS) return;
-    marks.push({ at, generated: batch.counts.generated });
+    marks.push({ at, ...made(batch.counts) });
     while (marks.length > 1 && (marks[1]?.at ?? at) <= at - WINDOW_MS) marks.shift();
     this.#marks.set(batch.id, marks);
   }
@@ -34,14 +41,42 @@ export class Pace {
 
   /** Samples a second at `now` (ms); null while there is nothing to tell it from. */
   perSecond(batch: BatchView, now: number): number | null {
-    const { generated } = batch.counts;
-    if (generated === 0) return null;
+    return batch.counts.generated === 0 ? null : (this.rates(batch, now)?.samples ?? null);
+  }
+
+  /** As `perSecond`, of all that is made and paid for. */
+  rates(batch: BatchView, now: number): Made | null {
     const marks = this.#marks.get(batch.id) ?? [];
     const younger = marks.findIndex(({ at }) => at > now - WINDOW_MS);
     const base = younger < 0 ? marks.at(-1) : marks[Math.max(0, younger - 1)];
-    if (base && now - base.at >= SEEN_LEAST_MS)
-      return (1000 * (generated - base.generated)) / (now - base.at);
+    if (base && now - base.at >= SEEN_LEAST_MS) return between(base, batch.counts, now - base.at);
     const from = Date.parse(batch.started_at);
-    return now - from >= 1000 ? (1000 * generated) / (now - from) : null;
+    return now - from >= 1000 ? between(NOTHING, batch.counts, now - from) : null;
   }
+}
+
+const NOTHING: Made = { samples: 0, tokens: 0, nanoUsd: null };
+
+function made(counts: Counts): Made {
+  return { samples: counts.generated, tokens: tokens(counts), nanoUsd: counts.cost_nano_usd };
+}
+
+function between(before: Made, counts: Counts, milliseconds: number): Made {
+  const after = made(counts);
+  const rate = (more: number): number => (1000 * more) / milliseconds;
+  return {
+    samples: rate(after.samples - before.samples),
+    tokens: rate(after.tokens - before.tokens),
+    nanoUsd: after.nanoUsd === null ? null : rate(after.nanoUsd - (before.nanoUsd ?? 0)),
+  };
+}
+
+/** All together; the cost is that of the known prices, null where none of several is known. */
+export function sum(rates: readonly Made[]): Made {
+  const costs = rates.map(({ nanoUsd }) => nanoUsd).filter((cost) => cost !== null);
+  return {
+    samples: rates.reduce((all, { samples }) => all + samples, 0),
+    tokens: rates.reduce((all, one) => all + one.tokens, 0),
+    nanoUsd: rates.length > 0 && costs.length === 0 ? null : costs.reduce((all, cost) => all + cost, 0),
+  };
 }

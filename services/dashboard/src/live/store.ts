@@ -6,7 +6,7 @@
  */
 
 import { isLive, type BatchView } from "../contract";
-import { Pace } from "./pace";
+import { Pace, sum, type Made } from "./pace";
 
 /** Ended batches kept for rows that are no longer in any table; older ones are let go. */
 const ENDED_KEPT = 500;
@@ -57,6 +57,12 @@ export class BatchStore {
   /** Samples a second of a batch at `now` (ms), null while unknown. */
   perSecond(batch: BatchView, now: number): number | null {
     return this.#pace.perSecond(batch, now);
+  }
+
+  /** What all live batches together make and cost in a second at `now` (ms). */
+  rates(now: number): Made {
+    const live = this.#live.map((id) => this.#rows.get(id)).filter((row) => row !== undefined);
+    return sum(live.map((row) => this.#pace.rates(row, now)).filter((rates) => rates !== null));
   }
 
   /** Ids of the live batches, newest first; the same array until the list changes. */

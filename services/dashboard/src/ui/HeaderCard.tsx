@@ -2,17 +2,20 @@
 
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 
-import { getStatistics } from "../calls";
-import { useConnection, useIsUnheard, useLiveIds } from "../live/hooks";
-import { store } from "../live/session";
+import { getStatistics, getTimeline } from "../calls";
+import { useConnection, useIsUnheard, useLiveIds, useNow } from "../live/hooks";
+import { clock, store } from "../live/session";
 import { useWorld } from "../live/world";
-import { grouped, money, UNKNOWN, wordsOf } from "../words";
+import { grouped, money, paceWords, UNKNOWN, wordsOf } from "../words";
 import { Icon } from "./Icon";
 import { Later, StartDialog } from "./later";
 import { useStart } from "./useStart";
 
 /** While batches run the totals move; their ends refresh them at once. */
 const REFRESH_MS = 10_000;
+const TODAY_REFRESH_MS = 30_000;
+const DAY_MS = 86_400_000;
+const HOUR_S = 3600;
 
 export function HeaderCard() {
   const start = useStart();
@@ -78,11 +81,61 @@ function StatisticsStrip({ isMoving }: { isMoving: boolean }) {
   return (
     <dl className="statistics" data-testid="statistics" title={error ? wordsOf(error) : undefined}>
       {facts.map(([name, testid, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd data-testid={`statistics-${testid}`}>{value}</dd>
-        </div>
+        <Fact key={name} name={name} testid={testid} value={value} />
       ))}
+      <Rates />
+      <Today isMoving={isMoving} />
     </dl>
+  );
+}
+
+/** What all live batches together do, new each second. */
+function Rates() {
+  const { store, at } = useWorld();
+  const isUnheard = useIsUnheard();
+  const isOffline = useConnection().state === "offline";
+  const { samples, tokens, nanoUsd } = store.rates(useNow());
+  const perHour = nanoUsd === null ? UNKNOWN : `${money(nanoUsd * HOUR_S)}/h`;
+  const facts: [name: string, testid: string, value: string][] = [
+    ["Samples", "samples-rate", paceWords(samples)],
+    ["Tokens", "tokens-rate", paceWords(tokens)],
+    ["Cost", "cost-rate", perHour],
+  ];
+  return facts.map(([name, testid, value]) => (
+    <Fact
+      key={testid}
+      name={`${name} ${at === null ? "now" : "then"}`}
+      testid={testid}
+      value={(isUnheard || isOffline) && at === null ? UNKNOWN : value}
+      title="All live batches together, over the last minute"
+    />
+  ));
+}
+
+/** What the day, that of UTC, has cost so far: hours are counted in it, the same for everybody. */
+function Today({ isMoving }: { isMoving: boolean }) {
+  const isPast = useWorld().at !== null;
+  const day = Math.floor(useNow() / DAY_MS) * DAY_MS;
+  const { data } = useQuery({
+    queryKey: ["statistics", "day", day],
+    queryFn: ({ signal }) => {
+      const start = new Date(day).toISOString();
+      return getTimeline({ start, model: "", bucket: "hour" }, signal);
+    },
+    enabled: !isPast && clock.told() !== null, // else the day may be another
+    refetchInterval: isMoving ? TODAY_REFRESH_MS : false,
+  });
+  const costs = data?.rows.map((row) => row.cost_nano_usd).filter((cost) => cost !== null) ?? [];
+  const isKnown = data && !isPast && (costs.length > 0 || data.rows.length === 0);
+  const spent = isKnown ? money(costs.reduce((all, cost) => all + cost, 0)) : UNKNOWN;
+  return <Fact name="Today (UTC)" testid="today" value={spent} title="Cost since 00:00 UTC" />;
+}
+
+function Fact(fact: { name: string; testid: string; value: string; title?: string }) {
+  return (
+    <div title={fact.title}>
+      <dt>{fact.name}</dt>
+      <dd data-testid={`statistics-${fact.testid}`}>{fact.value}</dd>
+    </div>
   );
 }
