@@ -167,6 +167,14 @@ def test_a_stop_that_takes_longer_than_five_seconds_is_overdue() -> None:
     assert "2 of 2 slices are open" in finding.cause
 
 
+def test_a_stop_that_a_full_store_keeps_from_its_end_names_the_store_and_what_to_do() -> None:
+    script = working()
+    script.request_stop()
+    finding = found(script, around(script, 5, complaint="the event store is 100% full"))
+    assert finding.cause.endswith("the generators say: the event store is 100% full")
+    assert finding.suggestion == "mend what the generators name; the stop ends by itself then"
+
+
 def test_an_overdue_stop_is_found_without_any_node() -> None:
     script = working()
     script.request_stop()

@@ -295,4 +295,6 @@ def _stop_overdue(state: BatchState, around: Surroundings) -> StuckFinding | Non
         return None
     since = max(state.stop.stored_at, state.stop.event.bound_at or state.stop.stored_at)
     finding = _finding("stop_overdue", since, STOP_OVERDUE_S, around)
-    return _explained(finding, words.stop_overdue(state, finding.idle_s)) if finding else None
+    if finding is None:
+        return None
+    return _explained(finding, words.stop_overdue(state, finding.idle_s, around.complaint))

@@ -125,8 +125,8 @@ def no_sample(state: BatchState, idle_s: float) -> Said:
     return _by_errors(state, made)
 
 
-def stop_overdue(state: BatchState, idle_s: float) -> Said:
-    """Say what the end of a stop waits for."""
+def stop_overdue(state: BatchState, idle_s: float, complaint: str) -> Said:
+    """Say what the end of a stop waits for; ``complaint``: why generators start no call."""
     spec = state.spec
     left = sum(
         not (tail := state.slices.get(index))
@@ -136,9 +136,12 @@ def stop_overdue(state: BatchState, idle_s: float) -> Said:
     return (
         (
             f"the stop was asked for {idle_s:.0f} s ago and has not ended;"
-            f" {left} of {spec.slices} slices are open"
+            f" {left} of {spec.slices} slices are open{_complaint(complaint)}"
         ),
-        "check that NATS has a leader and that an API or a generator lives: either ends the stop",
+        "mend what the generators name; the stop ends by itself then"
+        if complaint
+        else "check that NATS has a leader and that an API or a generator lives: either ends the"
+        " stop",
     )
 
 

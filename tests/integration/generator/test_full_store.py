@@ -16,6 +16,7 @@ from millstream.testing.nats import RunningLog, claim, running_log
 from millstream.testing.scripted_answers import Delayed, Request
 from millstream.testing.scripted_llm import ScriptedLLM
 from millstream.testing.site import POLL_S, Serve, Site, sample
+from millstream_schemas.commands import StopBatch
 
 pytestmark = [pytest.mark.anyio]
 
@@ -80,3 +81,30 @@ async def test_answers_that_find_the_store_full_wait_for_room_and_are_paid_once(
             state = await site.ended(batch_id)
     assert (state.state, state.counts.generated) == ("completed", 4)
     assert len(llm.requests) == 4
+
+
+async def test_a_stop_that_finds_the_store_full_takes_effect_once_there_is_room(
+    tmp_path: Path, serve_direct: Serve
+) -> None:
+    async with (
+        running_log(tmp_path, max_bytes=SIZE) as log,
+        ScriptedLLM(lambda request: Delayed(sample(request), 60.0)) as llm,
+    ):
+        site = Site(log, serve_direct)
+        batch_id = await site.begin(llm.base_url, 4, slice_size=4, concurrency=4)
+        async with site.generator() as stop:
+            await llm.wait_for(lambda requests: len(requests) > 0)
+            stop.set()
+        await site.command(batch_id, StopBatch())
+        await fill(log)
+        with capture_logs() as told:
+            async with site.generator():
+                while not any(line["event"] == "dispatcher.fence_postponed" for line in told):
+                    await asyncio.sleep(POLL_S)
+                assert (await site.state(batch_id)).state == "stopping"
+                larger = Settings(**{**log.settings.model_dump(), "max_bytes": 2 * SIZE})
+                await ensure_topology(log.connection, larger)
+                state = await site.ended(batch_id)
+    assert (state.state, state.counts.abandoned) == ("stopped", 4)
+    reason = next(line for line in told if line["event"] == "dispatcher.fence_postponed")
+    assert "MILLSTREAM_MAX_BYTES" in reason["reason"]
