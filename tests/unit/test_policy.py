@@ -117,6 +117,16 @@ def test_only_an_answer_to_a_later_call_tells_a_slots_failure_from_an_outage() -
     assert Streak().note(started_at=10, now=12, answered_from=11)
 
 
+def test_answers_that_take_longer_than_the_pause_between_failures_tell_them_apart_too() -> None:
+    streak = Streak()
+    assert not streak.note(started_at=10, now=11, answered_from=0)
+    for again in (20, 30, 40):  # calls are under way all the time, for 35 s each
+        assert not streak.note(started_at=again, now=again + 1, answered_from=again - 35)
+    assert streak.note(started_at=50, now=51, answered_from=15)
+    assert streak.failures == 1
+    assert not streak.note(started_at=60, now=61, answered_from=25)
+
+
 def verdict_on(*errors: CallFailedError, routes: int = 1, answered: bool = False) -> Verdict:
     verdict = Verdict(routes)
     if answered:

@@ -100,21 +100,23 @@ class Streak:
     """A slot's failures on one route that answered no later call: an outage, or its own doing?"""
 
     failures: int = 0
-    _last_at: float = 0.0
+    _since: float = 0.0
 
     def note(self, started_at: float, now: float, answered_from: float) -> bool:
         """Note a failure of a call; return whether the route answers others meanwhile.
+
+        Those count that started since the streak began: an answer may take longer than the pause
+        between two failures.
 
         Args:
             started_at: When the call started.
             now: When it failed.
             answered_from: When the latest call started that the route has answered.
         """
-        is_answering = answered_from > (self._last_at if self.failures else started_at)
+        is_answering = answered_from > (self._since if self.failures else started_at)
         if is_answering or not self.failures:
-            self.failures = 0
+            self.failures, self._since = 0, now
         self.failures += 1
-        self._last_at = now
         return is_answering
 
 
