@@ -41,6 +41,9 @@ async def test_the_last_slots_of_a_batch_are_given_up_though_only_they_are_left(
     counts = state.counts
     assert (state.state, counts.generated, counts.failed) == ("completed", 20 - failing, failing)
     assert state.held_up is None
+    # Every call is accounted for, those in place of another slot's too.
+    told = counts.generated + counts.attempts_failed
+    assert len(llm.requests) == told + counts.unconfirmed_calls > told
 
 
 async def test_the_last_slots_wait_for_an_outage_to_end_however_long_it_is(site: Site) -> None:
