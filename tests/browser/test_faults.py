@@ -59,6 +59,8 @@ def test_promises_10_and_15_stuck_batches_are_told_and_only_they_are_stopped(
         expect(hub.part("stuck-cause", row)).to_contain_text("no outcome for")
         expect(hub.part("stuck-cause", row)).to_contain_text(re.compile(r"\(by now [\dm ]+s\)$"))
         expect(hub.part("stuck-suggestion", row)).to_contain_text("stop the batch")
+        events = f"/batches/{batch_id}?tab=events"
+        expect(hub.part("stuck-events", row)).to_have_attribute("href", events)
     expect(hub.part("badge")).to_contain_text("2 stuck")
     assert sum("is stuck" in title for title in hub.seen("toasts")) == 2
     expect(hub.row(healthy)).to_be_visible()  # The running panel stays, with all three.

@@ -5,7 +5,7 @@ from typing import Literal
 
 import httpx
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
@@ -40,6 +40,20 @@ def test_an_address_within_the_page_is_answered_with_the_page(stack: Stack) -> N
         assert httpx.get(stack.url + path).content == home.content
     for path in ("/batches/a/b", "/elsewhere", "/statistics/x"):
         assert httpx.get(stack.url + path).status_code == 404
+
+
+def test_an_address_of_nothing_leads_back_to_the_hub(stack: Stack, page: Page) -> None:
+    asked = {"Accept": "text/html,*/*;q=0.8"}
+    answer = httpx.get(f"{stack.url}/nowhere", headers=asked)
+    assert answer.status_code == 404
+    tagged = asked | {"If-None-Match": answer.headers["ETag"]}
+    assert httpx.get(f"{stack.url}/nowhere", headers=tagged).status_code == 404
+    problem = httpx.get(f"{stack.url}/nowhere").json()
+    assert problem["detail"] == "there is nothing at /nowhere"
+    page.goto(f"{stack.url}/nowhere")
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+    page.get_by_role("link", name="Go to the hub").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Generation hub")
 
 
 def test_a_batch_is_paused_resumed_and_cloned_on_its_page(hub: HubPage, batches: Batches) -> None:

@@ -119,7 +119,10 @@ class Gateway:
             )
         asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
         file = await self._page.respond(
-            path, asked.get(b"if-none-match"), asked.get(b"accept-encoding", "")
+            path,
+            asked.get(b"if-none-match"),
+            asked.get(b"accept-encoding", ""),
+            shows_html="text/html" in asked.get(b"accept", ""),
         )
         await file(dict(scope), receive, sender.send)
 

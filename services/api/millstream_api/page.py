@@ -54,9 +54,17 @@ class Page:
         self._folder = folder.resolve()
 
     async def respond(
-        self, path: str, if_none_match: str | None, accept_encoding: str = ""
+        self,
+        path: str,
+        if_none_match: str | None,
+        accept_encoding: str = "",
+        *,
+        shows_html: bool = False,
     ) -> Response:
         """Return the file at ``path``, compressed if the client takes that.
+
+        Where there is nothing, whoever ``shows_html`` to a person gets the page, which says so and
+        leads to the hub, as a 404.
 
         Raises:
             ProblemError: there is no such file.
@@ -64,6 +72,10 @@ class Page:
         is_within = len(path) <= NAME_LENGTH_MAX and WITHIN.fullmatch(path)
         name = "index.html" if is_within else path.lstrip("/") or "index.html"
         content = await asyncio.to_thread(self._read, name)
+        status = 200
+        if content is None and shows_html and name != "index.html":
+            name, status = "index.html", 404
+            content = await asyncio.to_thread(self._read, name)
         if content is None:
             if name == "index.html":
                 headers = {"Cache-Control": "no-cache"}
@@ -76,12 +88,12 @@ class Page:
             headers["Vary"] = "Accept-Encoding"
             if _takes_gzip(accept_encoding):
                 headers |= {"ETag": f'{tag[:-1]}-gz"', "Content-Encoding": "gzip"}
-        if if_none_match == headers["ETag"]:
+        if if_none_match == headers["ETag"] and status == 200:
             headers.pop("Content-Encoding", None)
             return Response(status_code=304, headers=headers)
         if "Content-Encoding" in headers:
             content = await asyncio.to_thread(_compressed, content)
-        return Response(content, 200, headers, _content_type(name))
+        return Response(content, status, headers, _content_type(name))
 
     def _read(self, name: str) -> bytes | None:
         if "\x00" in name or len(name) > NAME_LENGTH_MAX:

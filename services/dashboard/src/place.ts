@@ -106,8 +106,9 @@ export function usePlace(): Place {
   return useSyncExternalStore(onPlace, currentPlace);
 }
 
-export function batchAddress(id: string, at: number | null = null): string {
-  return `/batches/${encodeURIComponent(id)}${at === null ? "" : `?at=${at}`}`;
+export function batchAddress(id: string, at: number | null = null, tab = ""): string {
+  const query = [at === null ? "" : `at=${at}`, tab && `tab=${tab}`].filter(Boolean).join("&");
+  return `/batches/${encodeURIComponent(id)}${query && `?${query}`}`;
 }
 
 /** Go to another address of this page; `replace` leaves no step to go back to. */

@@ -5,10 +5,11 @@ import { useState } from "react";
 import type { BatchView, StuckFinding } from "../contract";
 import { useSteady, useStuckIds } from "../live/hooks";
 import { useWorld } from "../live/world";
+import { batchAddress } from "../place";
 import { stopExactly } from "../stopping";
 import { duration, grouped, localTime, plural } from "../words";
 import { Icon } from "./Icon";
-import { BatchLink } from "./Link";
+import { BatchLink, Link } from "./Link";
 import { ticking, useMoving, writeGenerated } from "./moving";
 import { Foreign, ModelName, StateChip } from "./parts";
 import { StopError } from "./StopButton";
@@ -61,6 +62,7 @@ function StuckRow({ id }: { id: string }) {
 function Row({ batch, finding }: { batch: BatchView; finding: StuckFinding }) {
   const { id } = batch;
   const { cause, since, suggestion } = finding;
+  const { at } = useWorld();
   const moves = useMoving(batch, undefined);
   return (
     <li className="stuck-row" data-testid="stuck-row" data-batch={id}>
@@ -71,6 +73,9 @@ function Row({ batch, finding }: { batch: BatchView; finding: StuckFinding }) {
         <span>
           <span ref={moves(writeGenerated)} /> / {plural(batch.target, "sample")}
         </span>
+        <Link to={batchAddress(id, at, "events")} testid="stuck-events">
+          Events
+        </Link>
       </div>
       <p data-testid="stuck-cause">
         <Foreign>{cause}</Foreign>, since{" "}
