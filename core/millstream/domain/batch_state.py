@@ -95,6 +95,14 @@ class BatchState:
         return self.changed_priority or self.spec.priority
 
     @property
+    def drains_until(self) -> datetime | None:
+        """When a drain's time is up, by the log's clock: who asked for it may have another one."""
+        stop = self.stop
+        if stop is None or stop.event.bound_at is None:
+            return None
+        return stop.stored_at + (stop.event.bound_at - stop.event.time)
+
+    @property
     def state(self) -> State:
         """The state in the words users see; the first claimed slice makes a batch running."""
         if self.phase in {"active", "unknown"}:

@@ -15,7 +15,6 @@ from millstream.domain.phases import LEGAL
 from millstream.domain.plan import Plan
 from millstream.errors import ConflictError
 from millstream.eventlog.log import EventLog
-from millstream.runtime.clock import utc_now
 from millstream_generator import prompts
 from millstream_generator.grants import Purse
 from millstream_generator.node import Node
@@ -45,7 +44,7 @@ class BudgetWatch:
         Raises:
             LogUnavailableError: nothing was appended, or its answer was lost.
         """
-        budgets, now = state.spec.budgets, utc_now()
+        budgets, now = state.spec.budgets, await self._node.log_time()
         reason = budget.overdrawn(budgets, state, now)
         if reason is None and purse is not None and purse.is_spent(state, as_of):
             reason = budget.spent_up(budgets, state, purse.bound)

@@ -21,7 +21,7 @@ from millstream.eventlog.stop import run_stop_fence
 from millstream.eventlog.stored import Stored
 from millstream.eventlog.topology import ensure_topology
 from millstream.eventlog.work import WorkQueue, WorkSize
-from millstream.runtime.clock import boot_seconds, utc_now
+from millstream.runtime.clock import boot_seconds
 from millstream.runtime.lifecycle import fault_point
 from millstream_generator.budgets import BudgetWatch, call_bound, is_any
 from millstream_generator.grants import Ledgers, Purse
@@ -171,7 +171,7 @@ class Dispatcher:
             # Workers give the slices of a paused batch up: a resumed one is looked at anew.
             tended.window.forget_queue()
         if state.phase == "stopping":
-            self._begin_fence(state, tended, tasks)
+            await self._begin_fence(state, tended, tasks)
         elif not pending(state):
             await self._complete(state)
         elif is_any(state.spec.budgets):
@@ -202,13 +202,16 @@ class Dispatcher:
             return
         log.info("batch.completed", batch_id=state.batch_id, **event.counts.model_dump())
 
-    def _begin_fence(self, state: BatchState, tended: _Tended, tasks: asyncio.TaskGroup) -> None:
+    async def _begin_fence(
+        self, state: BatchState, tended: _Tended, tasks: asyncio.TaskGroup
+    ) -> None:
         stop = state.stop
         if tended.fence is not None or stop is None:
             return
-        if stop.event.mode == "drain" and not _is_drained(state, tended):
+        if stop.event.mode == "drain" and tended.window.held:  # with calls in flight, it may be
             self._timed.add(state.batch_id)
-            return
+            if state.drains_until is None or await self._node.log_time() < state.drains_until:
+                return
         tended.fence = tasks.create_task(self._fence(state.batch_id, tended, stop.event.id))
 
     async def _fence(self, batch_id: str, tended: _Tended, cause: str) -> None:
@@ -292,9 +295,3 @@ class Dispatcher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._node.stop.wait()
-
-
-def _is_drained(state: BatchState, tended: _Tended) -> bool:
-    """Tell whether no call is in flight: nobody holds an open slice, or the bound passed."""
-    bound_at = state.stop.event.bound_at if state.stop else None
-    return not tended.window.held or (bound_at is not None and utc_now() >= bound_at)

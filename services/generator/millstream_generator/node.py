@@ -69,6 +69,16 @@ class Node:
         """Tell whether calls start, and why they don't."""
         return not self.is_held_up, self.fullness.note or "ready"
 
+    async def log_time(self) -> datetime:
+        """Return the log's time, whatever this machine's wall clock says.
+
+        Raises:
+            LogUnavailableError: it is not known for lack of an answer.
+        """
+        clock = self.gates.clock
+        await clock.keep()
+        return clock.at(clock.now())
+
     def stamp(self, causation_id: str | None = None) -> Stamp:
         """Return who writes an event of this node."""
         name = self.settings.node
