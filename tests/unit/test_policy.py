@@ -147,6 +147,18 @@ def test_a_first_answer_that_refuses_the_key_or_the_model_ends_the_batch(status:
     assert verdict_on(error).hopeless(0.0, 30.0) == (0, error)
 
 
+def test_a_model_that_goes_away_ends_the_batch_and_single_refusals_between_answers_do_not() -> None:
+    unknown, refused = (failure("invalid_request", status=status) for status in (404, 400))
+    for error, most in ((unknown, 20), (refused, 100)):
+        assert not is_over(verdict_on(*[error] * (most - 1), answered=True))
+        assert is_over(verdict_on(*[error] * most, answered=True))
+    verdict = verdict_on(answered=True)
+    for number in range(1000):
+        verdict.note_failure(refused if number % 2 else unknown, float(number))
+        verdict.note_success()
+    assert not is_over(verdict)
+
+
 def test_once_a_call_was_answered_one_refusal_ends_nothing_but_three_of_the_key_do() -> None:
     assert not is_over(verdict_on(failure("invalid_request", status=404), answered=True))
     refused = failure("auth", status=401)

@@ -29,6 +29,10 @@ SUSPECT = 2
 
 FATAL_STATUS = frozenset({401, 402, 403, 404})
 SAME_ERRORS_FATAL = 5
+GONE_FATAL = 20
+"""So many times in a row a model that answered before is unknown: it has gone away."""
+SAME_ERRORS_GONE = 100
+"""The same for other refusals, which may be the doing of some requests alone."""
 REFUSALS_FATAL = 3
 FAILOVER: frozenset[ErrorCategory] = frozenset({"auth", "invalid_request", "server", "timeout"})
 """Errors after which the slot's next attempt goes down the alias's routes."""
@@ -132,8 +136,8 @@ class _RouteVerdict:
 class Verdict:
     """Decides on one node when a batch can't succeed on any of its routes.
 
-    Wrong keys, unknown models and requests that are all refused are known at once; an endpoint
-    that was never heard of is given some time.
+    Wrong keys, unknown models and requests that are all refused are known at once, after a success
+    by many refusals in a row; an endpoint that was never heard of is given some time.
     """
 
     routes: int = 1
@@ -204,7 +208,9 @@ def _is_for_good(known: _RouteVerdict, error: CallFailedError) -> bool:
         return True
     if error.category == "auth":
         return known.alike >= REFUSALS_FATAL
-    return known.alike >= SAME_ERRORS_FATAL and not known.has_succeeded
+    if not known.has_succeeded:
+        return known.alike >= SAME_ERRORS_FATAL
+    return known.alike >= (GONE_FATAL if error.status_code in FATAL_STATUS else SAME_ERRORS_GONE)
 
 
 def with_remedy(failure: CallFailedError, route: Route) -> str:

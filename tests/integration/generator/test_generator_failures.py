@@ -243,6 +243,18 @@ async def test_requests_that_are_all_refused_fail_the_batch(site: Site) -> None:
     assert len(llm.requests) < 30
 
 
+async def test_a_model_that_goes_away_in_mid_batch_fails_it(site: Site) -> None:
+    def answer(request: Request) -> Answer:
+        return sample(request) if request.index < 20 else HttpError(404)
+
+    async with ScriptedLLM(answer) as llm, site.generator():
+        state = await site.ended(await site.begin(llm.base_url, 1000))
+    assert (state.state, state.counts.generated) == ("failed", 20)
+    assert state.error is not None
+    assert "check the model test/model" in state.error.message
+    assert len(llm.requests) < 80
+
+
 @pytest.mark.parametrize("answer", [HttpError(401), HttpError(404), HttpError(500), Stall()])
 async def test_a_slot_fails_over_to_the_second_route(site: Site, answer: Answer) -> None:
     async with (
