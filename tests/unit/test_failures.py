@@ -1,5 +1,6 @@
 """From what a provider raised to a category and to words that are safe to show."""
 
+import json
 from typing import Any, get_args
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream_generator.completion import CallFailedError, storable
-from millstream_generator.failures import RETRY_AFTER_MOST_S, classify, safe_message
+from millstream_generator.failures import RETRY_AFTER_MOST_S, classify, in_answer, safe_message
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 
 
@@ -206,3 +207,35 @@ def test_nul_and_half_pairs_are_made_visible() -> None:
 
 def test_every_category_but_validation_comes_from_a_provider() -> None:
     assert {category for _, category in TABLE} == set(get_args(ErrorCategory)) - {"validation"}
+
+
+@pytest.mark.parametrize(
+    ("error", "category", "status"),
+    [
+        ({"message": "slow down", "code": 429}, "rate_limit", 429),
+        ({"message": "slow down", "type": "rate_limit_error"}, "rate_limit", 429),
+        ({"message": "no", "code": "401"}, "auth", 401),
+        ({"message": "no credit", "code": "insufficient_quota"}, "auth", 429),
+        ({"message": "boom", "code": 7}, "server", 500),
+        ("boom", "server", 500),
+    ],
+)
+def test_an_error_inside_an_answer_has_the_category_that_it_tells(
+    error: object, category: str, status: int
+) -> None:
+    told = in_answer(json.dumps({"error": error}), {"retry-after": "7"}, has_begun=False)
+    assert told is not None
+    assert (told.category, told.status_code, told.retry_after_s) == (category, status, 7.0)
+    assert told.is_unpaid == (status < 500)
+    begun = in_answer(json.dumps({"error": error}), {}, has_begun=True)
+    assert begun is not None
+    assert not begun.is_unpaid
+    assert in_answer('{"choices": []}', {}, has_begun=False) is None
+    assert in_answer("<html>", {}, has_begun=False) is None
+
+
+def test_what_openais_client_was_told_in_a_stream_is_found_beneath_litellms_error() -> None:
+    error = ProviderError(status_code=500)
+    error.__cause__ = APIError(body={"message": "slow down", "code": 429})
+    found = classify(error)
+    assert (found.category, found.message) == ("rate_limit", "HTTP 429: slow down")

@@ -20,7 +20,7 @@ from millstream_generator.completion import (
     storable,
 )
 from millstream_generator.endpoints import Endpoint
-from millstream_generator.failures import from_response, safe_message
+from millstream_generator.failures import from_response, in_answer, safe_message
 from millstream_generator.http_client import HttpClient
 from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
@@ -105,6 +105,7 @@ class _Answer:
         self._key = key
         self._status = 0
         self._headers: Mapping[str, str] = {}
+        self._is_document: bool | None = None  # known with the first bytes
         self._waiting = bytearray()
         self._parts: list[str] = []
         self._finish_reason: object = None
@@ -118,7 +119,9 @@ class _Answer:
     def feed(self, data: bytes) -> None:
         """Take the next bytes: whole lines are read at once, the rest waits for its line's end."""
         self._waiting += data
-        if self._status != 200:
+        if self._is_document is None:
+            self._is_document = data.lstrip().startswith(b"{")
+        if self._status != 200 or self._is_document:
             self.is_done = len(self._waiting) >= ERROR_BYTES_MOST
         elif b"\n" in data:
             *lines, left = self._waiting.split(b"\n")
@@ -143,7 +146,7 @@ class _Answer:
             raise CallFailedError("server", "the stream holds an event that is no JSON") from error
         try:
             if chunk.get("error"):
-                raise from_response(500, json.dumps(chunk), {}, self._key, is_unpaid=False)
+                self._raise_told(payload.decode(errors="replace"))
             self._request_id = self._request_id or chunk.get("id")
             self._usage = chunk.get("usage") or self._usage
             for choice in chunk.get("choices") or ():
@@ -154,6 +157,13 @@ class _Answer:
         except (AttributeError, TypeError) as error:
             message = "the stream holds an event that is no completion chunk"
             raise CallFailedError("server", message) from error
+
+    def _raise_told(self, body: str) -> None:
+        """Raise the error that an answer of status 200 tells in its body, if it does."""
+        has_begun = self._progress.first_token_at is not None
+        told = in_answer(body, self._headers, self._key, has_begun=has_begun)
+        if told is not None:
+            raise told
 
     def _take_text(self, text: str) -> None:
         progress = self._progress
@@ -172,6 +182,9 @@ class _Answer:
         if self._status != 200:
             words = bytes(self._waiting[:ERROR_BYTES_MOST]).decode(errors="replace")
             raise from_response(self._status, words, self._headers, self._key)
+        if self._is_document:
+            self._raise_told(bytes(self._waiting).decode(errors="replace"))
+            raise CallFailedError("server", "the answer is no stream of events")
         self._take_line(self._waiting)  # a last line need not be ended
         try:
             text = "".join(self._parts)

@@ -37,6 +37,23 @@ _BY_CLASS: tuple[tuple[str, ErrorCategory], ...] = (
     ("NotFoundError", "invalid_request"),
     ("UnsupportedParamsError", "invalid_request"),
 )
+_BY_WORD = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "rate_limit": 429,
+    "resource_exhausted": 429,
+    "insufficient_quota": 429,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "unauthenticated": 401,
+    "permission_error": 403,
+    "permission_denied": 403,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+}
+"""What providers call an error in its body, where no status tells."""
 _SECRET = re.compile(
     r"(?<![A-Za-z])(sk|gsk|csk|xai|hf|key|AIza)[-_A-Za-z0-9]{12,}|Bearer\s+\S+", re.IGNORECASE
 )
@@ -65,6 +82,9 @@ _MID_STREAM = "MidStreamFallbackError"
 
 def classify(error: BaseException, key: str = "") -> CallFailedError:
     """Return the failure that ``error`` stands for; ``key`` is removed from its message."""
+    told = _told_in_answer(error, key)
+    if told is not None:
+        return told
     status = _status(error)
     names = _names(error)
     link = _link(error)
@@ -92,6 +112,38 @@ def from_response(
         retry_after_s=_seconds(headers),
         is_unpaid=is_unpaid,
     )
+
+
+def in_answer(
+    body: str, headers: Mapping[str, str], key: str = "", *, has_begun: bool
+) -> CallFailedError | None:
+    """Return the failure that an answer of status 200 holds in its body; None if it holds none.
+
+    Some providers and proxies send the status of what went wrong behind them in the body alone.
+    ``has_begun``: some of an answer had come before, so that it may have been paid.
+    """
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return None
+    error = document.get("error") if isinstance(document, dict) else None
+    if not error:
+        return None
+    status = _told_status(error)
+    is_unpaid = not has_begun and 400 <= status < 500 and status != 408
+    return from_response(status, body, headers, key, is_unpaid=is_unpaid)
+
+
+def _told_status(error: object) -> int:
+    """Return the HTTP status that an error object tells of itself; 500 where it tells none."""
+    told = error if isinstance(error, dict) else {}
+    for name in ("code", "status", "status_code", "http_status", "type"):
+        value = str(told.get(name))
+        if value.isdigit() and 400 <= int(value) < 600:
+            return int(value)
+        if value.lower() in _BY_WORD:
+            return _BY_WORD[value.lower()]
+    return 500
 
 
 def _words(body: str) -> str:
@@ -165,6 +217,18 @@ def _date(text: str) -> datetime | None:
     except (ValueError, TypeError, IndexError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _told_in_answer(error: BaseException, key: str) -> CallFailedError | None:
+    """Return what the body of an answer of status 200 told, if ``error`` came from that."""
+    if _ANSWERED in _all_names(error):
+        return None
+    for found in _causes(error):
+        body = getattr(found, "body", None)
+        if type(found).__name__ == "APIError" and isinstance(body, dict):
+            document = body if "error" in body else {"error": body}
+            return in_answer(json.dumps(document, default=str), {}, key, has_begun=True)
+    return None
 
 
 def _link(error: BaseException) -> Link | None:

@@ -17,6 +17,8 @@ from millstream.testing.site import Site, sample
 
 pytestmark = pytest.mark.anyio
 
+JSON = "application/json"
+
 
 def chunk(delta: str) -> bytes:
     """Return a stream of one event with ``delta``, as JSON, and an end."""
@@ -33,6 +35,10 @@ def chunk(delta: str) -> bytes:
         (Garbage(b"data: [1, 2]\n\n"), "server"),
         (Garbage(b'data: {"choices": [{"delta": {"content": "hal'), "server"),
         (Garbage(b'data: {"error": {"message": "overloaded"}}\n\n'), "server"),
+        (Garbage(b'data: {"error": {"message": "slow down", "code": 429}}\n\n'), "rate_limit"),
+        (Garbage(b'data: {"error": {"type": "rate_limit_error"}}\n\n'), "rate_limit"),
+        (Garbage(b'{"error": {\n"message": "no", "code": "408"}}', JSON), "timeout"),
+        (Garbage(b'{"error": {"message": "boom"}}', JSON), "server"),
         (Disconnect(2), "server"),
         (Stall(2), "timeout"),
         (Ok('{"question": "half'), "validation"),
