@@ -1,11 +1,11 @@
-"""What of a route's changes a batch has yet to be told."""
+"""What of its waits a batch has yet to be told."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from millstream_generator.route_notes import Change, is_news
+from millstream_generator.waits import Wait, is_news
 from millstream_schemas import notes
 from millstream_schemas.envelope import Actor, BatchEvent
 
@@ -25,11 +25,12 @@ def note(kind: type[BatchEvent], **fields: Any) -> BatchEvent:
     )
 
 
-def change(kind: Any, model: str = "a/model", later_s: float = 0.0) -> Change:
-    return Change("route.x", model, kind, UNTIL + timedelta(seconds=later_s))
+def wait(kind: Any, model: str = "a/model", later_s: float = 0.0) -> Wait:
+    return Wait("route.x", model, kind, UNTIL + timedelta(seconds=later_s), "")
 
 
 THROTTLED = note(notes.RouteThrottled, until=UNTIL)
+LATER = note(notes.RouteThrottled, until=UNTIL + timedelta(seconds=60))
 BLOCKED = note(notes.RouteBlocked, until=UNTIL)
 RECOVERED = note(notes.RouteRecovered)
 
@@ -37,22 +38,34 @@ RECOVERED = note(notes.RouteRecovered)
 @pytest.mark.parametrize(
     ("what", "known", "expected"),
     [
-        (change("throttled"), [], True),
-        (change("throttled"), [THROTTLED], False),
-        (change("throttled", later_s=0.5), [THROTTLED], False),
-        (change("throttled", later_s=10), [THROTTLED], True),
-        (change("throttled", "other/model"), [THROTTLED], True),
-        (change("throttled"), [BLOCKED], True),
-        (change("throttled"), [THROTTLED, RECOVERED], False),
-        (change("blocked"), [BLOCKED, RECOVERED], False),
-        (change("blocked", later_s=3), [BLOCKED, THROTTLED], True),
-        (change("recovered"), [], False),
-        (change("recovered"), [BLOCKED], True),
-        (change("recovered"), [BLOCKED, RECOVERED], False),
-        (change("recovered", "other/model"), [BLOCKED], False),
+        (wait("throttled"), [], True),
+        (wait("throttled"), [THROTTLED], False),
+        (wait("throttled", later_s=0.5), [THROTTLED], False),
+        (wait("throttled", later_s=10), [THROTTLED], True),
+        (wait("throttled", later_s=-10), [THROTTLED], False),
+        (wait("throttled", "other/model"), [THROTTLED], True),
+        (wait("throttled"), [BLOCKED], True),
+        (wait("throttled"), [THROTTLED, RECOVERED], False),
+        (wait("blocked"), [BLOCKED, RECOVERED], False),
+        (wait("blocked", later_s=3), [BLOCKED, THROTTLED], True),
     ],
 )
 def test_each_cooldown_and_each_pause_of_a_route_is_told_once(
-    what: Change, known: list[BatchEvent], *, expected: bool
+    what: Wait, known: list[BatchEvent], *, expected: bool
 ) -> None:
-    assert is_news(what, known) is expected
+    assert is_news(what, known, is_other=False) is expected
+
+
+@pytest.mark.parametrize(
+    ("what", "known", "expected"),
+    [
+        (wait("throttled"), [LATER], True),
+        (wait("throttled"), [THROTTLED], False),
+        (wait("throttled"), [THROTTLED, RECOVERED], True),
+        (wait("throttled"), [THROTTLED, BLOCKED], True),
+    ],
+)
+def test_a_wait_for_another_route_is_told_whatever_was_told_of_the_one_before(
+    what: Wait, known: list[BatchEvent], *, expected: bool
+) -> None:
+    assert is_news(what, known, is_other=True) is expected

@@ -1,13 +1,12 @@
-"""Tells every batch that waits for a route why it does: notes, once per route and cooldown.
+"""Tells every batch that can't go on why it waits: notes, once per route and cooldown.
 
 All nodes learn of the same cooldown; each looks at what stands in the log before it writes, and
 the note subject's last sequence lets only one of two write at once.
 """
 
 import asyncio
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal
+import contextlib
+from collections.abc import Callable
 
 import structlog
 
@@ -20,6 +19,7 @@ from millstream_generator.gate import Gate
 from millstream_generator.held import HeldBatch, HeldBatches
 from millstream_generator.node import Node
 from millstream_generator.own_limits import HOLD_S, OwnWait, own_waits
+from millstream_generator.waits import APART, Wait, is_news, last_of, wait_of
 from millstream_schemas import subjects
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.notes import RouteBlocked, RouteRecovered, RouteThrottled
@@ -28,28 +28,12 @@ log = structlog.get_logger()
 
 CONFLICTS_MOST = 10
 CONFLICT_PAUSE_S = 0.05
-SAME = timedelta(seconds=1)
-"""Nodes tell the end of one cooldown by clocks that differ a little."""
-APART_S = 0.5
-"""What is known here at once is stored a moment later, with a time a little later."""
 MESSAGE_MOST = 500
 LOOK_S = 1.0
-"""How often the lines are looked at; what ends before the next look is not worth a note."""
-ROUTE_NOTES = (RouteThrottled, RouteBlocked, RouteRecovered)
+"""How often the batches are looked at; what ends before the next look is not worth a note."""
 
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What has become of a route."""
-
-    key: str
-    model: str
-    kind: Literal["throttled", "blocked", "recovered"]
-    until: datetime
-    failures: int = 0
-    message: str = ""
-    batch_id: str | None = None
-    """The one batch that it means something to; None: every one that calls the route."""
+Choose = Callable[[list[BatchEvent]], BatchEvent | None]
+"""A batch's notes in order -> the one to write; None: nothing."""
 
 
 class RouteNotes:
@@ -58,66 +42,77 @@ class RouteNotes:
     def __init__(self, node: Node, held: HeldBatches) -> None:
         self._node = node
         self._held = held
-        self._changes: asyncio.Queue[Change] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self._told: dict[str, Wait | None] = {}
+        """What trouble each batch that is worked on here waited for when it was looked at."""
         node.gates.listeners.append(self._listen)
 
     def _listen(self, condition: Condition, before: RouteState, after: RouteState) -> None:
-        """Queue what a change of a route means, if it means anything to a batch."""
-        clock = self._node.gates.clock
-        if not clock.is_measured:
-            return  # what is stored a moment later tells it with the right times
-        now, breaker = clock.now(), after.breaker
-        if after.cooldown_until > max(now, before.cooldown_until + APART_S):
-            until = clock.at(after.cooldown_until)
-            words = f"throttled until {until:%H:%M:%S} UTC: {after.cause}"
-            self._tell(Change(condition.key, condition.model, "throttled", until, 0, words))
-        if breaker is not None and (
-            before.breaker is None or breaker.open_until > before.breaker.open_until + APART_S
+        """Look at the batches after a change of a route that may mean something to them."""
+        model, breaker, apart_s = condition.model, after.breaker, APART.total_seconds()
+        if after.cooldown_until > max(condition.now(), before.cooldown_until + apart_s):
+            log.warning("route.throttled", model=model, reason=after.cause)
+        elif breaker is not None and (
+            before.breaker is None or breaker.open_until > before.breaker.open_until + apart_s
         ):
-            until = clock.at(breaker.open_until)
-            words = f"blocked: {breaker.message}; next probe at {until:%H:%M:%S} UTC"
-            failures = breaker.failures
-            self._tell(Change(condition.key, condition.model, "blocked", until, failures, words))
+            log.warning("route.blocked", model=model, reason=breaker.message)
         elif breaker is None and before.breaker is not None:
-            self._tell(Change(condition.key, condition.model, "recovered", clock.at(now)))
-
-    def _tell(self, change: Change) -> None:
-        level = log.info if change.kind == "recovered" else log.warning
-        level(f"route.{change.kind}", model=change.model, reason=change.message)
-        self._changes.put_nowait(change)
+            log.info("route.recovered", model=model)
+        else:
+            return
+        self._changed.set()
 
     async def run(self) -> None:
-        """Write notes as routes change, and as batches wait for their limits; never ends."""
+        """Look at all batches as routes change, and once a second; never ends."""
         look_at = 0.0
         while True:
-            if boot_seconds() >= look_at:  # however many changes there are to tell
-                self._look_at_limits()
+            if self._node.gates.clock.is_measured:  # else no time can be told that all share
+                await self._look_at_routes()
+                if boot_seconds() >= look_at:  # however many changes there are
+                    await self._look_at_limits()
+            if boot_seconds() >= look_at:
                 look_at = boot_seconds() + LOOK_S
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(look_at - boot_seconds()):
-                    change = await self._changes.get()
-            except TimeoutError:
-                continue
-            for batch in self._held.working():
-                if change.batch_id in {None, batch.batch_id} and any(
-                    gate.condition.key == change.key for gate in batch.gates
-                ):
-                    try:
-                        await self._write(batch, change)
-                    except LogError as error:
-                        log.warning("note.not_written", batch_id=batch.batch_id, reason=str(error))
+                    await self._changed.wait()
+            self._changed.clear()
 
-    def _look_at_limits(self) -> None:
+    async def _look_at_routes(self) -> None:
+        working = self._held.working()
+        ids = {batch.batch_id for batch in working}
+        self._told = {known: wait for known, wait in self._told.items() if known in ids}
+        for batch in working:
+            if batch.gates and all(gate.condition.is_known for gate in batch.gates):
+                await self._look(batch)
+
+    async def _look(self, batch: HeldBatch) -> None:
+        """Tell a batch what trouble it waits for, or that it waits no longer, if that is news."""
         clock = self._node.gates.clock
-        if not clock.is_measured:
+        is_first, told = batch.batch_id not in self._told, self._told.get(batch.batch_id)
+        wait = wait_of(batch, clock)
+        if not is_first and not _is_due(wait, told):
             return
+
+        def choose(notes: list[BatchEvent]) -> BatchEvent | None:
+            nonlocal wait
+            wait = wait_of(batch, clock)
+            if wait is None:
+                return self._recovered(batch, told, notes)
+            is_other = not is_first and (told is None or not wait.is_one_with(told))
+            is_due = is_news(wait, notes, is_other=is_other)
+            return self._waiting(batch, wait) if is_due else None
+
+        if await self._write(batch, choose):
+            self._told[batch.batch_id] = wait
+
+    async def _look_at_limits(self) -> None:
         # One whose call is in flight is not held up, or by something else.
         idle = {batch.batch_id: batch for batch in self._held.working() if not batch.calls}
         for gate in {gate for batch in idle.values() for gate in batch.gates}:
             for batch_id, wait in own_waits(gate).items():
                 batch = idle.get(batch_id)
                 if batch is not None and self._is_worth_telling(batch, gate, wait):
-                    self._tell_wait(batch, gate, wait)
+                    await self._tell_own(batch, gate, wait)
 
     def _is_worth_telling(self, batch: HeldBatch, gate: Gate, wait: OwnWait) -> bool:
         """Tell whether nothing was said of this wait yet: a time told holds until it has come."""
@@ -125,29 +120,35 @@ class RouteNotes:
         idle_s, left_s = boot_seconds() - max(wait.since, batch.called_at), wait.until - now
         return now >= told_until and left_s >= LOOK_S and idle_s + left_s >= HOLD_S
 
-    def _tell_wait(self, batch: HeldBatch, gate: Gate, wait: OwnWait) -> None:
+    async def _tell_own(self, batch: HeldBatch, gate: Gate, own: OwnWait) -> None:
         condition = gate.condition
-        batch.told_until[condition.key] = wait.until
-        until = self._node.gates.clock.at(wait.until)
-        words = f"throttled until {until:%H:%M:%S} UTC: {wait.cause}"
-        self._changes.put_nowait(
-            Change(condition.key, condition.model, "throttled", until, 0, words, batch.batch_id)
+        batch.told_until[condition.key] = own.until
+        until = self._node.gates.clock.at(own.until)
+        wait = Wait(condition.key, condition.model, "throttled", until, own.cause)
+        await self._write(
+            batch,
+            lambda notes: (
+                self._waiting(batch, wait) if is_news(wait, notes, is_other=False) else None
+            ),
         )
 
-    async def _write(self, batch: HeldBatch, change: Change) -> None:
-        for _ in range(CONFLICTS_MOST):
-            if batch.standing == "over":
-                return
-            notes, last = await self._notes(batch.batch_id)
-            if not is_news(change, notes):
-                return
-            try:
-                event = self._event(batch, change)
-                await self._node.event_log.append(event, expected=last, bound_s=2.0)
-            except ConflictError:
-                await asyncio.sleep(CONFLICT_PAUSE_S)
-                continue
-            return
+    async def _write(self, batch: HeldBatch, choose: Choose) -> bool:
+        """Write the note that ``choose`` chooses; False when it has to be tried again."""
+        try:
+            for _ in range(CONFLICTS_MOST):
+                notes, last = await self._notes(batch.batch_id)
+                event = choose(notes)
+                if event is None or batch.standing == "over":
+                    return True
+                try:
+                    await self._node.event_log.append(event, expected=last, bound_s=2.0)
+                except ConflictError:
+                    await asyncio.sleep(CONFLICT_PAUSE_S)
+                    continue
+                return True
+        except LogError as error:
+            log.warning("note.not_written", batch_id=batch.batch_id, reason=str(error))
+        return False
 
     async def _notes(self, batch_id: str) -> tuple[list[BatchEvent], int]:
         """Return the batch's notes in order, and the sequence of the last one."""
@@ -161,43 +162,34 @@ class RouteNotes:
                     found.append(recorded.event)
         return found, last
 
-    def _event(self, batch: HeldBatch, change: Change) -> BatchEvent:
+    def _recovered(
+        self, batch: HeldBatch, told: Wait | None, notes: list[BatchEvent]
+    ) -> BatchEvent | None:
+        """Return the note that the batch goes on; none where the next sample tells it anyway."""
+        clock, last = self._node.gates.clock, last_of(notes)
+        # A cooldown ends when it said it would, unless another route takes calls before.
+        is_early = (
+            told is not None
+            and told.until > clock.at(clock.now()) + APART
+            and isinstance(last, RouteThrottled)
+        )
+        if last is None or not (is_early or isinstance(last, RouteBlocked)):
+            return None
+        return RouteRecovered(**self._envelope(batch), model=last.model)
+
+    def _waiting(self, batch: HeldBatch, wait: Wait) -> BatchEvent:
+        fields = {"model": wait.model, "until": wait.until, "message": wait.message[:MESSAGE_MOST]}
+        if wait.kind == "throttled":
+            return RouteThrottled(**self._envelope(batch), **fields)
+        return RouteBlocked(**self._envelope(batch), **fields, failures=wait.failures)
+
+    def _envelope(self, batch: HeldBatch) -> dict[str, object]:
         stamp = self._node.stamp(causation_id=batch.started_id)
-        envelope = stamp.envelope(batch.batch_id, subjects.note(batch.batch_id))
-        match change.kind:
-            case "throttled":
-                return RouteThrottled(
-                    **envelope,
-                    model=change.model,
-                    until=change.until,
-                    message=change.message[:MESSAGE_MOST],
-                )
-            case "blocked":
-                return RouteBlocked(
-                    **envelope,
-                    model=change.model,
-                    until=change.until,
-                    failures=change.failures,
-                    message=change.message[:MESSAGE_MOST],
-                )
-            case _:
-                return RouteRecovered(**envelope, model=change.model)
+        return stamp.envelope(batch.batch_id, subjects.note(batch.batch_id))
 
 
-def is_news(change: Change, notes: list[BatchEvent]) -> bool:
-    """Tell whether a batch with these notes, in order, has yet to hear of ``change``."""
-    last = next(
-        (
-            note
-            for note in reversed(notes)
-            if isinstance(note, ROUTE_NOTES) and note.model == change.model
-        ),
-        None,
-    )
-    if change.kind == "recovered":
-        return isinstance(last, RouteThrottled | RouteBlocked)
-    kind = RouteThrottled if change.kind == "throttled" else RouteBlocked
-    return not any(
-        isinstance(note, kind) and note.model == change.model and note.until >= change.until - SAME
-        for note in notes
-    )
+def _is_due(wait: Wait | None, told: Wait | None) -> bool:
+    """Tell whether what was told of a batch differs from what it waits for."""
+    if wait is None or told is None:
+        return wait is not told
+    return not wait.is_one_with(told) or wait.until > told.until + APART
