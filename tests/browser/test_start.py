@@ -60,7 +60,7 @@ def test_a_budget_stops_the_batch_and_says_so(hub: HubPage, batches: Batches) ->
     ("field", "wrong", "words"),
     [
         ("max-cost-usd", "-1", "budgets.max_cost_usd=-1 is not valid"),
-        ("max-tokens", "many", "budgets.max_tokens='many' is not valid"),
+        ("max-tokens", "many", "budgets.max_tokens='many' is not valid: give a whole number"),
         ("max-duration-s", "0", "budgets.max_duration_s=0 is not valid"),
     ],
 )
@@ -73,6 +73,7 @@ def test_a_wrong_budget_is_refused_at_its_field_which_then_has_the_focus(
     hub.part(f"start-{field}").fill(wrong)
     hub.part("start-submit").click()
     expect(hub.part(f"start-{field}-error")).to_contain_text(words)
+    expect(hub.part(f"start-{field}-error")).not_to_contain_text("quotes")
     expect(hub.part(f"start-{field}")).to_have_value(wrong)
     expect(hub.part(f"start-{field}")).to_be_focused()
     expect(hub.part(f"start-{field}-error")).to_be_in_viewport()

@@ -136,6 +136,9 @@ const ALWAYS_SHOWN = [
 ];
 const CHOSEN = ["model", "provider", "topic", "difficulty", "sample_type"];
 
+/** Good advice for who writes JSON; in a form nobody typed quotes. */
+const OF_JSON = / without quotes$/;
+
 /** Sort errors to the fields on show; the rest stand above the form. */
 export function sortErrors(
   errors: readonly FieldError[],
@@ -146,7 +149,7 @@ export function sortErrors(
   const others: string[] = [];
   for (const { field, message } of errors) {
     const name = field.split(".").at(-1) ?? field;
-    if (shown.includes(name)) byField[name] = message;
+    if (shown.includes(name)) byField[name] = message.replace(OF_JSON, "");
     else others.push(`${field}: ${message}`);
   }
   return { byField, others };

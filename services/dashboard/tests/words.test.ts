@@ -178,5 +178,7 @@ describe("the start form", () => {
       byField: { target: "too large" },
       others: ["model: unknown"],
     });
+    const quoted = [{ field: "concurrency", message: "give a whole number without quotes" }];
+    expect(sortErrors(quoted, true).byField).toEqual({ concurrency: "give a whole number" });
   });
 });
