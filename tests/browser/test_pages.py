@@ -1,6 +1,9 @@
 """The pages beyond the hub: each has its address, and the batch page takes every command."""
 
+import csv
+import json
 import re
+from pathlib import Path
 from typing import Literal
 
 import httpx
@@ -126,6 +129,26 @@ def test_errors_stand_in_groups_and_a_slot_tells_its_story(hub: HubPage, batches
     facet.select_option(index=1)
     expect(hub.page).to_have_url(re.compile("difficulty="))
     expect(hub.part("samples-total")).to_have_text(re.compile(r"^[1-5]?\d sample"))
+
+
+def test_the_filtered_history_is_kept_as_a_file(
+    hub: HubPage, batches: Batches, tmp_path: Path
+) -> None:
+    batch_id = batches.start(3, "simulated/fast")
+    batches.wait(batch_id)
+
+    def kept(name: str) -> str:
+        with hub.page.expect_download() as download:
+            hub.part(f"history-{name}").click()
+        assert download.value.suggested_filename == f"batches.{name}"
+        download.value.save_as(tmp_path / name)
+        return (tmp_path / name).read_text(encoding="utf-8")
+
+    hub.open(f"batches?q={batch_id}")
+    (line,) = kept("jsonl").splitlines()
+    assert json.loads(line) == batches.view(batch_id)
+    (row,) = csv.DictReader(kept("csv").splitlines())
+    assert (row["id"], row["state"], row["generated"]) == (batch_id, "completed", "3")
 
 
 def test_the_sort_and_the_filter_of_the_history_are_in_its_address(

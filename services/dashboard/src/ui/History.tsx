@@ -16,6 +16,7 @@ import { STOP } from "../together";
 import { plural, wordsOf } from "../words";
 import { ColumnEdge } from "./ColumnEdge";
 import { HistoryControls, SavedViews, StateFilter } from "./HistoryControls";
+import { HistoryFiles } from "./HistoryFiles";
 import { HistoryRow } from "./HistoryRow";
 import { KeyHelp, Later } from "./later";
 import { Empty, Pager, Trouble } from "./parts";
@@ -121,6 +122,7 @@ export function History({ isPage = false }: { isPage?: boolean }) {
         }
       />
       <p className="muted key-note">
+        {rows.length > 0 && <HistoryFiles question={{ ...filter, sort: view.sort, at }} />}
         <button
           type="button"
           className="quiet"
