@@ -77,5 +77,9 @@ class Counts(Contract):
     wasted_nano_usd: NanoUsd | None = None
     unconfirmed_calls: Annotated[
         int,
-        Field(ge=0, description="Calls that may have been paid though nobody told what they used."),
+        Field(
+            ge=0,
+            description="Calls that may have been paid and whose use stands in no event: nobody "
+            "told it, or a probe asked for another slot's sample in place of its own.",
+        ),
     ] = 0

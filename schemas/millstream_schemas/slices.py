@@ -24,9 +24,9 @@ class SliceState(Contract):
     once its holder gave the slice up in order.
     ``barren_claims`` counts the claims since the last outcome, ``on_trial`` is the offset of the
     slot that runs alone (the poison rule). ``unconfirmed`` counts calls that may have been paid
-    though nobody told what they used: those of a holder that died and, under a budget of cost or
-    tokens, those that broke off. ``allowance`` is how many calls the lease may still start (None:
-    no budget).
+    and whose use stands in no event: those of a holder that died, answered probes that asked for
+    another slot's sample and, under a budget of cost or tokens, calls that broke off.
+    ``allowance`` is how many calls the lease may still start (None: no budget).
     """
 
     epoch: Annotated[int, Field(ge=0)] = 0

@@ -1,6 +1,8 @@
 """A projector that knows less of the log than another leaves the questions to it."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,22 @@ async def test_one_that_falls_behind_leaves_and_of_two_the_farther_one_stays(
     assert not await member.takes()
     await member.nodes.leave("projector", "other")
     assert await member.takes()
+
+
+async def test_one_that_left_while_the_server_was_frozen_takes_nothing_when_it_is_back(
+    running: RunningLog,
+) -> None:
+    member = Member(running, 10)
+    member.progress.saw_head(10, boot_seconds())
+    await member.group.serve(SUBJECT, member.take)
+    os.kill(running.server.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, running.server.pid, os.WSTOPPED | os.WNOWAIT)
+    await member.group.leave(SUBJECT)
+    await running.restart()
+    async with asyncio.timeout(30):
+        while not running.connection.is_connected:
+            await asyncio.sleep(0.02)
+    assert not await member.takes()
 
 
 async def test_a_new_projector_answers_nothing_old_while_it_catches_up(

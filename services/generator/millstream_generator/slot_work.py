@@ -117,7 +117,10 @@ class SlotWork:
         return await self._record_answer(attempt, completion)
 
     def _note_witness(self, turn: Turn, used_tokens: int | None = None) -> float:
-        """Close the circuit: the route answers another request. No event tells of that call."""
+        """Close the circuit: the route answers another request.
+
+        No event tells of that call, nor of its use where the provider did.
+        """
         self._way.gate.condition.note_answer(turn, used_tokens)
         self._writer.untold_calls += 1
         return 0.0

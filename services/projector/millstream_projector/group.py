@@ -6,6 +6,7 @@ says how old that is.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from millstream_schemas import subjects
 log = structlog.get_logger()
 
 LOOK_S = 0.5
+PART_S = 1
+"""How long a projector that leaves waits for the server to answer."""
 
 
 @dataclass(slots=True)
@@ -114,7 +117,12 @@ class Group:
         if subscription is None:
             return
         try:
+            # One that does not answer has sent nothing: there is no use in draining for 10 s.
+            await self.connection.flush(PART_S)
             # What the server sent before it knew of this is still taken.
             await subscription.drain()  # type: ignore[no-untyped-call]
-        except (NatsError, OSError, TimeoutError) as error:  # so is the server's interest gone
+        except (NatsError, OSError, TimeoutError) as error:
             log.info("group.not_left", subject=share.subject, reason=str(error))
+            # Else the client would subscribe to it again with its next connection.
+            with contextlib.suppress(NatsError, OSError):  # closed: there is none to come
+                await subscription.unsubscribe()

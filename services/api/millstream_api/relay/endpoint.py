@@ -85,7 +85,7 @@ class Relay:
             # An error status would end an EventSource for good, so it is said in the stream.
             # One that closes sends its readers to another replica, and says no more than when.
             full = retry_line(RETRY_BUSY_MS) + flavour.busy()
-            await _send_last(send, full if self.hub.is_full else retry_line(retry_ms()))
+            await _send_last(send, retry_line(retry_ms()) if self.hub.is_closing else full)
             return
         pipe: Pipe = scope["extensions"][PIPE]
         client = Client(flavour, None, wanted.batch_ids, pipe, is_admitted)
