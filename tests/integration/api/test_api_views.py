@@ -128,6 +128,7 @@ async def test_a_relay_that_folds_no_more_says_where_the_log_ends(
     monkeypatch.setattr(feed, "HEAD_INTERVAL_S", 0.01)
     stalled = Hub()
     stalled.restore((), 2, head.epoch)
+    assert stalled.due == 2, "what comes while it starts is not behind"
     stalled.ready.set()
     async with asyncio.TaskGroup() as tasks:
         watching = tasks.create_task(feed.watch_stream(api.log.event_log, stalled))

@@ -106,6 +106,7 @@ class Hub:
     def restore(self, states: Iterable[BatchState], sequence: int, epoch: str) -> None:
         """Start from a cold fold of the stream whose epoch is ``epoch``."""
         self.epoch = epoch
+        self.due = sequence
         self.versions.restore(states, sequence)
         self.ring.reset(sequence)
         self._note_change()
