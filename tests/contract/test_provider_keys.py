@@ -61,7 +61,8 @@ async def test_a_redirect_to_another_host_is_not_followed(
         async with WireServer(family.wire, [away]) as server:
             with pytest.raises(CallFailedError) as caught:
                 await lanes.complete(route_to(family, server.origin), prompt, Progress())
-    assert caught.value.category == "server"
+    assert caught.value.category == "invalid_request"
+    assert "the endpoint redirects to " in caught.value.message
     assert other.requests == []
 
 

@@ -262,6 +262,7 @@ def test_a_used_up_budget_is_named_with_its_figures(budgets: Budgets, words: str
     state = state_of(budgets, made=10)
     assert budget.affordable(budgets, state, BOUND, 0) == 0
     assert budget.spent_up(budgets, state, BOUND).startswith(words)
+    assert "besides these, 3 that nodes" in budget.spent_up(budgets, state, BOUND, 3)
     shares = budget.used(budgets, state, BOUND, state.started.stored_at)  # type: ignore[union-attr]
     assert max(shares.values()) >= budget.WARN_AT
 

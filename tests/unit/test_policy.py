@@ -140,9 +140,9 @@ def is_over(verdict: Verdict, now: float = 0.0) -> bool:
     return verdict.hopeless(now, unanswered_s=30.0) is not None
 
 
-@pytest.mark.parametrize("status", [401, 402, 403, 404])
+@pytest.mark.parametrize("status", [307, 401, 402, 403, 404])
 def test_a_first_answer_that_refuses_the_key_or_the_model_ends_the_batch(status: int) -> None:
-    category: ErrorCategory = "invalid_request" if status == 404 else "auth"
+    category: ErrorCategory = "invalid_request" if status in {307, 404} else "auth"
     error = failure(category, status=status)
     assert verdict_on(error).hopeless(0.0, 30.0) == (0, error)
 

@@ -140,12 +140,17 @@ def allot(
     return kept, claimable
 
 
-def spent_up(budgets: Budgets, state: BatchState, bound: CallBound) -> str:
-    """Return in words which budget lets no further call start."""
+def spent_up(budgets: Budgets, state: BatchState, bound: CallBound, reserved: int = 0) -> str:
+    """Return in words which budget lets no further call start.
+
+    ``reserved`` calls may have been made by holders that are gone, and no event tells of them yet.
+    """
     left = _calls_left(budgets, state, bound)
     budget = min(left, key=lambda name: left[name])
     unconfirmed = state.totals.unconfirmed_calls
     note = f"; {unconfirmed} calls of unknown use count in full" if unconfirmed else ""
+    if reserved:
+        note += f"; besides these, {reserved} that nodes which are gone may have made"
     match budget:
         case "cost" if bound.cost_nano_usd is None:
             return "budget_cost: no price is known for a route of this batch, so its cost is too"

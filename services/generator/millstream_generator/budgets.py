@@ -47,7 +47,7 @@ class BudgetWatch:
         budgets, now = state.spec.budgets, await self._node.log_time()
         reason = budget.overdrawn(budgets, state, now)
         if reason is None and purse is not None and purse.is_spent(state, as_of):
-            reason = budget.spent_up(budgets, state, purse.bound)
+            reason = budget.spent_up(budgets, state, purse.bound, purse.reserved(state))
         shares = budget.used(budgets, state, purse.bound if purse else None, now)
         for name, share in shares.items():
             if share >= budget.WARN_AT and name not in state.budgets_warned:

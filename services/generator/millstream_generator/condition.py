@@ -12,6 +12,7 @@ from millstream.domain.limits import RouteState
 from millstream.eventlog.limits import SharedLimits, Step, limits_of
 from millstream.runtime.clock import boot_seconds
 from millstream_generator.completion import CallFailedError
+from millstream_generator.failures import RETRY_AFTER_MOST_S
 from millstream_generator.turns import Trouble, Turn
 from millstream_schemas.routes import Route
 
@@ -265,7 +266,8 @@ class Condition:
         if turn.is_probe:
             self._close()
         asked_s, started_at = failure.retry_after_s, turn.started_at
-        asked = f"provider asked to wait {asked_s:g} s" if asked_s else ""
+        more = " or more" if asked_s == RETRY_AFTER_MOST_S else ""
+        asked = f"provider asked to wait {asked_s:g} s{more}" if asked_s else ""
         cause = asked or "provider has too many requests and names no time to wait"
         self.apply(
             lambda state, at: health.throttled(

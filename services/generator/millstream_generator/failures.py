@@ -82,7 +82,7 @@ _MID_STREAM = "MidStreamFallbackError"
 
 def classify(error: BaseException, key: str = "") -> CallFailedError:
     """Return the failure that ``error`` stands for; ``key`` is removed from its message."""
-    told = _told_in_answer(error, key)
+    told = _redirect(error, key) or _told_in_answer(error, key)
     if told is not None:
         return told
     status = _status(error)
@@ -105,9 +105,10 @@ def from_response(
 
     ``is_unpaid`` False: the error stands in the middle of an answer that had begun.
     """
+    words = _redirected(headers.get("location")) if 300 <= status < 400 else _words(body)
     return CallFailedError(
         _category(status, set(), body.lower()),
-        safe_message(f"HTTP {status}: {_words(body)}", key),
+        safe_message(f"HTTP {status}: {words}", key),
         status_code=status,
         retry_after_s=_seconds(headers),
         is_unpaid=is_unpaid,
@@ -146,6 +147,11 @@ def _told_status(error: object) -> int:
     return 500
 
 
+def _redirected(target: str | None) -> str:
+    where = target or "another address"
+    return f"the endpoint redirects to {where}, which is not followed; set api_base to it"
+
+
 def _words(body: str) -> str:
     """Return the message inside an error body of the OpenAI form, else the body itself."""
     try:
@@ -168,6 +174,8 @@ def _category(status: int | None, names: set[str], text: str) -> ErrorCategory:
         return "auth"
     if status is not None and status in _BY_STATUS:
         return _BY_STATUS[status]
+    if status is not None and 300 <= status < 400:
+        return "invalid_request"
     if status is None or status < 500:
         for name, category in _BY_CLASS:
             if name in names:
@@ -175,7 +183,7 @@ def _category(status: int | None, names: set[str], text: str) -> ErrorCategory:
     return "server"
 
 
-def _status(error: BaseException) -> int | None:
+def _status(error: object) -> int | None:
     status = getattr(error, "status_code", None)
     return int(status) if isinstance(status, int | str) and str(status).isdigit() else None
 
@@ -217,6 +225,19 @@ def _date(text: str) -> datetime | None:
     except (ValueError, TypeError, IndexError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _redirect(error: BaseException, key: str) -> CallFailedError | None:
+    """Return the redirect that ``error`` came from; litellm makes a status of 500 of some."""
+    for found in _causes(error):
+        response = getattr(found, "response", None)
+        for told in (found, response):
+            status = _status(told)
+            if status is not None and 300 <= status < 400:
+                headers = getattr(response, "headers", None)
+                known = headers if isinstance(headers, Mapping) else {}
+                return from_response(status, "", known, key)
+    return None
 
 
 def _told_in_answer(error: BaseException, key: str) -> CallFailedError | None:

@@ -118,11 +118,15 @@ class Purse:
         """Tell whether no call may be granted any more and none that was is still to be told of."""
         if self._ledger is None or as_of < self._ledger.as_of:
             return False
-        grants, gone = self._ledger.grants, self._at_risk(state)
-        if budget.moving_calls(state, grants, gone):
+        if budget.moving_calls(state, self._ledger.grants, self._at_risk(state)):
             return False
-        reserved = budget.reserved_calls(state, grants, gone)
+        reserved = self.reserved(state)
         return not budget.affordable(state.spec.budgets, state, self.bound, reserved)
+
+    def reserved(self, state: BatchState) -> int:
+        """Return how many calls may be in flight, or may start, that no event accounts for."""
+        grants = self._ledger.grants if self._ledger is not None else {}
+        return budget.reserved_calls(state, grants, self._at_risk(state))
 
     async def _load(self, state: BatchState, as_of: int) -> Ledger:
         if self._ledger is None:

@@ -27,7 +27,7 @@ LOSSES_MOST = 5
 SUSPECT = 2
 """After so many failures in a row a slot's probes ask for another slot: is it its own doing?"""
 
-FATAL_STATUS = frozenset({401, 402, 403, 404})
+FATAL_STATUS = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404})
 SAME_ERRORS_FATAL = 5
 GONE_FATAL = 20
 """So many times in a row a model that answered before is unknown: it has gone away."""
