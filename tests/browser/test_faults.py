@@ -76,6 +76,39 @@ def test_promises_10_and_15_stuck_batches_are_told_and_only_they_are_stopped(
     assert batches.view(healthy)["state"] == "running"
 
 
+def test_the_others_are_stopped_while_one_stuck_batch_is_waited_for(
+    hub: HubPage, batches: Batches
+) -> None:
+    waited, *others = (batches.start(count, "simulated/stall") for count in (30, 40, 50))
+    expect(hub.part("stuck-row")).to_have_count(3)
+    tab = HubPage(hub.page.context.new_page(), hub.url)
+    tab.open()
+    for one in (hub, tab):
+        expect(one.part("stop-stuck")).to_have_text("Stop these 3")
+    row = hub.part("stuck-panel").locator(f'[data-batch="{waited}"]')
+    hub.part("stuck-wait", row).click()
+    expect(hub.part("stuck-waits", row)).to_contain_text("Waited for until")
+    assert (hub.violations(), tab.complaints()) == ([], [])
+    for one in (hub, tab):
+        expect(one.part("stop-stuck")).to_have_text("Stop the other 2")
+    hub.part("stuck-wait", row).click()
+    for one in (hub, tab):
+        expect(one.part("stop-stuck")).to_have_text("Stop these 3")
+    expect(hub.part("stuck-waits", row)).to_be_empty()
+    hub.part("stuck-wait", row).click()
+    hub.page.reload()
+    expect(hub.part("stop-stuck")).to_have_text("Stop the other 2")
+    hub.part("stop-stuck").click()
+    for batch_id in others:
+        hub.expect_state(batch_id, "stopped")
+    expect(hub.part("stuck-row")).to_have_count(1)
+    expect(hub.part("stop-stuck")).to_have_count(0)
+    assert batches.view(waited)["state"] == "running"
+    name = "millstream.waits"
+    tab.page.evaluate(f'localStorage.setItem(\'{name}\', \'[{{"name":"{waited}","value":1}}]\')')
+    expect(hub.part("stop-stuck")).to_have_text("Stop this one")
+
+
 def test_a_stop_that_failed_is_shown_as_failed_and_can_be_repeated(
     stack: Stack, hub: HubPage, batches: Batches
 ) -> None:

@@ -1,4 +1,4 @@
-/** Named choices of a person, kept in this browser: saved views, presets. */
+/** Named choices of a person, kept in this browser: saved views, presets, batches waited for. */
 
 import { useSyncExternalStore } from "react";
 
@@ -10,6 +10,8 @@ export interface Named<T> {
 }
 
 export interface Kept<T> {
+  all(): readonly Named<T>[];
+  /** As `all`, for a component: it is drawn anew when they change. */
   use(): readonly Named<T>[];
   /** Keep a value; one of the same name makes room. */
   keep(name: string, value: T): void;
@@ -20,7 +22,11 @@ export const NAME_MOST = 40;
 const MOST = 30;
 
 /** The list kept as `key`, the same in all tabs; where storage is refused it lasts as long as the page. */
-export function keptList<T>(key: string, isValue: (value: unknown) => value is T): Kept<T> {
+export function keptList<T>(
+  key: string,
+  isValue: (value: unknown) => value is T,
+  most = MOST,
+): Kept<T> {
   const listeners = new Set<() => void>();
   const isList = (found: unknown): found is Named<T>[] =>
     Array.isArray(found) && found.every(isNamed(isValue));
@@ -46,8 +52,9 @@ export function keptList<T>(key: string, isValue: (value: unknown) => value is T
   const others = (name: string): Named<T>[] =>
     recall<readonly Named<T>[]>(key, all(), isList).filter((one) => one.name !== name);
   return {
+    all,
     use: () => useSyncExternalStore(onChange, all),
-    keep: (name, value) => change([...others(name), { name, value }].slice(-MOST)),
+    keep: (name, value) => change([...others(name), { name, value }].slice(-most)),
     drop: (name) => change(others(name)),
   };
 }

@@ -7,6 +7,7 @@ import { useSteady, useStuckIds } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { batchAddress } from "../place";
 import { stopExactly } from "../stopping";
+import { useWaits, waitMore, waitNoMore } from "../waits";
 import { duration, grouped, localTime, plural } from "../words";
 import { Icon } from "./Icon";
 import { BatchLink, Link } from "./Link";
@@ -17,10 +18,12 @@ import { StopError } from "./StopButton";
 export function StuckPanel() {
   const ids = useStuckIds();
   const isPast = useWorld().at !== null;
+  const waits = useWaits();
+  const others = ids.filter((id) => !waits.has(id));
   const [isAsking, setAsking] = useState(false);
-  const stopListed = (): void => {
+  const stopOthers = (): void => {
     setAsking(true);
-    void stopExactly(ids).finally(() => setAsking(false));
+    void stopExactly(others).finally(() => setAsking(false));
   };
   if (ids.length === 0) return null;
   return (
@@ -33,33 +36,46 @@ export function StuckPanel() {
         <h2 id="stuck-title">
           <Icon name="warning" /> {plural(ids.length, "batch", "batches")} stuck
         </h2>
-        {!isPast && (
+        {!isPast && others.length > 0 && (
           <button
             type="button"
             className="stop"
             data-testid="stop-stuck"
             disabled={isAsking}
-            onClick={stopListed}
+            onClick={stopOthers}
           >
-            {ids.length === 1 ? "Stop this one" : `Stop these ${grouped(ids.length)}`}
+            {stopWords(others.length, ids.length)}
           </button>
         )}
       </header>
       <ul className="rows">
         {ids.map((id) => (
-          <StuckRow key={id} id={id} />
+          <StuckRow key={id} id={id} waitsUntil={isPast ? undefined : waits.get(id)} />
         ))}
       </ul>
     </section>
   );
 }
 
-function StuckRow({ id }: { id: string }) {
-  const batch = useSteady(id, undefined);
-  return batch?.stuck ? <Row batch={batch} finding={batch.stuck} /> : null;
+function stopWords(count: number, all: number): string {
+  if (count === 1) return all === 1 ? "Stop this one" : "Stop the other one";
+  return `Stop ${count === all ? "these" : "the other"} ${grouped(count)}`;
 }
 
-function Row({ batch, finding }: { batch: BatchView; finding: StuckFinding }) {
+interface Waits {
+  waitsUntil: number | undefined;
+}
+
+function StuckRow({ id, waitsUntil }: { id: string } & Waits) {
+  const batch = useSteady(id, undefined);
+  return batch?.stuck ? <Row batch={batch} finding={batch.stuck} waitsUntil={waitsUntil} /> : null;
+}
+
+function Row({
+  batch,
+  finding,
+  waitsUntil,
+}: { batch: BatchView; finding: StuckFinding } & Waits) {
   const { id } = batch;
   const { cause, since, suggestion } = finding;
   const { at } = useWorld();
@@ -91,8 +107,30 @@ function Row({ batch, finding }: { batch: BatchView; finding: StuckFinding }) {
           Last error: <Foreign>{batch.last_error.message}</Foreign>
         </p>
       )}
+      {at === null && <Waiting id={id} waitsUntil={waitsUntil} />}
       <StopError id={id} />
     </li>
+  );
+}
+
+function Waiting({ id, waitsUntil }: { id: string } & Waits) {
+  const isWaiting = waitsUntil !== undefined;
+  const words = isWaiting ? "Undo" : "Wait 10 min more";
+  return (
+    <p className="stuck-wait">
+      <span role="status" data-testid="stuck-waits">
+        {isWaiting && `Waited for until ${localTime(new Date(waitsUntil).toISOString())}`}
+      </span>
+      <button
+        type="button"
+        className="link"
+        data-testid="stuck-wait"
+        aria-label={`${words}: ${id}`}
+        onClick={() => (isWaiting ? waitNoMore : waitMore)(id)}
+      >
+        {words}
+      </button>
+    </p>
   );
 }
 
