@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, get_args
+from types import ModuleType
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -44,6 +45,44 @@ EVENT_CLASSES: tuple[type[BatchEvent], ...] = get_args(get_args(AnyEvent)[0])
 EVENT_TYPES: frozenset[str] = frozenset(
     str(cls.model_fields["type"].default) for cls in EVENT_CLASSES
 )
+
+EventType = Literal[
+    "batch.started.v1",
+    "batch.paused.v1",
+    "batch.resumed.v1",
+    "batch.priority_changed.v1",
+    "batch.stop_requested.v1",
+    "batch.stopped.v1",
+    "batch.completed.v1",
+    "batch.failed.v1",
+    "slice.claimed.v1",
+    "slice.released.v1",
+    "slice.slot_on_trial.v1",
+    "sample.generated.v1",
+    "sample.attempt_failed.v1",
+    "sample.rejected.v1",
+    "sample.failed.v1",
+    "sample.abandoned.v1",
+    "slice.closed.v1",
+    "batch.stuck_detected.v1",
+    "batch.stuck_cleared.v1",
+    "batch.budget_warned.v1",
+    "route.throttled.v1",
+    "route.blocked.v1",
+    "route.recovered.v1",
+    "batch.child_started.v1",
+    "sample.redacted.v1",
+]
+"""The same types, as what a request may name."""
+
+
+def _types_of(module: ModuleType) -> frozenset[str]:
+    own = [cls for cls in EVENT_CLASSES if cls.__module__ == module.__name__]
+    return frozenset(str(cls.model_fields["type"].default) for cls in own)
+
+
+CONTROL_TYPES, NOTE_TYPES = _types_of(control), _types_of(notes)
+"""The types on the subject of a batch's control events, and on that of its notes."""
 
 SYSTEM_EVENT_CLASSES: tuple[type[Event], ...] = (CommandRefused,)
 """Events of no batch: no fold and no table holds them, the log does."""

@@ -4,26 +4,19 @@ Every answer of the projector carries ``as_of``, the stream sequence up to which
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AwareDatetime, Field
 
 from millstream_schemas.control import Budgets, Priority
 from millstream_schemas.envelope import Contract, Counts
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
+from millstream_schemas.events import EventType
 from millstream_schemas.notes import HeldUp, StuckFinding
 from millstream_schemas.slices import Usage
 
 State = Literal["queued", "running", "paused", "stopping", "stopped", "completed", "failed"]
-STATES: tuple[State, ...] = (
-    "queued",
-    "running",
-    "paused",
-    "stopping",
-    "stopped",
-    "completed",
-    "failed",
-)
+STATES: tuple[State, ...] = get_args(State)
 FINAL_STATES: frozenset[State] = frozenset({"stopped", "completed", "failed"})
 
 
@@ -144,7 +137,7 @@ class EventView(Contract):
 
 
 class EventPage(Contract):
-    """Events of one batch in stream order."""
+    """Events of one batch in stream order; ``after`` its ``next_cursor`` there may be more."""
 
     events: tuple[EventView, ...]
     next_cursor: str | None = None
@@ -276,10 +269,11 @@ EventKind = Literal["control", "note"]  # few, however many samples a batch has
 
 
 class EventsQuery(Query):
-    """Ask for stored events of one batch after a sequence, of all kinds or of one."""
+    """Ask for stored events of one batch after a sequence, of all types or of some."""
 
     batch_id: str
     kind: EventKind | None = None
+    types: tuple[EventType, ...] = ()
     after: int = 0
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,7 @@ from millstream_schemas.envelope import Contract
 from millstream_schemas.events import (
     EVENT_CLASSES,
     EVENT_TYPES,
+    EventType,
     MalformedEventError,
     SystemEventError,
     UnknownEventError,
@@ -42,6 +43,10 @@ def names(paths: list[Path]) -> list[str]:
 
 
 # --- golden files: one at least for each type, each must parse for ever -------------------------
+
+
+def test_a_request_may_name_exactly_the_types_that_are_read() -> None:
+    assert list(get_args(EventType)) == [cls.model_fields["type"].default for cls in EVENT_CLASSES]
 
 
 def test_every_event_type_has_a_golden_file() -> None:

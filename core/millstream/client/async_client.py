@@ -461,12 +461,45 @@ class AsyncClient(AsyncRequests):
         *,
         after: int = 0,
         kind: Literal["control", "note"] | None = None,
+        type: Sequence[
+            Literal[
+                "batch.started.v1",
+                "batch.paused.v1",
+                "batch.resumed.v1",
+                "batch.priority_changed.v1",
+                "batch.stop_requested.v1",
+                "batch.stopped.v1",
+                "batch.completed.v1",
+                "batch.failed.v1",
+                "slice.claimed.v1",
+                "slice.released.v1",
+                "slice.slot_on_trial.v1",
+                "sample.generated.v1",
+                "sample.attempt_failed.v1",
+                "sample.rejected.v1",
+                "sample.failed.v1",
+                "sample.abandoned.v1",
+                "slice.closed.v1",
+                "batch.stuck_detected.v1",
+                "batch.stuck_cleared.v1",
+                "batch.budget_warned.v1",
+                "route.throttled.v1",
+                "route.blocked.v1",
+                "route.recovered.v1",
+                "batch.child_started.v1",
+                "sample.redacted.v1",
+            ]
+        ] = (),
         limit: int = 100,
         min_sequence: int = 0,
         at_seq: int | None = None,
         at_time: str | None = None,
     ) -> EventPage:
-        """Return a batch's events after a sequence, in stream order."""
+        """Return a batch's events after a sequence, in stream order.
+
+        A page of some types ends after a quarter of a second too, so one with few events or none need
+        not be the last: ask with its `next_cursor` as `after` until that is null.
+        """
         return await self._ask(
             EventPage,
             ApiRequest(
@@ -475,6 +508,7 @@ class AsyncClient(AsyncRequests):
                 query={
                     "after": after,
                     "kind": kind,
+                    "type": type,
                     "limit": limit,
                     "min_sequence": min_sequence,
                     "at_seq": at_seq,

@@ -1,12 +1,11 @@
 """Answers to queries over NATS request-reply: one of the projectors' group takes each request."""
 
 import asyncio
-import json
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import duckdb
 import structlog
@@ -16,18 +15,16 @@ from pydantic import ValidationError
 
 from millstream.errors import LogError
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.redaction import batch_history
-from millstream.eventlog.stored import Stored
 from millstream_projector.audit.auditing import Auditor
-from millstream_projector.changes import as_json
 from millstream_projector.group import Group
+from millstream_projector.log_pages import LogPages
 from millstream_projector.past.as_of import Past
 from millstream_projector.past.moments import Moments
 from millstream_projector.progress import Progress
 from millstream_projector.store import Store
 from millstream_projector.views import queries
 from millstream_projector.views.board import Board
-from millstream_projector.views.paging import RefusedError, no_such_batch
+from millstream_projector.views.paging import RefusedError
 from millstream_schemas import analysis, audit, subjects, views
 from millstream_schemas.envelope import Contract
 
@@ -112,6 +109,7 @@ class Answerer:
         self._readers = readers
         self._progress = progress
         self._event_log = EventLog(self._connection)
+        self._log_pages = LogPages(self._event_log)
         self._moments = Moments(self._event_log, progress, readers.find, wait_s=WAIT_MOST_S)
         self._in_hand = 0
 
@@ -182,57 +180,12 @@ class Answerer:
         past = await self._moments.past(request)
         if isinstance(request, views.EventsQuery):
             as_of = past.sequence if past else self._progress.checkpoint
-            return await self._events(request, as_of, most_bytes)
+            return await self._log_pages.answer(request, as_of, most_bytes)
         if isinstance(request, views.HistoryQuery) and past is None:
             found = self._board.history(request, most_bytes)
             if found is not None:
                 return found
         return await self._readers.answer(name, request, most_bytes, past)
-
-    async def _events(self, request: views.EventsQuery, as_of: int, most_bytes: int) -> bytes:
-        """Answer from the log itself: samples' payloads are not stored a second time."""
-        found, has_more = await self._stored_events(request, as_of, most_bytes)
-        if not found and not request.after and not await self._has_begun(request.batch_id, as_of):
-            raise no_such_batch(request.batch_id)
-        cursor = str(found[-1]["sequence"]) if has_more else None
-        return as_json({"events": found, "next_cursor": cursor, "as_of": as_of}).encode()
-
-    async def _has_begun(self, batch_id: str, as_of: int) -> bool:
-        """Tell whether a batch has any event by ``as_of``; one without a note has others."""
-        first = await self._event_log.after(subjects.control(batch_id), 0)
-        return first is not None and first.sequence <= as_of
-
-    async def _stored_events(
-        self, request: views.EventsQuery, until: int, most_bytes: int
-    ) -> tuple[list[dict[str, Any]], bool]:
-        """Return the events of a page, and whether more follow."""
-        found: list[dict[str, Any]] = []
-        size = 0
-        pages = self._history(request, until)
-        async with aclosing(pages):
-            async for page in pages:
-                for stored in page:
-                    size += len(stored.payload) + 200
-                    if len(found) == request.limit or (found and size > most_bytes):
-                        return found, True
-                    found.append(
-                        {
-                            "sequence": stored.sequence,
-                            "stored_at": stored.stored_at,
-                            "subject": stored.subject,
-                            "event": _document(stored.payload),
-                        }
-                    )
-        return found, False
-
-    def _history(
-        self, request: views.EventsQuery, until: int
-    ) -> AsyncGenerator[list[Stored], None]:
-        batch_id, after = _token(request.batch_id), request.after
-        if request.kind is None:
-            return batch_history(self._event_log, batch_id, after=after, until=until)
-        subject = {"control": subjects.control, "note": subjects.note}[request.kind](batch_id)
-        return self._event_log.history(subject, after=after, until=until)
 
     async def _refuse(self, message: Msg, refusal: RefusedError) -> None:
         body = views.QueryError.model_validate({"code": refusal.code, "message": str(refusal)})
@@ -259,21 +212,3 @@ def _parse(kind: type[Contract], payload: bytes) -> Contract:
         field = ".".join(str(part) for part in first["loc"]) or "request"
         value = str(first.get("input"))[:80]
         raise RefusedError("invalid", f"{field}={value!r} is not valid: {first['msg']}") from error
-
-
-def _token(batch_id: str) -> str:
-    """Return ``batch_id`` if it can stand in a subject; a wildcard would read other batches."""
-    if not batch_id or any(sign in " .*>\t\r\n" for sign in batch_id):
-        raise no_such_batch(batch_id)
-    return batch_id
-
-
-def _document(payload: bytes) -> dict[str, Any]:
-    """Return a stored payload as it is; what is not a JSON object is shown as text."""
-    try:
-        document = json.loads(payload)
-    except ValueError:
-        document = None
-    if isinstance(document, dict):
-        return document
-    return {"unreadable": payload.decode("utf-8", "replace")[:2000]}

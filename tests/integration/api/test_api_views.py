@@ -20,6 +20,7 @@ from millstream_api.relay.hub import Hub
 from millstream_projector.__main__ import main as project
 from millstream_schemas import analysis, subjects, views
 from millstream_schemas.answers import NodeBeat, RouteHealth
+from millstream_schemas.events import EVENT_TYPES
 
 pytestmark = pytest.mark.anyio
 
@@ -78,6 +79,19 @@ async def test_every_view_answers_over_http_as_of_a_sequence(api: Any) -> None:
     timeline = await read(api, "/v1/statistics/timeline", bucket="hour", model="simulated/fast")
     assert sum(row["samples"] for row in timeline["rows"]) == 5
     assert {slot["as_of"], timeline["as_of"], samples["as_of"], figures["as_of"]} == {last}
+
+
+async def test_events_are_chosen_by_type_and_no_type_is_a_refusal_that_names_all(api: Any) -> None:
+    last = await api.append(two_batches().entries)
+    path = f"/v1/batches/{FIRST}/events"
+    ends = ["sample.failed.v1", "batch.completed.v1", "sample.failed.v1"]
+    page = await read(api, path, type=ends, min_sequence=last)
+    assert [one["event"]["type"] for one in page["events"]] == ends[:2]
+    assert page["next_cursor"] is None
+    refusal = await api.client.get(path, params={"type": ["batch.failed.v1", "walking"]})
+    error = refusal.json()["errors"][0]
+    assert (refusal.status_code, error["field"]) == (400, "type.1")
+    assert all(word in error["message"] for word in ("walking", *EVENT_TYPES)), error
 
 
 async def test_an_attempt_tells_how_long_it_waited(api: Any) -> None:

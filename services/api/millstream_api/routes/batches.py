@@ -21,6 +21,7 @@ from millstream_api.routes.reading import (
 )
 from millstream_api.waits import with_waits
 from millstream_schemas import analysis, views
+from millstream_schemas.events import EventType
 
 router = APIRouter(prefix="/v1", tags=["batches"])
 
@@ -159,11 +160,26 @@ async def list_events(
     kind: Annotated[
         views.EventKind | None, Query(description="Only the commands and ends, or only the notes.")
     ] = None,
+    types: Annotated[
+        tuple[EventType, ...], Query(alias="type", description="Only these; repeatable.")
+    ] = (),
     limit: Limit = 100,
 ) -> Response:
-    """Return a batch's events after a sequence, in stream order."""
+    """Return a batch's events after a sequence, in stream order.
+
+    A page of some types ends after a quarter of a second too, so one with few events or none need
+    not be the last: ask with its `next_cursor` as `after` until that is null.
+    """
     check_batch_id(batch_id)
-    query = asked(views.EventsQuery, moment, batch_id=batch_id, after=after, kind=kind, limit=limit)
+    query = asked(
+        views.EventsQuery,
+        moment,
+        batch_id=batch_id,
+        after=after,
+        kind=kind,
+        types=tuple(dict.fromkeys(types)),
+        limit=limit,
+    )
     return model_answer(await parts.reads.queries.events(query))
 
 
