@@ -66,11 +66,10 @@ async def test_a_batch_waits_for_the_first_of_its_routes_and_goes_on_with_it(
         batch_id = await direct_site.begin([route(one), route(two)], 30, concurrency=2)
         short = await direct_site.reach(batch_id, lambda state: state.held_up is not None)
         long = await direct_site.reach(
-            batch_id, lambda state: state.held_up is not None and state.counts.generated > 0
+            batch_id, lambda state: state.held_up is not None and "60 s" in state.held_up.message
         )
         await direct_site.command(batch_id, StopBatch())
         await direct_site.ended(batch_id)
     assert short.held_up is not None
     assert "asked to wait 3 s" in short.held_up.message
-    assert long.held_up is not None
-    assert "asked to wait 60 s" in long.held_up.message
+    assert long.counts.generated > 0
