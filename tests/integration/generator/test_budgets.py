@@ -196,11 +196,12 @@ async def test_a_batch_that_takes_too_long_is_stopped(site: Site) -> None:
         return Delayed(sample(request), delay_s=0.1)
 
     async with ScriptedLLM(answer) as llm, site.generator():
-        batch_id = await site.begin(llm.base_url, 10_000, budgets=Budgets(max_duration_s=2.0))
+        batch_id = await site.begin(llm.base_url, 10_000, budgets=Budgets(max_duration_s=6.0))
         state = await site.ended(batch_id)
         warned = await site.events(batch_id, notes.BudgetWarned)
     assert state.stop is not None
-    assert state.stop.event.reason.startswith("budget_duration: 2.")
+    assert state.stop.event.reason.startswith("budget_duration: ")
+    assert state.stop.event.reason.endswith(" of 6 s are used")
     assert 0 < state.counts.generated < 10_000
     assert [event.budget for event in warned] == ["duration"]
 
