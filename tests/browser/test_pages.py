@@ -178,6 +178,24 @@ def test_the_other_pages_are_sound(hub: HubPage, batches: Batches, section: str)
         assert (size, scheme, hub.violations(), hub.overflow()) == (size, scheme, [], 0)
 
 
+def test_the_statistics_are_told_per_provider_and_all_samples_per_topic(
+    hub: HubPage, batches: Batches
+) -> None:
+    for model in ("simulated/instant", "simulated/fast"):
+        batches.wait(batches.start(3, model))
+    hub.open("statistics")
+    head = hub.part("measure").first.locator("thead")
+    expect(head).to_contain_text("simulated/fast")
+    hub.part("split").select_option("provider")
+    expect(hub.page).to_have_url(re.compile("split=provider"))
+    expect(head).not_to_contain_text("simulated/")
+    expect(head).to_contain_text("simulated")
+    total = httpx.get(f"{hub.url}/v1/statistics").json()["total"]
+    cells = hub.part("spread-difficulties").locator("td.number")
+    assert sum(int(one.replace(",", "")) for one in cells.all_inner_texts()) == total
+    expect(hub.part("spread-topics").locator("tr").first).to_be_visible()
+
+
 def test_the_last_time_on_a_chart_has_room(hub: HubPage, batches: Batches) -> None:
     batches.wait(batches.start(2, "simulated/instant"))
     hub.open("statistics")

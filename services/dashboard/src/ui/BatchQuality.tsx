@@ -6,9 +6,10 @@ import { getQuality } from "../calls";
 import { isLive, type BatchView, type Quality } from "../contract";
 import { useAt } from "../place";
 import { ratingOf } from "../rating";
-import { grouped, percent, rounded, spaced, wordsOf } from "../words";
+import { grouped, rounded, wordsOf } from "../words";
 import { Icon } from "./Icon";
-import { Empty, Foreign, Trouble } from "./parts";
+import { Empty, Trouble } from "./parts";
+import { Spread } from "./Spread";
 
 const REFRESH_MS = 5_000;
 
@@ -54,10 +55,10 @@ function Report({ quality }: { quality: Quality }) {
         <Fact name="Answers refused" value={grouped(quality.rejected)} />
         <Fact name="Failed" value={grouped(quality.failed)} />
       </dl>
-      <Spread title="Average length in characters" values={quality.average_lengths} />
-      <Spread title="Difficulties" values={quality.difficulties} />
-      <Spread title="Sample types" values={quality.sample_types} />
-      <Spread title="Topics" values={quality.topics} />
+      <Spread title="Average length in characters" rows={spread(quality.average_lengths)} />
+      <Spread title="Difficulties" rows={spread(quality.difficulties)} />
+      <Spread title="Sample types" rows={spread(quality.sample_types)} />
+      <Spread title="Topics" rows={spread(quality.topics)} />
     </>
   );
 }
@@ -71,28 +72,6 @@ function Fact({ name, value }: { name: string; value: string }) {
   );
 }
 
-function Spread({ title, values }: { title: string; values: Record<string, number> }) {
-  const rows = Object.entries(values).sort(([, a], [, b]) => b - a);
-  const most = rows[0]?.[1] ?? 0;
-  if (rows.length === 0) return null;
-  return (
-    <section>
-      <h3>{title}</h3>
-      <table className="spread">
-        <tbody>
-          {rows.map(([name, value]) => (
-            <tr key={name}>
-              <th scope="row">
-                <Foreign>{spaced(name)}</Foreign>
-              </th>
-              <td className="number">{rounded(value)}</td>
-              <td className="spread-bar" aria-hidden="true">
-                <span style={{ width: `${percent(value, most)}%` }} />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </section>
-  );
+function spread(values: Record<string, number>): [string, number][] {
+  return Object.entries(values).sort(([, a], [, b]) => b - a);
 }

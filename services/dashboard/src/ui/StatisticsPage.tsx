@@ -1,12 +1,14 @@
-/** What each model did over time: charts, and each chart's numbers as a table beneath it. */
+/** What each model or provider did over time: charts, each with its numbers as a table beneath. */
 
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { lazy, Suspense } from "react";
 
-import type { Timeline, TimelineRow } from "../analysis";
+import type { Timeline } from "../analysis";
 import { getTimeline, serverNow } from "../calls";
 import { useParameter } from "../place";
+import { pointsOf, type Point, type Split } from "../series";
 import { decimals, localTime, money, rounded, UNKNOWN, wordsOf } from "../words";
+import { AllSamples } from "./AllSamples";
 import { Empty, Foreign, Trouble } from "./parts";
 
 const Chart = lazy(() => import("./Chart").then((file) => ({ default: file.Chart })));
@@ -20,7 +22,7 @@ const RANGES: Record<string, [name: string, hours: number | null]> = {
 
 interface Measure {
   name: string;
-  of(row: TimelineRow): number | null;
+  of(row: Point): number | null;
   words(value: number): string;
 }
 
@@ -44,8 +46,9 @@ const MEASURES: Measure[] = [
 ];
 
 export function StatisticsPage() {
-  const [range, setRange] = useParameter("range", "day");
-  const [model, setModel] = useParameter("model");
+  const [range] = useParameter("range", "day");
+  const [model] = useParameter("model");
+  const [split] = useSplit();
   const hours = (RANGES[range] ?? RANGES["day"])?.[1] ?? null;
   const answer = useQuery({
     queryKey: ["timeline", range, model],
@@ -62,31 +65,7 @@ export function StatisticsPage() {
     <section className="card" aria-labelledby="statistics-title">
       <header className="card-head">
         <h1 id="statistics-title">Statistics</h1>
-        <div className="choices-of-statistics">
-          <label>
-            Range{" "}
-            <select
-              data-testid="range"
-              value={range in RANGES ? range : "day"}
-              onChange={(event) => setRange(event.target.value)}
-            >
-              {Object.entries(RANGES).map(([value, [name]]) => (
-                <option key={value} value={value}>
-                  {name}
-                </option>
-              ))}
-            </select>
-          </label>
-          <label>
-            Model{" "}
-            <select value={model} onChange={(event) => setModel(event.target.value)}>
-              <option value="">all</option>
-              {models.map((one) => (
-                <option key={one}>{one}</option>
-              ))}
-            </select>
-          </label>
-        </div>
+        <Choices models={models} />
       </header>
       {answer.error && (
         <Trouble
@@ -99,12 +78,70 @@ export function StatisticsPage() {
       {answer.data && rows.length === 0 && (
         <Empty>No call ended in this time. Choose a longer range, or start a batch.</Empty>
       )}
+      {split === "provider" && (
+        <p className="muted">A percentile over several models together is not known: {UNKNOWN}</p>
+      )}
       {answer.data &&
         rows.length > 0 &&
         MEASURES.map((measure) => (
-          <MeasureOverTime key={measure.name} measure={measure} timeline={answer.data} />
+          <MeasureOverTime
+            key={measure.name}
+            measure={measure}
+            timeline={answer.data}
+            split={split}
+          />
         ))}
+      {answer.data && <AllSamples refreshMs={REFRESH_MS} />}
     </section>
+  );
+}
+
+function useSplit(): [Split, (split: string) => void] {
+  const [chosen, setSplit] = useParameter("split", "model");
+  return [chosen === "provider" ? "provider" : "model", setSplit];
+}
+
+function Choices({ models }: { models: readonly string[] }) {
+  const [range, setRange] = useParameter("range", "day");
+  const [model, setModel] = useParameter("model");
+  const [split, setSplit] = useSplit();
+  return (
+    <div className="choices-of-statistics">
+      <label>
+        Range{" "}
+        <select
+          data-testid="range"
+          value={range in RANGES ? range : "day"}
+          onChange={(event) => setRange(event.target.value)}
+        >
+          {Object.entries(RANGES).map(([value, [name]]) => (
+            <option key={value} value={value}>
+              {name}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label>
+        Model{" "}
+        <select value={model} onChange={(event) => setModel(event.target.value)}>
+          <option value="">all</option>
+          {models.map((one) => (
+            <option key={one}>{one}</option>
+          ))}
+        </select>
+      </label>
+      <label>
+        Lines per{" "}
+        <select
+          data-testid="split"
+          value={split}
+          onChange={(event) => setSplit(event.target.value)}
+        >
+          <option>model</option>
+          <option>provider</option>
+        </select>
+      </label>
+    </div>
   );
 }
 
@@ -112,13 +149,18 @@ async function hoursAgo(hours: number, signal: AbortSignal): Promise<string> {
   return new Date((await serverNow(signal)) - hours * 3_600_000).toISOString();
 }
 
-function MeasureOverTime({ measure, timeline }: { measure: Measure; timeline: Timeline }) {
-  const models = [...new Set(timeline.rows.map(seriesOf))].sort();
-  const starts = [...new Set(timeline.rows.map((row) => row.start))].sort();
-  const found = new Map(
-    timeline.rows.map((row) => [`${row.start} ${seriesOf(row)}`, measure.of(row)]),
-  );
-  const at = (start: string, model: string): number | null => found.get(`${start} ${model}`) ?? null;
+interface MeasureProps {
+  measure: Measure;
+  timeline: Timeline;
+  split: Split;
+}
+
+function MeasureOverTime({ measure, timeline, split }: MeasureProps) {
+  const points = pointsOf(timeline.rows, split);
+  const lines = [...new Set(points.map(({ line }) => line))].sort();
+  const starts = [...new Set(points.map(({ start }) => start))].sort();
+  const found = new Map(points.map((point) => [`${point.start} ${point.line}`, measure.of(point)]));
+  const at = (start: string, line: string): number | null => found.get(`${start} ${line}`) ?? null;
   return (
     <section className="measure" data-testid="measure">
       <h2>{measure.name}</h2>
@@ -126,7 +168,7 @@ function MeasureOverTime({ measure, timeline }: { measure: Measure; timeline: Ti
         <Chart
           times={starts.map((start) => Date.parse(start) / 1000)}
           step={timeline.bucket_s}
-          series={models.map((name) => ({ name, values: starts.map((start) => at(start, name)) }))}
+          series={lines.map((name) => ({ name, values: starts.map((start) => at(start, name)) }))}
           isMoney={measure.words === money}
         />
       </Suspense>
@@ -137,7 +179,7 @@ function MeasureOverTime({ measure, timeline }: { measure: Measure; timeline: Ti
             <thead>
               <tr>
                 <th scope="col">From</th>
-                {models.map((name) => (
+                {lines.map((name) => (
                   <th key={name} scope="col" className="number">
                     <Foreign>{name}</Foreign>
                   </th>
@@ -148,7 +190,7 @@ function MeasureOverTime({ measure, timeline }: { measure: Measure; timeline: Ti
               {starts.map((start) => (
                 <tr key={start}>
                   <th scope="row">{localTime(start)}</th>
-                  {models.map((name) => {
+                  {lines.map((name) => {
                     const value = at(start, name);
                     return (
                       <td key={name} className="number">
@@ -164,8 +206,4 @@ function MeasureOverTime({ measure, timeline }: { measure: Measure; timeline: Ti
       </details>
     </section>
   );
-}
-
-function seriesOf(row: TimelineRow): string {
-  return row.model.startsWith(`${row.provider}/`) ? row.model : `${row.model} (${row.provider})`;
 }
