@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from millstream.testing.batches import Batches
-from millstream.testing.hub_page import HubPage
+from millstream.testing.hub_page import NARROW, WIDE, HubPage
 from millstream.testing.stack import Stack, wait_until
 
 PAGE = 25
@@ -126,6 +126,31 @@ def test_events_are_shown_as_they_were_stored(past: Past, hub: HubPage) -> None:
         expect(events.filter(has_text=kind).first).to_be_attached()
     events.first.click()
     expect(events.first.locator("pre")).to_contain_text('"target": 20')
+
+
+def test_events_are_chosen_by_type_among_all_of_the_batch(past: Past, hub: HubPage) -> None:
+    hub.open(f"batches/{past.completed}?tab=events")
+    events = hub.part("event")
+    expect(hub.part("event-types")).to_have_text("Types: all")
+    expect(events.first).to_contain_text("batch.started.v1")
+    hub.part("event-types").click()
+    choice = hub.page.locator("[data-testid=event-type]")
+    for kind in ("batch.completed.v1", "sample.generated.v1"):
+        choice.and_(hub.page.locator(f"[data-type='{kind}']")).check()
+    expect(hub.part("event-types")).to_have_text("Types: 2 types")
+    expect(events).to_have_count(31)
+    for size in (WIDE, NARROW):
+        hub.resize(size)
+        assert (hub.violations(), hub.overflow()) == ([], 0)
+    assert "type=sample.generated.v1%2Cbatch.completed.v1" in hub.page.url
+    hub.page.reload()
+    expect(events).to_have_count(31)
+    hub.open(f"batches/{past.completed}?tab=events&type=batch.failed.v1")
+    expect(hub.part("events-lack")).to_have_text("The batch has no event of these types.")
+    hub.part("event-types").click()
+    hub.part("event-types-all").click()
+    expect(events.first).to_contain_text("batch.started.v1")
+    assert "type=" not in hub.page.url
 
 
 def test_promise_19_the_quality_is_rated_measured_and_spread(past: Past, hub: HubPage) -> None:

@@ -156,7 +156,7 @@ export function getSlot(
 
 export function getEvents(
   batch: Pick<BatchView, "id" | "state" | "sequence" | "version">,
-  page: { after: number; limit: number; kind?: "control" | "note" },
+  page: { after: number; limit: number; kind?: "control" | "note"; type?: readonly string[] },
   at: At,
   signal?: AbortSignal,
 ): Promise<EventPage> {

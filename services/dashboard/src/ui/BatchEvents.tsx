@@ -3,29 +3,46 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
+import "../styles/events.css";
 import { getEvents } from "../calls";
 import { isLive, type BatchView, type EventView } from "../contract";
+import { findEvents, PAGE, typesIn, whoOf, type FoundEvents } from "../events";
 import { useAt, useParameter } from "../place";
-import { grouped, localTime, plural, wordsOf } from "../words";
+import { grouped, localTime, wordsOf } from "../words";
+import { EventTypes } from "./EventTypes";
 import { Empty, Foreign, Pager, Trouble } from "./parts";
 
-const PAGE = 100;
 const REFRESH_MS = 2_000;
 
 export function BatchEvents({ batch }: { batch: BatchView }) {
+  const [named, setNamed] = useParameter("type");
+  const types = typesIn(named);
+  return (
+    <>
+      <EventTypes chosen={types} choose={(chosen) => setNamed(chosen.join(","))} />
+      <Pages key={types.join(",")} batch={batch} types={types} />
+    </>
+  );
+}
+
+/** The events of some types, or of all where none is named, page by page. */
+function Pages({ batch, types }: { batch: BatchView; types: readonly string[] }) {
   const [starts, setStarts] = useState<readonly number[]>([]);
   const after = starts.at(-1) ?? 0;
   const at = useAt();
-  const [kind, setKind] = useParameter("type");
+  const isMoving = at === null && isLive(batch.state);
   const page = useQuery({
-    queryKey: ["batch", batch.id, "events", isLive(batch.state), after, at],
-    queryFn: ({ signal }) => getEvents(batch, { after, limit: PAGE }, at, signal),
+    queryKey: ["batch", batch.id, "events", types, isLive(batch.state), after, at],
+    queryFn: ({ signal }) =>
+      findEvents(
+        (from, limit) => getEvents(batch, { after: from, limit, type: types }, at, signal),
+        after,
+      ),
     placeholderData: keepPreviousData,
-    refetchInterval: at === null && isLive(batch.state) ? REFRESH_MS : false,
+    // What took long to find is looked for less often.
+    refetchInterval: ({ state }) => isMoving && REFRESH_MS * (state.data?.steps ?? 1),
   });
-  const events = page.data?.events ?? [];
-  const last = events.at(-1)?.sequence;
-  const shown = kind ? events.filter((view) => view.event["type"] === kind) : events;
+  const { events = [], next = null } = page.data ?? {};
   return (
     <>
       {page.error && (
@@ -36,66 +53,42 @@ export function BatchEvents({ batch }: { batch: BatchView }) {
         />
       )}
       {page.isPending && <Empty>Reading the events…</Empty>}
-      {page.data && events.length === 0 && (
-        <Empty>No event here yet. They show as soon as the projector has read them.</Empty>
-      )}
-      {page.data && events.length > 0 && (
-        <KindFilter events={events} kind={kind} choose={setKind} />
-      )}
-      {events.length > 0 && shown.length === 0 && (
-        <Empty>No event of this type on this page. Choose all types, or go to another page.</Empty>
-      )}
+      {page.data && <Lack found={page.data} isChosen={types.length > 0} isFirst={after === 0} />}
       <ol className="events">
-        {shown.map((view) => (
+        {events.map((view) => (
           <StoredEvent key={view.sequence} view={view} />
         ))}
       </ol>
       <Pager
         page={starts.length}
         label="Pages of events"
-        hasNext={events.length === PAGE && last !== undefined}
+        hasNext={next !== null}
         onPrevious={() => setStarts(starts.slice(0, -1))}
-        onNext={() => last !== undefined && setStarts([...starts, last])}
+        onNext={() => next !== null && setStarts([...starts, next])}
       />
     </>
   );
 }
 
-/** The types on this page of the log, each with its count. */
-function KindFilter(props: {
-  events: readonly EventView[];
-  kind: string;
-  choose(kind: string): void;
-}) {
-  const counts = new Map<string, number>();
-  for (const { event } of props.events) {
-    const type = String(event["type"]);
-    counts.set(type, (counts.get(type) ?? 0) + 1);
+/** Why a page holds less than it could. */
+function Lack(props: { found: FoundEvents; isChosen: boolean; isFirst: boolean }) {
+  const { events, next } = props.found;
+  if (next !== null && events.length < PAGE) {
+    return (
+      <Empty testid="events-lack">
+        {`Looked through the log up to event ${grouped(next)}. Next looks on from there.`}
+      </Empty>
+    );
   }
-  if (props.kind && !counts.has(props.kind)) counts.set(props.kind, 0);
+  if (events.length > 0) return null;
+  if (!props.isFirst) return <Empty testid="events-lack">No more events.</Empty>;
   return (
-    <label className="slot-choice">
-      Type{" "}
-      <select
-        data-testid="event-type"
-        value={props.kind}
-        onChange={(event) => props.choose(event.target.value)}
-      >
-        <option value="">all {plural(props.events.length, "event")} of this page</option>
-        {[...counts].map(([type, count]) => (
-          <option key={type} value={type}>
-            {`${type} (${grouped(count)})`}
-          </option>
-        ))}
-      </select>
-    </label>
+    <Empty testid="events-lack">
+      {props.isChosen
+        ? "The batch has no event of these types."
+        : "No event here yet. They show as soon as the projector has read them."}
+    </Empty>
   );
-}
-
-/** Who did it: a person, or a node. */
-function whoOf(event: Record<string, unknown>): string | null {
-  const { kind, id } = (event["actor"] ?? {}) as { kind?: unknown; id?: unknown };
-  return typeof id === "string" ? `${String(kind)} ${id}` : null;
 }
 
 /** One event, with its payload behind a click. */
