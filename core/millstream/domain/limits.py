@@ -290,3 +290,9 @@ def is_waited_for(state: RouteState, node: str, now: float) -> bool:
         for name, permit in state.permits.items()
         if name != node
     )
+
+
+def has_spare_permits(state: RouteState, node: str, now: float, *, used: int) -> bool:
+    """Tell whether ``node``, of whose permits ``used`` are, keeps one that another waits for."""
+    own = state.permits.get(node)
+    return own is not None and own.held > used and is_waited_for(state, node, now)

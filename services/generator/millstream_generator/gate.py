@@ -154,13 +154,15 @@ class Gate:
 
     async def _renew(self) -> None:
         """Keep what dies with this node if it is not kept: the probe and the permits."""
-        condition = self.condition
-        breaker = condition.state.breaker
+        condition, breaker = self.condition, self.condition.state.breaker
         if self._probe is not None and breaker is not None:
             left_s = breaker.probe_until - condition.now()
             if left_s < health.PROBE_S - RENEW_S:
                 await condition.store(lambda state, at: health.probing(state, condition.node, at))
-        if condition.node in condition.state.permits and boot_seconds() >= self._renew_at:
+        state, used = condition.state, self.in_flight + len(self._slots)
+        has_spare = rules.has_spare_permits(state, condition.node, condition.now(), used=used)
+        is_due = boot_seconds() >= self._renew_at or (has_spare and not self._is_waited())
+        if condition.node in state.permits and is_due:
             await self._lease()
 
     async def _give(self) -> float:
@@ -229,7 +231,7 @@ class Gate:
 
     async def _lease(self) -> Lease:
         """Ask for leave for those in line, and renew the permits of calls in flight."""
-        wanted = self._wanted()[len(self._slots) : LEASE_MOST]  # no slot is kept for these
+        wanted = [waiter.tokens for waiter in self.line()]
         got = Lease((), 0.0)
 
         def step(state: RouteState, now: float) -> RouteState:
@@ -239,7 +241,7 @@ class Gate:
                 self.condition.node,
                 now,
                 self._limits,
-                wanted=wanted,
+                wanted=wanted[len(self._slots) : LEASE_MOST],  # no slot is kept for these
                 in_flight=self.in_flight + len(self._slots),
                 ahead_s=self._ahead_s,
             )
@@ -259,9 +261,6 @@ class Gate:
         """Return those in line, the first one first."""
         return [waiter for waiter in self._waiters if not waiter.granted.done()]
 
-    def _wanted(self) -> list[int]:
-        return [waiter.tokens for waiter in self.line()]
-
     def _give_alone(self) -> float:
         """Give this node's part of the limits while the nodes can't agree."""
         condition = self.condition
@@ -279,7 +278,7 @@ class Gate:
                 condition.node,
                 condition.now(),
                 part,
-                wanted=self._wanted()[:LEASE_MOST],
+                wanted=[waiter.tokens for waiter in self.line()][:LEASE_MOST],
                 in_flight=self.in_flight,
             )
             self._slots.extend(got.slots)

@@ -6,6 +6,7 @@ import socket
 import pytest
 from nats.aio.msg import Msg
 
+from millstream.domain import limits
 from millstream.eventlog.answers import subscribed
 from millstream.eventlog.limits import SharedLimits, route_key
 from millstream.eventlog.nodes import Nodes
@@ -13,6 +14,7 @@ from millstream.testing import site as sites
 from millstream.testing.scripted_answers import Delayed, HttpError
 from millstream.testing.scripted_llm import ScriptedLLM
 from millstream.testing.site import Site, sample
+from millstream_generator import gate
 
 pytestmark = pytest.mark.anyio
 
@@ -91,3 +93,24 @@ async def test_a_node_tells_what_a_route_waits_for_and_how_many_calls_wait(
     assert told.share < 1
     assert (told.model, told.max_concurrency, told.in_flight) == (way.model, 2, 0)
     assert told.waiting > 0
+
+
+async def test_a_permit_that_is_not_used_goes_to_the_node_that_asks_for_it_next(
+    direct_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node keeps it for its own next call, without a message, until another one waits."""
+    monkeypatch.setattr(gate, "RENEW_S", 600.0)
+    monkeypatch.setattr(limits, "PERMIT_S", 600.0)
+    shared = SharedLimits(direct_site.log.event_log.answers, "test")
+    async with ScriptedLLM(sample) as llm:
+        way = sites.route(llm.base_url, provider="simulated", max_concurrency=1)
+        key = route_key(way, llm.base_url, socket.gethostname())
+        async with (
+            direct_site.generator("g1", pool="one"),
+            direct_site.generator("g2", pool="two"),
+        ):
+            await direct_site.ended(await direct_site.begin([way], 1, pool="one"))
+            kept = (await shared.read(key)).permits
+            state = await direct_site.ended(await direct_site.begin([way], 1, pool="two"))
+    assert list(kept) == ["g1"]
+    assert state.counts.generated == 1
