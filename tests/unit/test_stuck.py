@@ -246,3 +246,13 @@ def test_the_rule_is_monotonic_in_time(seconds: float) -> None:
     script = working()
     is_stuck = find_stuck(script.state, around(script, seconds)) is not None
     assert is_stuck == (seconds >= 30.0) or abs(seconds - 30.0) < 1e-5
+
+
+def test_a_batch_whose_generators_start_no_call_says_why_whatever_its_model_takes() -> None:
+    script = working()
+    full = "the event store is 98% full, so no call starts"
+    known = {"latency_p95_s": 50.0, "complaint": full}
+    assert find_stuck(script.state, around(script, 14.9, **known)) is None
+    finding = found(script, around(script, 15.0, **known))
+    assert (finding.rule, finding.threshold_s) == ("no_progress", 15.0)
+    assert full in finding.cause

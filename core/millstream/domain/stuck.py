@@ -26,8 +26,7 @@ from millstream_schemas import slices as slice_events
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.notes import StuckFinding
 
-NO_WORKER_S = 15.0
-LOST_NODE_S = 15.0
+NO_WORKER_S = LOST_NODE_S = 15.0
 LEASE_MARGIN_S = 5.0
 STOP_OVERDUE_S = 5.0
 POISON_S = 1.0
@@ -136,6 +135,8 @@ def _no_movement(state: BatchState, around: Surroundings) -> StuckFinding | None
     since = _since(state, moved, around.working_since, _end_of_wait(state))
     if (around.now - since).total_seconds() < min(LOST_NODE_S, around.floor_s):
         return None  # who holds which slice takes a look at each: not for a batch that moves
+    if around.complaint:  # no call starts, so no slow model is a reason to wait for longer
+        return _no_progress(state, around, since, min(NO_WORKER_S, around.floor_s))
     holders = _holders(state)
     at_work = {node for node in holders if around.alive is None or node in around.alive}
     if at_work:
@@ -144,8 +145,7 @@ def _no_movement(state: BatchState, around: Surroundings) -> StuckFinding | None
         threshold = call_threshold_s(state, around.latency_p95_s, around.floor_s, around.cap_s)
         return _no_progress(state, around, since, max(threshold, turn_s))
     # While all generators work on other slices it waits in line, but not for ever.
-    longest_s = max(around.cap_s, around.floor_s)
-    finding = _no_progress(state, around, since, longest_s)
+    finding = _no_progress(state, around, since, max(around.cap_s, around.floor_s))
     if finding is not None or around.is_full:
         return finding
     since = max(since, around.roomy_since or since)
