@@ -47,7 +47,7 @@ STALLS: list[tuple[Callable[[Watch], stalls.Scene], str, float, str]] = [
         30,
         "no slice was ever claimed in 30 s, although 1 generator",
     ),
-    (stalls.store_full, "no_progress", 30, "the generators say: the event store is 96 % full"),
+    (stalls.store_full, "no_progress", 15, "the generators say: the event store is 96 % full"),
     (stalls.nobody_completes, "no_progress", 30, "nobody completed the batch"),
     (stalls.resumed_and_forgotten, "no_progress", 30, "no outcome for 30 s"),
     (stalls.starved_in_line, "no_progress", 900, "no slice was ever claimed in 900 s"),

@@ -13,7 +13,14 @@ from millstream.eventlog.stored import decode
 from millstream.runtime.settings import load_settings
 from millstream_schemas import control, subjects
 from millstream_schemas.envelope import BatchEvent
-from millstream_schemas.slices import AttemptEvent, SampleFailed, SampleGenerated, SliceEvent
+from millstream_schemas.slices import (
+    AttemptEvent,
+    SampleFailed,
+    SampleGenerated,
+    SliceClaimed,
+    SliceEvent,
+    SliceReleased,
+)
 
 FINAL_EVENTS = (control.BatchStopped, control.BatchCompleted, control.BatchFailed)
 
@@ -70,8 +77,9 @@ class BatchAudit:
             self.outcomes[event.slot] += 1
             if isinstance(event, SampleGenerated):
                 self.generated.add(event.slot)
+        # One that wakes late may take a slice that nobody had begun, and lets go of it at once.
         if self.finals and isinstance(event, SliceEvent):
-            self.late += event.type != "slice.claimed.v1"  # type: ignore[attr-defined]
+            self.late += not isinstance(event, SliceClaimed | SliceReleased)
         self.finals += isinstance(event, FINAL_EVENTS)
 
     def faults(self) -> list[str]:
