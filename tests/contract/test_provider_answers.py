@@ -185,6 +185,33 @@ async def test_an_error_in_the_middle_of_a_stream_is_a_server_error_and_may_be_p
         assert "Overloaded" in error.message
 
 
+def document(status: int, content_type: str = "application/json") -> Garbage:
+    """Return an error as proxies send it with status 200: as a document, in place of a stream."""
+    body = b'{"error": {"message": "no more\\ntoday", "code": %d}}' % status
+    return Garbage(body, content_type)
+
+
+@each_family
+async def test_a_document_with_an_error_in_place_of_a_stream_has_the_category_that_it_tells(
+    family: Family, failure: Call
+) -> None:
+    error = await failure(family, document(429))
+    assert (error.category, error.is_unpaid) == ("rate_limit", True)
+    assert "no more today" in error.message
+
+
+async def test_openais_client_within_litellm_does_not_hide_a_document_with_an_error(
+    litellm_lane: Lanes, route_to: Callable[..., Route], prompt: Prompt
+) -> None:
+    family = next(family for family in MAIN_FAMILIES if family.name == "OpenAI")
+    for status, content_type in ((429, "application/json"), (500, "text/event-stream")):
+        async with WireServer(family.wire, [document(status, content_type)]) as server:
+            with pytest.raises(CallFailedError, match="no more today") as caught:
+                await litellm_lane.complete(route_to(family, server.origin), prompt, Progress())
+        error = caught.value
+        assert (error.category, error.is_unpaid) == (CATEGORIES[status], status == 429)
+
+
 @each_family
 async def test_a_silent_stream_is_a_timeout(family: Family, failure: Call) -> None:
     # Where nothing is streamed, silence is all there is to hear: the whole call's bound holds.

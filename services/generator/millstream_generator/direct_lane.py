@@ -20,12 +20,16 @@ from millstream_generator.completion import (
     storable,
 )
 from millstream_generator.endpoints import Endpoint
-from millstream_generator.failures import from_response, in_answer, safe_message
+from millstream_generator.failures import (
+    ERROR_BYTES_MOST,
+    from_response,
+    in_answer,
+    safe_message,
+)
 from millstream_generator.http_client import HttpClient
 from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
 
-ERROR_BYTES_MOST = 20_000
 EVENT_BYTES_MOST = 4_000_000
 
 

@@ -62,6 +62,8 @@ _KEY_LEAST = 8
 _ABOUT_THE_KEY = ("incorrect api key", "api key not valid", "credit balance is too low")
 """What xAI, Gemini and Anthropic say with status 400 of a key that can't be used."""
 RETRY_AFTER_MOST_S = 600.0
+ERROR_BYTES_MOST = 20_000
+"""No more of a body is read for an error."""
 _REFUSED = frozenset({"ConnectError", "ClientConnectorError", "ConnectionRefusedError", "gaierror"})
 _LOST = frozenset(
     {

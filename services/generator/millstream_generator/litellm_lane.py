@@ -24,6 +24,7 @@ from millstream_generator.completion import (
     storable,
 )
 from millstream_generator.failures import classify
+from millstream_generator.litellm_document import watching
 from millstream_generator.litellm_stream import LitellmAnswer
 from millstream_generator.targets import Targets
 from millstream_schemas.routes import Route
@@ -104,16 +105,22 @@ class LitellmLane:
         if self._litellm is None or self._lacks_client(route.litellm_model):
             await self.warm_up(route.litellm_model)
         progress.started_at = time.monotonic()
-        try:
-            async with asyncio.timeout(route.timeout_s):
-                return await self._stream(route, arguments, progress)
-        except TimeoutError as error:
-            message = f"no whole answer within {route.timeout_s:g} s"
-            raise CallFailedError("timeout", message) from error
-        except CallFailedError:
-            raise
-        except Exception as error:  # litellm raises classes of its own, openai's and aiohttp's
-            raise classify(error, arguments["api_key"]) from error
+        with watching(progress, arguments["api_key"]) as document:
+            try:
+                async with asyncio.timeout(route.timeout_s):
+                    completion = await self._stream(route, arguments, progress)
+            except TimeoutError as error:
+                message = f"no whole answer within {route.timeout_s:g} s"
+                raise CallFailedError("timeout", message) from error
+            except Exception as error:  # litellm raises its own classes, openai's and aiohttp's
+                told = document.failure
+                if told is None and isinstance(error, CallFailedError):
+                    raise
+                raise told or classify(error, arguments["api_key"]) from error
+            # Some of litellm's readers make an end up for what they can't read.
+            if not completion.text and document.failure is not None:
+                raise document.failure
+            return completion
 
     async def _stream(
         self, route: Route, arguments: dict[str, Any], progress: Progress

@@ -17,6 +17,7 @@ os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", "4096")
 import httpx
 import litellm
 
+from millstream_generator.litellm_document import watched
 from millstream_generator.litellm_stream import TOKENIZER
 
 litellm.suppress_debug_info = True
@@ -68,7 +69,11 @@ async def _send_here_only(
 
     httpx takes but one header of keys off a call that it carries on to another host.
     """
-    return await _send(client, request, **{**options, "follow_redirects": False})
+    response = await _send(client, request, **{**options, "follow_redirects": False})
+    document = watched.get()
+    if document is not None:
+        document.watch(response)
+    return response
 
 
 httpx.AsyncClient.send = _send_here_only  # type: ignore[assignment, method-assign]
