@@ -11,8 +11,8 @@ import time
 import aiohttp
 import uvloop
 
+from millstream import recipe_prompts as prompts
 from millstream.recipes import RecipeBook, recipe_directories
-from millstream_generator import prompts
 from millstream_schemas.recipes import Cell
 
 

@@ -8,9 +8,9 @@ import json
 import sys
 import time
 
+from millstream import recipe_prompts as prompts
 from millstream.domain.plan import Plan, attempt_seed
 from millstream.recipes import RecipeBook, recipe_directories
-from millstream_generator import prompts
 from millstream_generator.litellm_setup import litellm
 from millstream_schemas.control import BatchSpec
 from millstream_schemas.routes import Route

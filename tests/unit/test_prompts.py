@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from millstream.domain.plan import Plan
+from millstream.recipe_prompts import max_tokens, render, response_format
 from millstream.recipe_templates import TemplateProblemError
 from millstream.recipes import RecipeBook, builtin_recipes_dir, pin
-from millstream_generator.prompts import max_tokens, render, response_format
 from millstream_schemas.control import BatchSpec
 from millstream_schemas.recipes import (
     Cell,

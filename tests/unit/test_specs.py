@@ -1,8 +1,12 @@
 """What a batch pins: from a start, from a parent that left slots open, and from a clone."""
 
+import re
+
 import pytest
 
+from millstream.call_bounds import call_bound, check_budgets
 from millstream.domain.batch_state import BatchState
+from millstream.domain.budget import affordable
 from millstream.errors import UsageError
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook, recipe_directories
@@ -110,6 +114,32 @@ def test_a_bound_on_a_cost_that_nobody_knows_is_refused(provider: str | None) ->
     free = body | {"budgets": {"max_tokens": 5}}
     command = StartBatch.model_validate(free)
     assert build_spec(command, models=BOOK, recipes=RECIPES, settings=SETTINGS).budgets.max_tokens
+
+
+def test_a_budget_that_lets_no_call_start_is_refused_with_the_smallest_that_does() -> None:
+    for name, field in (("max_tokens", "max_tokens"), ("max_cost_usd", "max_cost_nano_usd")):
+        with pytest.raises(UsageError) as caught:
+            check_budgets(priced(**{name: 10 if name == "max_tokens" else 1e-7}))
+        assert caught.value.field == f"budgets.{name}"
+        assert caught.value.value == (10 if name == "max_tokens" else 1e-7)
+        found = re.search(r"give at least ([\d.]+)", str(caught.value))
+        assert found
+        least = int(found[1]) if name == "max_tokens" else float(found[1])
+        enough = priced(**{name: least})
+        check_budgets(enough)
+        pinned = getattr(enough.budgets, field)
+        assert affordable(enough.budgets, BatchState("x"), call_bound(enough), 0) == 1
+        short = enough.budgets.model_copy(update={field: pinned - 1})
+        with pytest.raises(UsageError):
+            check_budgets(enough.model_copy(update={"budgets": short}))
+
+
+def test_what_costs_nothing_fits_any_budget_and_other_bounds_are_none_of_use() -> None:
+    free = priced(max_cost_usd=1e-9, max_attempts=1, max_duration_s=0.1)
+    price = Price(input_nano_usd_per_1k=0, output_nano_usd_per_1k=0)
+    route = PRICED.model_copy(update={"price": price})
+    check_budgets(free.model_copy(update={"routes": (route,)}))
+    check_budgets(priced(max_attempts=1, max_duration_s=0.1, max_failure_ratio=0.0))
 
 
 def parent(**fields: object) -> BatchState:

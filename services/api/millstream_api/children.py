@@ -104,7 +104,7 @@ class Children:
         parent = await with_first_slice(self._log, parent)
         _refuse(parent, kind, asked)
         slots = slots_to_refill(parent, kind)
-        self._refilled(parent, command, (CellQuota(cell=0, count=slots),))
+        await self._refilled(parent, command, (CellQuota(cell=0, count=slots),))
         return slots
 
     async def clone(self, batch_id: str, command: CloneBatch, asked: Asked) -> Done:
@@ -132,12 +132,14 @@ class Children:
         refusal = not_found(parent) if parent.started is None else stale(parent, asked.if_match)
         if refusal is not None:
             raise refused(refusal, await with_first_slice(self._log, parent))
-        spec = clone_spec(
-            parent,
-            command.overrides,
-            models=context.models,
-            recipes=context.recipes,
-            settings=context.settings,
+        spec = await context.affordable(
+            clone_spec(
+                parent,
+                command.overrides,
+                models=context.models,
+                recipes=context.recipes,
+                settings=context.settings,
+            )
         )
         clone_id = own or await self._claim(command, scope, asked)
         stamp = context.stamp(asked)()
@@ -181,13 +183,15 @@ class Children:
     async def _spec(self, parent: BatchState, wish: _Refill) -> BatchSpec:
         async with self._counting:  # a million slots take seconds: one at a time, in a thread
             quotas = await asyncio.to_thread(quotas_left, parent, wish.kind)
-        return self._refilled(parent, wish.command, quotas)
+        return await self._refilled(parent, wish.command, quotas)
 
-    def _refilled(
+    async def _refilled(
         self, parent: BatchState, command: RefillBatch, quotas: tuple[CellQuota, ...]
     ) -> BatchSpec:
         models, settings = self._context.models, self._context.settings
-        return refill_spec(parent, command.overrides, quotas, models=models, settings=settings)
+        return await self._context.affordable(
+            refill_spec(parent, command.overrides, quotas, models=models, settings=settings)
+        )
 
     async def _begin(
         self, parent: BatchState, note: ChildStarted, spec: BatchSpec, wish: _Refill

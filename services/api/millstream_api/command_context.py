@@ -1,11 +1,13 @@
 """What all commands share: how one was asked for, what it led to, and how batches begin."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 
+from millstream.call_bounds import check_budgets
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Refusal, Stamp
@@ -23,7 +25,7 @@ from millstream_api.idempotency import IdempotencyKeys
 from millstream_api.problems import ProblemError, shown
 from millstream_api.refusals import Refusals
 from millstream_api.relay.hub import Hub
-from millstream_schemas.control import BatchStarted
+from millstream_schemas.control import BatchSpec, BatchStarted
 from millstream_schemas.envelope import BATCH_ID_PATTERN, Actor
 from millstream_schemas.views import BatchView
 
@@ -84,6 +86,16 @@ class CommandContext:
             )
 
         return make
+
+    async def affordable(self, spec: BatchSpec) -> BatchSpec:
+        """Return ``spec``.
+
+        Raises:
+            UsageError: a budget of it lets no call start.
+        """
+        if spec.budgets.bounds_use:  # a large recipe takes seconds: in a thread
+            await asyncio.to_thread(check_budgets, spec)
+        return spec
 
     async def begin(self, event: BatchStarted) -> Done:
         """Store the start of a batch, or find that it was started before under this id.

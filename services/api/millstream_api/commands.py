@@ -60,8 +60,10 @@ class Commands:
                 state = await load_batch(self._log, batch_id)
                 if state.started is not None:
                     return context.found(state)
-        spec = build_spec(
-            command, models=context.models, recipes=context.recipes, settings=context.settings
+        spec = await context.affordable(
+            build_spec(
+                command, models=context.models, recipes=context.recipes, settings=context.settings
+            )
         )
         if asked.key is not None and not is_known:
             batch_id = (await context.keys.claim(asked.key, command, batch_id)).batch_id

@@ -1,34 +1,21 @@
-"""Watching a batch's budgets: warn at 80 %, stop when nothing is left, and what a call may cost."""
+"""Watching a batch's budgets: warn at 80 %, stop when nothing is left."""
 
-import asyncio
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 import structlog
 
 from millstream.domain import budget
 from millstream.domain.batch_state import BatchState
-from millstream.domain.budget import CallBound
 from millstream.domain.decide import Stamp
 from millstream.domain.phases import LEGAL
-from millstream.domain.plan import Plan
 from millstream.errors import ConflictError
 from millstream.eventlog.log import EventLog
-from millstream_generator import prompts
 from millstream_generator.grants import Purse
 from millstream_generator.node import Node
 from millstream_schemas import control, notes, subjects
-from millstream_schemas.control import BatchSpec, Budgets
-from millstream_schemas.recipes import Cell
-from millstream_schemas.routes import Route
+from millstream_schemas.control import Budgets
 
 log = structlog.get_logger()
-
-SEED_LONGEST = 2**63 - 1
-MESSAGE_TOKENS = 16
-"""What a chat template adds to a message, at most."""
-ANSWER_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 class BudgetWatch:
@@ -90,50 +77,3 @@ class BudgetWatch:
 def is_any(budgets: Budgets) -> bool:
     """Tell whether anything is bounded at all."""
     return budgets != Budgets()
-
-
-async def call_bound(spec: BatchSpec) -> CallBound:
-    """Return the most that one call of the batch can use, on its dearest route."""
-    return await asyncio.to_thread(_call_bound, spec)
-
-
-def _call_bound(spec: BatchSpec) -> CallBound:
-    tokens_in = max(_prompt_tokens(spec, cell) for cell, _ in Plan(spec).quotas())
-    answers = [(route, _answer_tokens(spec, route)) for route in spec.routes]
-    costs = [
-        None if route.price is None else route.price.cost_nano_usd(tokens_in, tokens_out)
-        for route, tokens_out in answers
-    ]
-    known = [cost for cost in costs if cost is not None]
-    return CallBound(
-        tokens=tokens_in + max(tokens_out for _, tokens_out in answers),
-        cost_nano_usd=max(known) if len(known) == len(costs) else None,
-    )
-
-
-def _prompt_tokens(spec: BatchSpec, cell: Cell) -> int:
-    """Return more tokens than any prompt of the cell has: no token is less than a byte.
-
-    Every letter of the longest feedback may take four bytes.
-    """
-    feedback = "\U0001f600" * prompts.FEEDBACK_CHARACTERS_MAX
-    messages = prompts.render(
-        spec.recipe, cell, spec.instruction, SEED_LONGEST, spec.max_attempts, feedback
-    )
-    size = sum(len(message["content"].encode()) + MESSAGE_TOKENS for message in messages)
-    if spec.recipe.recipe.structured:
-        asked = json.dumps(prompts.response_format(spec.recipe, cell), ensure_ascii=False)
-        size += len(asked.encode())
-    return size
-
-
-def _answer_tokens(spec: BatchSpec, route: Route) -> int:
-    """Return the most that an answer can have; a route's own limit takes the recipe's place."""
-    return max([prompts.max_tokens(spec.recipe), *_own_limits(route)])
-
-
-def _own_limits(route: Route) -> Iterator[int]:
-    for name in ANSWER_LIMITS:
-        limit = route.parameters.get(name)
-        if isinstance(limit, int):
-            yield limit

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from millstream.call_bounds import call_bound
 from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import complete
 from millstream.domain.slice import parallel_calls
@@ -23,7 +24,7 @@ from millstream.eventlog.topology import ensure_topology
 from millstream.eventlog.work import WorkQueue, WorkSize
 from millstream.runtime.clock import boot_seconds
 from millstream.runtime.lifecycle import fault_point
-from millstream_generator.budgets import BudgetWatch, call_bound, is_any
+from millstream_generator.budgets import BudgetWatch, is_any
 from millstream_generator.grants import Ledgers, Purse
 from millstream_generator.holders import Holders
 from millstream_generator.leadership import Leadership
@@ -183,7 +184,8 @@ class Dispatcher:
         """Queue what the batch's budgets let start; warn or stop where it is time."""
         as_of, budgets = self._live.sequence, state.spec.budgets
         if budgets.bounds_calls and tended.purse is None:
-            tended.purse = Purse(self._ledgers, await call_bound(state.spec))
+            bound = await asyncio.to_thread(call_bound, state.spec)
+            tended.purse = Purse(self._ledgers, bound)
         if budgets.max_duration_s is not None:
             self._timed.add(state.batch_id)
         if state.phase == "active":

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import jsonschema_rs
 from jsonschema import Draft202012Validator
 
+from millstream.per_recipe import PerRecipe
 from millstream.recipe_output import filled_fields
 from millstream.recipe_templates import PromptTemplates, compile_templates
 from millstream_generator.duplicates import Fingerprint, fingerprint
-from millstream_generator.per_recipe import PerRecipe
 from millstream_schemas.recipes import Cell, PinnedRecipe
 
 CELLS_KEPT = 4096

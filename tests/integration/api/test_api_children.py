@@ -67,11 +67,11 @@ async def test_a_child_continues_its_parent_in_the_same_dataset(lone_api: Any) -
 
 async def test_only_failed_samples_are_retried(lone_api: Any) -> None:
     await ended_batch(lone_api)
-    overrides = {"model": "simulated/slow", "max_attempts": 1, "budgets": {"max_tokens": 9}}
+    overrides = {"model": "simulated/slow", "max_attempts": 1, "budgets": {"max_tokens": 9000}}
     answer = await post(lone_api, "retry-failed", {"overrides": overrides})
     child = answer.json()["batch"]
     assert (answer.status_code, child["target"], child["model"]) == (201, 2, "simulated/slow")
-    assert child["budgets"]["max_tokens"] == 9
+    assert child["budgets"]["max_tokens"] == 9000
     assert (await starts(lone_api))[-1]["spec"]["max_attempts"] == 1
 
 
@@ -88,6 +88,7 @@ async def test_a_wrong_override_is_refused_by_its_field_and_nothing_is_stored(
             ({"colour": "red"}, "overrides.colour"),
             ({"budgets": {"max_cost_usd": -1}}, "overrides.budgets.max_cost_usd"),
             ({"budgets": 5}, "overrides.budgets"),
+            ({"budgets": {"max_tokens": 10}}, "budgets.max_tokens"),
         ):
             refused = await post(lone_api, path, {"overrides": overrides})
             assert refused.status_code == 422, (overrides, refused.text)
@@ -189,6 +190,9 @@ async def test_a_budget_is_pinned_and_one_without_a_price_is_refused(
     models.write_text(
         '[[models]]\nid = "own"\n[[models.routes]]\nlitellm_model = "openai/own-model"\n'
         'api_base = "http://127.0.0.1:9/v1"\n'
+        '[[models]]\nid = "dear"\n[[models.routes]]\nlitellm_model = "openai/dear"\n'
+        'api_base = "http://127.0.0.1:9/v1"\n'
+        "input_usd_per_million = 1.0\noutput_usd_per_million = 2.0\n"
     )
     async with (
         running_log(tmp_path) as log,
@@ -198,6 +202,12 @@ async def test_a_budget_is_pinned_and_one_without_a_price_is_refused(
         batch = (await api.client.post("/v1/batches", json=body)).json()["batch"]
         assert batch["budgets"]["max_cost_nano_usd"] == 250_000_000
         assert batch["budgets"]["max_failure_ratio"] == 0.5
+        for budgets, value in ({"max_cost_usd": 1e-7}, 1e-7), ({"max_tokens": 10}, 10):
+            asked = {"target": 5, "model": "dear", "budgets": budgets}
+            refused = await api.client.post("/v1/batches", json=asked)
+            assert refused.status_code == 422
+            assert float(refused.json()["errors"][0]["value"]) == value
+            assert "give at least" in refused.json()["detail"]
         refused = await api.client.post("/v1/batches", json={**body, "model": "own"})
         assert refused.status_code == 422
         assert refused.json()["errors"][0]["field"] == "budgets.max_cost_usd"

@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from millstream.call_bounds import call_bound
 from millstream.domain.plan import attempt_seed
 from millstream.openai_wire import Usage
 from millstream.runtime.settings import Settings
@@ -23,7 +24,6 @@ from millstream.testing.scripted_llm import (
 )
 from millstream.testing.service_process import ServiceProcess
 from millstream.testing.site import Site, route, sample
-from millstream_generator.budgets import call_bound
 from millstream_schemas import notes
 from millstream_schemas.control import BatchSpec, Budgets
 from millstream_schemas.routes import Price, Route
@@ -50,7 +50,7 @@ def costly(request: Request) -> Ok:
 async def spec_for(target: int, calls: int, **fields: object) -> BatchSpec:
     """Return a spec whose cost budget covers ``calls`` calls of the dearest kind."""
     spec = example_spec(target, slice_size=4, **fields)
-    bound = await call_bound(spec.model_copy(update={"routes": tuple(priced("http://x"))}))
+    bound = call_bound(spec.model_copy(update={"routes": tuple(priced("http://x"))}))
     assert bound.cost_nano_usd is not None
     assert COST <= bound.cost_nano_usd <= 2 * COST
     budgets = Budgets(max_cost_nano_usd=calls * bound.cost_nano_usd)
