@@ -17,6 +17,7 @@ from millstream_schemas import (
     analysis,
     audit,
     control,
+    lanes,
     notes,
     redactions,
     refusals,
@@ -30,7 +31,7 @@ from millstream_schemas.views import QueryError
 
 CONTRACT_VERSION = "1.0.0"
 _EVENTS: tuple[type[Event], ...] = (*EVENT_CLASSES, *SYSTEM_EVENT_CLASSES)
-QUERIES = views.QUERIES | analysis.QUERIES | audit.QUERIES
+QUERIES = views.QUERIES | analysis.QUERIES | lanes.QUERIES | audit.QUERIES
 
 Document = dict[str, Any]
 

@@ -21,11 +21,11 @@ from millstream_projector.projection import Projection
 from millstream_projector.store import Store
 from millstream_projector.views import queries, running
 from millstream_projector.views.paging import RefusedError
-from millstream_schemas import analysis, views
+from millstream_schemas import analysis, lanes, views
 from millstream_schemas.control import BatchSpec
 
 STREAM = "2026-01-01T00:00:00Z"
-KNOWN = views.QUERIES | analysis.QUERIES
+KNOWN = views.QUERIES | analysis.QUERIES | lanes.QUERIES
 SORT_KEYS: dict[str, Any] = {
     "started": lambda view: view.started_at.timestamp(),
     "finished": lambda view: view.finished_at and view.finished_at.timestamp(),

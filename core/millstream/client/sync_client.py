@@ -29,6 +29,7 @@ from millstream_schemas.commands import (
     StopBatch,
 )
 from millstream_schemas.exports import DatasetCard
+from millstream_schemas.lanes import Lanes
 from millstream_schemas.refusals import RefusalPage
 from millstream_schemas.views import (
     BatchAnswer,
@@ -510,6 +511,30 @@ class Client(SyncRequests):
                     "kind": kind,
                     "type": type,
                     "limit": limit,
+                    "min_sequence": min_sequence,
+                    "at_seq": at_seq,
+                    "at_time": at_time,
+                },
+            ),
+        )
+
+    def get_lanes(
+        self,
+        batch_id: str,
+        *,
+        by: Literal["node", "model"] = "node",
+        min_sequence: int = 0,
+        at_seq: int | None = None,
+        at_time: str | None = None,
+    ) -> Lanes:
+        """Return who worked on a batch when: its events, counted by kind along time."""
+        return self._ask(
+            Lanes,
+            ApiRequest(
+                "GET",
+                f"/v1/batches/{segment(batch_id)}/lanes",
+                query={
+                    "by": by,
                     "min_sequence": min_sequence,
                     "at_seq": at_seq,
                     "at_time": at_time,

@@ -5,7 +5,7 @@ from typing import Any
 from millstream.errors import LogError
 from millstream.eventlog.log import EventLog
 from millstream.testing.tape import Tape
-from millstream_schemas import analysis, subjects, views
+from millstream_schemas import analysis, lanes, subjects, views
 
 
 async def request(event_log: EventLog, name: str, body: bytes) -> tuple[bytes, str]:
@@ -25,7 +25,7 @@ async def ask(event_log: EventLog, name: str, **fields: Any) -> Any:
         AssertionError: it is an error.
         LogUnavailableError: nobody answered.
     """
-    kind, answer_kind = (views.QUERIES | analysis.QUERIES)[name]
+    kind, answer_kind = (views.QUERIES | analysis.QUERIES | lanes.QUERIES)[name]
     data, error = await request(event_log, name, kind(**fields).model_dump_json().encode())
     if error:
         raise AssertionError(f"query {name} failed: {data.decode()}")

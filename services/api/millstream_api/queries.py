@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from millstream.errors import LogUnavailableError, QueryFailedError
 from millstream.eventlog.answers import Answers
-from millstream_schemas import analysis, audit, subjects, views
+from millstream_schemas import analysis, audit, lanes, subjects, views
 from millstream_schemas.envelope import Contract
 
 TIMEOUT_S = 5.0
@@ -83,6 +83,10 @@ class Queries:
     async def timeline(self, query: analysis.TimelineQuery) -> analysis.Timeline:
         """Return statistics over time."""
         return await self._ask("timeline", query, analysis.Timeline)
+
+    async def lanes(self, query: lanes.LanesQuery) -> lanes.Lanes:
+        """Return one batch's events along time, in lanes."""
+        return await self._ask("lanes", query, lanes.Lanes)
 
     async def stuck(self, query: views.PlainQuery) -> views.StuckAnswer:
         """Return the batches that a watchdog held for stuck at the query's moment."""

@@ -26,6 +26,7 @@ import {
   type Statistics,
 } from "./contract";
 import { request, withQuery } from "./http";
+import type { Lanes, LanesBy } from "./lanes";
 import { clock } from "./live/clock";
 
 /** The longest text that the server searches for, in characters. */
@@ -162,6 +163,16 @@ export function getEvents(
 ): Promise<EventPage> {
   const parameters = { ...page, ...completeFor(batch, at) };
   return request(withQuery(`${batchPath(batch.id)}/events`, parameters), { signal });
+}
+
+export function getLanes(
+  batch: BatchView,
+  by: LanesBy,
+  at: At,
+  signal?: AbortSignal,
+): Promise<Lanes> {
+  const parameters = { by, ...completeFor(batch, at) };
+  return request(withQuery(`${batchPath(batch.id)}/lanes`, parameters), { signal });
 }
 
 export function getQuality(batch: BatchView, at: At, signal?: AbortSignal): Promise<Quality> {

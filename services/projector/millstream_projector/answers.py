@@ -25,7 +25,7 @@ from millstream_projector.store import Store
 from millstream_projector.views import queries
 from millstream_projector.views.board import Board
 from millstream_projector.views.paging import RefusedError
-from millstream_schemas import analysis, audit, subjects, views
+from millstream_schemas import analysis, audit, lanes, subjects, views
 from millstream_schemas.envelope import Contract
 
 log = structlog.get_logger()
@@ -161,7 +161,7 @@ class Answerer:
 
     async def _answer(self, message: Msg) -> bytes:
         name = message.subject.rpartition(".")[2]
-        known = views.QUERIES | analysis.QUERIES | audit.QUERIES
+        known = views.QUERIES | analysis.QUERIES | lanes.QUERIES | audit.QUERIES
         if name not in known:
             names = ", ".join(sorted(known))
             raise RefusedError("invalid", f"query={name[:80]!r} is not known; ask one of: {names}")

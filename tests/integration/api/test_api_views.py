@@ -18,7 +18,7 @@ from millstream.testing.waiting import until
 from millstream_api.relay import feed
 from millstream_api.relay.hub import Hub
 from millstream_projector.__main__ import main as project
-from millstream_schemas import analysis, subjects, views
+from millstream_schemas import analysis, lanes, subjects, views
 from millstream_schemas.answers import NodeBeat, RouteHealth
 from millstream_schemas.events import EVENT_TYPES
 
@@ -79,6 +79,8 @@ async def test_every_view_answers_over_http_as_of_a_sequence(api: Any) -> None:
     timeline = await read(api, "/v1/statistics/timeline", bucket="hour", model="simulated/fast")
     assert sum(row["samples"] for row in timeline["rows"]) == 5
     assert {slot["as_of"], timeline["as_of"], samples["as_of"], figures["as_of"]} == {last}
+    own, route = (await read(api, f"/v1/batches/{FIRST}/lanes", by="model"))["lanes"]
+    assert (own["name"], route["name"], route["provider"]) == (None, "simulated/fast", "simulated")
 
 
 async def test_events_are_chosen_by_type_and_no_type_is_a_refusal_that_names_all(api: Any) -> None:
@@ -176,6 +178,7 @@ BAD: list[tuple[str, dict[str, str], str]] = [
     ("/v1/samples", {"facets": "maybe"}, "facets='maybe'"),
     ("/v1/statistics/timeline", {"bucket": "week"}, "bucket='week'"),
     ("/v1/statistics/timeline", {"start": "soon"}, "start='soon'"),
+    (f"/v1/batches/{FIRST}/lanes", {"by": "mood"}, "by='mood'"),
     (f"/v1/batches/{FIRST}/slots/-1", {}, "slot='-1'"),
     (f"/v1/batches/{FIRST}/slots/x", {}, "slot='x'"),
     (f"/v1/batches/{FIRST}/figures", {"errors": "201"}, "errors='201'"),
@@ -226,8 +229,9 @@ async def test_whoever_wrote_reads_it_from_either_of_two_projectors(
 
 
 def test_every_new_query_is_part_of_the_contract() -> None:
-    assert not views.QUERIES.keys() & analysis.QUERIES.keys()
-    assert all(issubclass(request, views.Query) for request, _ in analysis.QUERIES.values())
+    new = analysis.QUERIES | lanes.QUERIES
+    assert not views.QUERIES.keys() & new.keys()
+    assert all(issubclass(request, views.Query) for request, _ in new.values())
 
 
 async def test_routes_are_told_as_the_generators_know_them(api: Any) -> None:

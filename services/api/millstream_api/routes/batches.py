@@ -20,7 +20,7 @@ from millstream_api.routes.reading import (
     asked,
 )
 from millstream_api.waits import with_waits
-from millstream_schemas import analysis, views
+from millstream_schemas import analysis, lanes, views
 from millstream_schemas.events import EventType
 
 router = APIRouter(prefix="/v1", tags=["batches"])
@@ -181,6 +181,20 @@ async def list_events(
         limit=limit,
     )
     return model_answer(await parts.reads.queries.events(query))
+
+
+@router.get("/batches/{batch_id}/lanes", response_model=lanes.Lanes)
+async def get_lanes(
+    *,
+    batch_id: str,
+    parts: Parts,
+    moment: Moment,
+    by: Annotated[lanes.LanesBy, Query(description="A lane for each of these.")] = "node",
+) -> Response:
+    """Return who worked on a batch when: its events, counted by kind along time."""
+    check_batch_id(batch_id)
+    query = asked(lanes.LanesQuery, moment, batch_id=batch_id, by=by)
+    return model_answer(await parts.reads.queries.lanes(query))
 
 
 @router.get("/batches/{batch_id}/quality", response_model=views.Quality)

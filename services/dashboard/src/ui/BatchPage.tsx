@@ -158,7 +158,7 @@ function BatchTabs({ batch, figures }: { batch: BatchView; figures: Figures | un
     samples: `Samples (${grouped(batch.counts.generated)})`,
     cost: "Cost",
     errors: "Errors",
-    events: "Events",
+    events: "Timeline",
     audit: "Audit",
     quality: "Quality",
   };

@@ -15,6 +15,7 @@ from millstream_projector.views.attempts import attempts
 from millstream_projector.views.batch_figures import figures
 from millstream_projector.views.figures import quality, statistics
 from millstream_projector.views.history import BATCHES, history
+from millstream_projector.views.lanes import lanes
 from millstream_projector.views.paging import Filter, RefusedError, no_such_batch, one
 from millstream_projector.views.samples import samples
 from millstream_projector.views.searching import search
@@ -87,4 +88,5 @@ _ANSWERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Any, int], dict[str, An
     "timeline": timeline,
     "stuck": _stuck,
     "quality": quality,
+    "lanes": lanes,
 }
