@@ -17,7 +17,7 @@ from millstream.testing.scripted_answers import Answer, Delayed, HttpError, Ok, 
 from millstream.testing.scripted_llm import ScriptedLLMThread
 from millstream.testing.stack import Stack
 
-LIMIT_MS = 30_000
+LIMIT_MS = 90_000
 STEADY_S = 0.3
 HERE = Path(__file__).parent
 
@@ -31,7 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_is_here)
     for item in filter(_is_here, items):
         item.add_marker(pytest.mark.browser)
-        item.add_marker(pytest.mark.timeout(180))
 
 
 def _is_here(item: pytest.Item) -> bool:

@@ -13,7 +13,8 @@ from millstream.testing.batches import Batches
 from millstream.testing.browser import REFUSE_SHARING
 from millstream.testing.gate import Gate
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
-from millstream.testing.stack import Stack
+from millstream.testing.stack import Stack, wait_until
+from millstream.testing.waiting import BOUND_S
 
 HOUR_MS = 3_600_000
 LOAD = timedelta(seconds=30)
@@ -61,8 +62,12 @@ def test_the_pill_tells_more_on_a_click(stack: Stack, hub: HubPage, batches: Bat
     expect(hub.part("connection-healed")).to_have_text(str(hub.returns()))
     expect(hub.part("connection-sharing")).to_have_text("1 tab")
     batches.stop_all()
-    end = httpx.get(f"{stack.url}/readyz", timeout=10).json()["as_of"]
-    expect(hub.part("connection-sequence")).to_have_text(f"{end:,}")
+
+    def is_at_the_end() -> bool:
+        end = httpx.get(f"{stack.url}/readyz", timeout=10).json()["as_of"]
+        return hub.part("connection-sequence").inner_text() == f"{end:,}"
+
+    wait_until(is_at_the_end, BOUND_S, "the log's end")
     for size in (WIDE, NARROW):
         hub.resize(size)
         assert (hub.violations(), hub.overflow()) == ([], 0)
@@ -118,7 +123,7 @@ def test_promise_01_an_outage_is_told_and_costs_no_change(
 ) -> None:
     hub = HubPage(page, gate.url)
     hub.open()
-    short, long = start_steady(batches, 6), start_steady(batches)
+    short, long = start_steady(batches, 20), start_steady(batches)
     expect(hub.row(short)).to_be_visible()
     expect(hub.part("chip")).to_be_visible()
     state = hub.part("connection")
@@ -132,7 +137,7 @@ def test_promise_01_an_outage_is_told_and_costs_no_change(
     hub.wait_live()
     assert hub.has_passed("live", "reconnecting", "polling", "offline", "live")
     hub.expect_state(short, "completed")
-    expect(hub.part("progress", hub.past(short))).to_have_text("6 / 6")
+    expect(hub.part("progress", hub.past(short))).to_have_text("20 / 20")
     batches.stop(long)
     hub.expect_state(long, "stopped")
     for batch_id in (short, long):

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
 from millstream.testing.stack import Stack, wait_until
+from millstream.testing.waiting import BOUND_S
 
 PAGE = 25
 
@@ -75,7 +76,7 @@ def test_the_search_finds_by_id_and_by_model(past: Past, hub: HubPage) -> None:
 
 def test_older_batches_are_on_the_next_page(past: Past, hub: HubPage, batches: Batches) -> None:
     made = [batches.start(1, "simulated/instant") for _ in range(PAGE)]
-    wait_until(lambda: not batches.live(), 60, "the end of all batches")
+    wait_until(lambda: not batches.live(), BOUND_S, "the end of all batches")
     hub.open()
     expect(hub.part("history-row")).to_have_count(PAGE)
     expect(hub.past(past.completed)).to_have_count(0)

@@ -8,6 +8,7 @@ from millstream.testing.batches import Batches
 from millstream.testing.browser import REFUSE_STORAGE
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
 from millstream.testing.stack import wait_until
+from millstream.testing.waiting import BOUND_S
 
 AGO = re.compile(r"just now|(?:1 m )?\d+ s ago")
 KEPT_MOST = 20
@@ -61,7 +62,7 @@ def test_tabs_keep_a_notice_once_and_one_of_them_makes_the_sound(
     expect(other.part("notice")).to_have_count(1)
     expect(hub.part("bell")).to_have_accessible_name("Notices")  # It was read in the other tab.
     own = [523, 659, 784]  # The switch plays it too.
-    wait_until(lambda: other.seen("tones") == own, 20, "the tones in the tab in front")
+    wait_until(lambda: other.seen("tones") == own, BOUND_S, "the tones in the tab in front")
     assert hub.seen("tones") == own
     other.part("notices-clear").click()
     hub.part("bell").click()

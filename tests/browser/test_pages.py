@@ -12,7 +12,8 @@ from playwright.sync_api import Page, Route, expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
-from millstream.testing.stack import Stack
+from millstream.testing.stack import Stack, wait_until
+from millstream.testing.waiting import BOUND_S
 
 STEADY = "scripted/steady"
 NEVER_LATE = """
@@ -192,7 +193,11 @@ def test_the_statistics_are_told_per_provider_and_all_samples_per_topic(
     expect(head).to_contain_text("simulated")
     total = httpx.get(f"{hub.url}/v1/statistics").json()["total"]
     cells = hub.part("spread-difficulties").locator("td.number")
-    assert sum(int(one.replace(",", "")) for one in cells.all_inner_texts()) == total
+
+    def is_all() -> bool:
+        return sum(int(one.replace(",", "")) for one in cells.all_inner_texts()) == total
+
+    wait_until(is_all, BOUND_S, "the spread of all samples")
     expect(hub.part("spread-topics").locator("tr").first).to_be_visible()
 
 

@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
 from millstream.testing.stack import Stack, wait_until
+from millstream.testing.waiting import BOUND_S
 
 NAME = "<i>operations</i>"
 
@@ -69,11 +70,11 @@ def test_promise_16_each_kind_of_turn_has_tones_of_its_own(hub: HubPage) -> None
     hub.part("settings-sound").check()
     expect(hub.part("sound")).to_have_attribute("aria-pressed", "true")
     rising = [523, 659, 784]
-    wait_until(lambda: hub.seen("tones") == rising, 20, "the tones of the switch itself")
+    wait_until(lambda: hub.seen("tones") == rising, BOUND_S, "the tones of the switch itself")
     hub.part("sound-failure").click()
-    wait_until(lambda: hub.seen("tones") == [*rising, 392, 262], 20, "two falling tones")
+    wait_until(lambda: hub.seen("tones") == [*rising, 392, 262], BOUND_S, "two falling tones")
     hub.part("sound-warning").click()
-    wait_until(lambda: hub.seen("tones")[5:] == [660] * 3, 20, "three urgent tones")
+    wait_until(lambda: hub.seen("tones")[5:] == [660] * 3, BOUND_S, "three urgent tones")
 
 
 def test_a_webhook_is_added_tested_switched_and_removed(

@@ -11,6 +11,7 @@ from millstream.testing.batches import Batches
 from millstream.testing.browser import REFUSE_SHARING
 from millstream.testing.hub_page import HubPage
 from millstream.testing.stack import Stack, wait_until
+from millstream.testing.waiting import BOUND_S
 
 TABS = 10
 REFUSALS = {
@@ -55,7 +56,7 @@ def test_ten_tabs_are_live_on_one_connection_whichever_of_them_is_closed(
     stack: Stack, hub: HubPage, batches: Batches, another_tab: Callable[[], HubPage]
 ) -> None:
     tabs = [hub, *(another_tab() for _ in range(TABS - 1))]
-    assert connections(stack) == 1
+    wait_until(lambda: connections(stack) == 1, BOUND_S, "one connection")
     batch_id = start_steady(batches)
     for tab in tabs:
         expect_moving(tab, batch_id)
@@ -64,10 +65,10 @@ def test_ten_tabs_are_live_on_one_connection_whichever_of_them_is_closed(
         expect_moving(tab, batch_id)
         tab.wait_live()
         assert tab.complaints() == []
-    assert connections(stack) == 1
+    wait_until(lambda: connections(stack) == 1, BOUND_S, "one connection")
     for tab in tabs[1:]:
         tab.page.close()
-    wait_until(lambda: connections(stack) == 0, 20, "the end of a connection without tabs")
+    wait_until(lambda: connections(stack) == 0, BOUND_S, "the end of a connection without tabs")
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
@@ -82,7 +83,7 @@ def test_a_browser_that_shares_nothing_gets_a_connection_for_each_tab(
     unopened.page.context.add_init_script(REFUSALS[refusal])
     unopened.open()
     other = another_tab()
-    assert connections(stack) == 2
+    wait_until(lambda: connections(stack) == 2, BOUND_S, "two connections")
     batch_id = start_steady(batches)
     for tab in (unopened, other):
         expect_moving(tab, batch_id)

@@ -17,6 +17,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog, everything
 from millstream.testing.tape import Tape
+from millstream.testing.waiting import BOUND_S
 from millstream_projector.opening import open_store
 from millstream_schemas import subjects, views
 from millstream_schemas.slices import bits
@@ -40,10 +41,17 @@ def history() -> Tape:
     return tape
 
 
-async def publish(log: EventLog, tape: Tape) -> None:
-    """Append the tape, neighbours on one subject together, so that it goes quickly."""
+async def publish(log: EventLog, tape: Tape, may_go_on: asyncio.Semaphore) -> None:
+    """Append the tape, neighbours on one subject together, so that it goes quickly.
+
+    Each share of it, as many as there are kills and one, waits until it may come.
+    """
+    share = 0
     for _, group in groupby(tape.entries, key=lambda entry: entry.recorded.event.subject):
         entries = list(group)
+        while share < entries[0].recorded.sequence * (KILLS + 1) // len(tape.entries):
+            await may_go_on.acquire()
+            share += 1
         chain = [entry.recorded.event for entry in entries]
         last = await log.append_chain(chain, expected=entries[0].expected)
         assert last == entries[-1].recorded.sequence
@@ -63,7 +71,7 @@ async def start(running: RunningLog, data_dir: Path) -> asyncio.subprocess.Proce
 async def reached(running: RunningLog, sequence: int) -> int:
     """Return the projector's checkpoint once it has come to ``sequence``."""
     body = views.PlainQuery(min_sequence=sequence).model_dump_json().encode()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(BOUND_S):
         while True:
             try:
                 message = await running.event_log.answers.ask(subjects.query("stuck"), body)
@@ -83,11 +91,13 @@ async def test_rows_are_the_fold_after_every_kill(running: RunningLog, tmp_path:
         process = await start(running, data_dir)
         try:
             await reached(running, 0)
-            tasks.create_task(publish(running.event_log, tape))
+            may_go_on = asyncio.Semaphore(1)  # a share is on its way at each kill
+            tasks.create_task(publish(running.event_log, tape, may_go_on))
             for number in range(KILLS):
                 killed_at.append(await reached(running, (number + 1) * last // (KILLS + 1)))
                 process.kill()
                 await process.wait()
+                may_go_on.release()
                 process = await start(running, data_dir)
             await reached(running, last)
         finally:

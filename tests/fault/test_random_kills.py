@@ -5,13 +5,13 @@ import pytest
 from millstream.testing.fault_rounds import run_felt_round
 from millstream.testing.fleet import Fleet
 
-pytestmark = [pytest.mark.fault, pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.fault, pytest.mark.anyio, pytest.mark.timeout(600)]
 
 LEASE_S = 2.0
 SAMPLES = 300
 IN_FLIGHT = 32
 SEEDS = ("c", "e", "g")
-TAKEOVER_MOST_S = 20.0
+TAKEOVER_MOST_S = 60.0
 
 
 async def test_whatever_falls_in_mid_batch_no_sample_is_lost_or_made_twice() -> None:

@@ -7,7 +7,7 @@ import pytest
 from millstream.testing.nats import running_log
 from millstream.testing.reconnecting import Plan, reconnect
 
-pytestmark = [pytest.mark.fault, pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.fault, pytest.mark.anyio]
 
 
 async def test_cut_clients_miss_nothing_and_double_nothing_over_a_killed_api(

@@ -9,8 +9,9 @@ import pytest
 
 from millstream.testing.audit import BatchAudit, audit_batch
 from millstream.testing.stack import Stack
+from millstream.testing.waiting import BOUND_S
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,9 @@ def view(stack: Stack, batch_id: str) -> dict[str, Any]:
 def stop(stack: Stack, batch_id: str) -> BatchAudit:
     response = httpx.post(f"{stack.url}/v1/batches/{batch_id}/stop", json={}, timeout=10)
     assert response.status_code == 202, response.text
-    stack.wait_until(lambda: view(stack, batch_id)["state"] == "stopped", 10, "a stopped batch")
+    stack.wait_until(
+        lambda: view(stack, batch_id)["state"] == "stopped", BOUND_S, "a stopped batch"
+    )
     return asyncio.run(audit_batch(stack.nats_url, batch_id))
 
 
@@ -50,17 +53,19 @@ def assert_stopped(audit: BatchAudit) -> None:
 def test_a_running_batch_is_stopped_and_its_calls_are_cancelled(stack: Stack, model: str) -> None:
     simulated = stack.state()["processes"]["simulated"]["url"]
     batch_id = start(stack, 1000, model)
-    stack.wait_until(lambda: httpx.get(f"{simulated}/stats", timeout=5).json()["in_flight"] > 0, 20)
+    stack.wait_until(
+        lambda: httpx.get(f"{simulated}/stats", timeout=5).json()["in_flight"] > 0, BOUND_S
+    )
     assert_stopped(stop(stack, batch_id))
     stack.wait_until(
-        lambda: httpx.get(f"{simulated}/stats", timeout=5).json()["in_flight"] == 0, 10
+        lambda: httpx.get(f"{simulated}/stats", timeout=5).json()["in_flight"] == 0, BOUND_S
     )
 
 
 def test_a_batch_is_stopped_though_every_generator_is_frozen(stack: Stack) -> None:
     """The frozen nodes wake to closed slices: nothing they hold counts any more."""
     batch_id = start(stack, 1000, "simulated/slow")
-    stack.wait_until(lambda: view(stack, batch_id)["state"] == "running", 20)
+    stack.wait_until(lambda: view(stack, batch_id)["state"] == "running", BOUND_S)
     names = ("generator-1", "generator-2")
     for name in names:
         stack.freeze(name)
@@ -69,13 +74,13 @@ def test_a_batch_is_stopped_though_every_generator_is_frozen(stack: Stack) -> No
         stack.thaw(name)
     assert_stopped(audit)
     other = start(stack, 20, "simulated/fast")
-    stack.wait_until(lambda: view(stack, other)["state"] == "completed", 60)
+    stack.wait_until(lambda: view(stack, other)["state"] == "completed", BOUND_S)
     assert_stopped(asyncio.run(audit_batch(stack.nats_url, batch_id)))
 
 
 def test_a_batch_is_stopped_while_the_generators_are_dead(stack: Stack) -> None:
     batch_id = start(stack, 1000, "simulated/slow")
-    stack.wait_until(lambda: view(stack, batch_id)["state"] == "running", 20)
+    stack.wait_until(lambda: view(stack, batch_id)["state"] == "running", BOUND_S)
     for name in ("generator-1", "generator-2"):
         stack.kill(name)
     assert_stopped(stop(stack, batch_id))

@@ -19,6 +19,7 @@ from millstream.testing.examples import example_spec
 from millstream.testing.histories import play
 from millstream.testing.nats import RunningLog, everything, running_log
 from millstream.testing.tape import Tape
+from millstream.testing.waiting import BOUND_S
 from millstream_projector.__main__ import main
 from millstream_projector.audit.auditing import read_digests
 from millstream_projector.audit.live import FileTables
@@ -38,7 +39,7 @@ async def projecting(running: RunningLog) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(main(running.settings, stop))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(BOUND_S):
                 while not await is_answered(running.event_log):
                     await asyncio.sleep(0.05)
             yield

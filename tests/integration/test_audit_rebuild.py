@@ -15,6 +15,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.histories import play
 from millstream.testing.nats import RunningLog
+from millstream.testing.waiting import BOUND_S
 from millstream_projector.__main__ import main
 from millstream_projector.audit import rebuilding
 from millstream_schemas.audit import Digests, RebuildStatus
@@ -28,7 +29,7 @@ async def projecting(running: RunningLog) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(main(running.settings, stop))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(BOUND_S):
                 while not await is_answered(running.event_log):
                     await asyncio.sleep(0.05)
             yield
@@ -51,7 +52,7 @@ async def status(event_log: EventLog, *, start: bool) -> RebuildStatus:
 
 async def ended(event_log: EventLog) -> RebuildStatus:
     """Return the status once the rebuild has ended; nobody answers while files are swapped."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(BOUND_S):
         while True:
             try:
                 found = await status(event_log, start=False)

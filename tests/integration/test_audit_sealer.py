@@ -14,6 +14,7 @@ from millstream.testing.asking import is_answered, publish
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog, everything, fill_stream
+from millstream.testing.waiting import BOUND_S
 from millstream_projector.__main__ import main
 from millstream_projector.audit import sealer as sealer_module
 from millstream_projector.audit.sealer import Sealer
@@ -282,7 +283,7 @@ async def test_a_projector_seals_and_shows_its_alarm_in_its_beat(
     await publish(running.event_log, script.tape)
     stop = asyncio.Event()
     nodes = Nodes(running.event_log.answers)
-    async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(BOUND_S):
         tasks.create_task(main(running.settings, stop))
         while not await is_answered(running.event_log) or not (found := await sealed(running)):
             await asyncio.sleep(0.05)

@@ -23,6 +23,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.histories import play
 from millstream.testing.nats import RunningLog, everything, running_log
+from millstream.testing.waiting import BOUND_S
 from millstream_projector.__main__ import main
 from millstream_projector.audit.live import FileTables
 from millstream_projector.audit.printing import printed
@@ -43,7 +44,7 @@ async def projecting(running: RunningLog) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(main(running.settings, stop))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(BOUND_S):
                 while not await is_answered(running.event_log):
                     await asyncio.sleep(0.05)
             yield
@@ -117,7 +118,7 @@ async def test_a_running_system_verifies(running: RunningLog, tmp_path: Path) ->
                 "MILLSTREAM_DATA_DIR": str(tmp_path),
             },
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BOUND_S):
             out, _ = await process.communicate()
     report = VerifyReport.model_validate_json(out)
     assert (process.returncode, report.ok, report.node) == (0, True, "test")

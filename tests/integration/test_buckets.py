@@ -12,6 +12,7 @@ from millstream.eventlog.answers import subscribed
 from millstream.eventlog.buckets import Bucket
 from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.testing.nats import RunningLog
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import subjects
 from millstream_schemas.answers import NodeBeat
 
@@ -108,7 +109,7 @@ async def test_nodes_that_beat_live_until_they_leave(running: RunningLog) -> Non
 async def test_beating_ends_with_its_stop(running: RunningLog) -> None:
     nodes = Nodes(running.event_log.answers)
     stop = asyncio.Event()
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(BOUND_S), asyncio.TaskGroup() as group:
         group.create_task(keep_beating(nodes, stop, beat))
         while not await nodes.live():
             await asyncio.sleep(0.01)

@@ -14,7 +14,7 @@ from millstream.cli.model_choice import LOCAL, SIMULATED, choose_model, fall_bac
 from millstream.cli.statefile import await_leftovers, process_entry, read_state, write_state
 from millstream.errors import ServerError
 from millstream.testing.stack import is_alive, wait_until
-from millstream.testing.waiting import until
+from millstream.testing.waiting import BOUND_S, until
 
 pytestmark = pytest.mark.anyio
 
@@ -136,7 +136,7 @@ def test_the_group_dies_with_the_owner_of_the_guard() -> None:
         assert is_alive(guard)
         owner.kill()
         owner.wait()
-    wait_until(lambda: not is_alive(child) and not is_alive(guard), 10, "the end of both")
+    wait_until(lambda: not is_alive(child) and not is_alive(guard), BOUND_S, "the end of both")
 
 
 def test_processes_that_an_earlier_run_left_are_waited_for_and_killed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from millstream.testing.deaf import DeafProxy
 from millstream.testing.made_up import made_up_answer
 from millstream.testing.service_process import ServiceProcess
 from millstream.testing.stack import wait_until
+from millstream.testing.waiting import BOUND_S
 
 SCHEMA = {
     "topic": {"type": "string", "const": "Torts"},
@@ -39,7 +40,7 @@ def counting(tmp_path: Path) -> Iterator[str]:
             except httpx.TransportError:
                 return False
 
-        wait_until(answers, 30, "a counting server")
+        wait_until(answers, BOUND_S, "a counting server")
         yield url
 
 
@@ -69,7 +70,7 @@ def test_a_caller_that_goes_away_is_told_as_cancelled(counting: str) -> None:
     with httpx.stream("POST", f"{counting}/v1/chat/completions", json=body, timeout=10):
         count = httpx.get(f"{counting}/count/", timeout=5).json()
     assert count == {"arrived": 1, "open": 1}
-    wait_until(lambda: calls(counting, "")[0]["outcome"] == "cancelled", 10)
+    wait_until(lambda: calls(counting, "")[0]["outcome"] == "cancelled", BOUND_S)
 
 
 def test_a_model_fails_from_its_nth_call_on(counting: str) -> None:

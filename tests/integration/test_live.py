@@ -16,6 +16,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog, folded, store
 from millstream.testing.tape import Entry, Tape
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import subjects
 from millstream_schemas.notes import StuckFinding
 
@@ -130,7 +131,7 @@ async def test_load_and_feed_join_without_gap_or_repeat(running: RunningLog) -> 
     loads = []
 
     async def load_and_follow(start: int) -> LiveBatches:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(BOUND_S):
             while (await log.head()).last < start:
                 await asyncio.sleep(0.005)
             live = await LiveBatches.load(log)

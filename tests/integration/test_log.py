@@ -18,6 +18,7 @@ from millstream.testing.nats import (
     claim,
     everything,
 )
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import events, subjects
 from millstream_schemas.slices import SliceClaimed
 
@@ -153,7 +154,7 @@ async def test_cancelling_one_append_costs_no_other_one(running: RunningLog, tur
     async def append(index: int) -> None:
         sequences[index] = await log.append(claim(index), expected=0)
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(BOUND_S), asyncio.TaskGroup() as group:
         tasks = [group.create_task(append(index)) for index in range(30)]
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -195,7 +196,7 @@ async def test_a_turn_to_write_that_comes_with_a_cancellation_is_passed_on(
         await log.append(claim(0), expected=0)
         cancelled.cancel()  # it was just told that it is its turn
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(BOUND_S), asyncio.TaskGroup() as group:
         group.create_task(first())
         await asyncio.sleep(0)
         await asyncio.sleep(0)

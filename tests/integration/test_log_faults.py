@@ -10,7 +10,7 @@ from millstream.errors import LogError, LogFullError, LogUnavailableError
 from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
 from millstream.testing.nats import RunningLog, SilentProxy, claim, everything, running_log
-from millstream.testing.waiting import until
+from millstream.testing.waiting import BOUND_S, until
 from millstream_schemas import events
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +42,7 @@ async def test_a_lost_answer_is_resolved_by_the_events_own_id(
 
 
 async def until_stored(log: EventLog, sequence: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while (await log.head()).last < sequence:
             await asyncio.sleep(0.01)
 

@@ -25,7 +25,7 @@ from millstream.runtime.settings import Settings
 from millstream.testing.batches import Batches
 from millstream.testing.service_process import ApiProcess, ServiceProcess
 from millstream.testing.stack import wait_until
-from millstream.testing.waiting import until
+from millstream.testing.waiting import BOUND_S, until
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -285,7 +285,7 @@ async def test_who_has_no_password_is_let_in_nowhere(cluster: Cluster, tmp_path:
     reader, writer = await asyncio.open_connection("127.0.0.1", cluster.route_port)
     hello = {"user": "routes", "pass": "guessed", "name": "X", "cluster": "millstream"}
     writer.write(f"CONNECT {json.dumps(hello)}\r\nPING\r\n".encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BOUND_S):
         said = await reader.read()
     writer.close()
     assert b"Authorization Violation" in said

@@ -10,6 +10,7 @@ import pytest
 from millstream.testing.batches import Batches
 from millstream.testing.scripted_llm import Answer, Ok, Request, ScriptedLLMThread
 from millstream.testing.stack import Stack, wait_until
+from millstream.testing.waiting import BOUND_S
 
 RECIPE = """
 name = "grid"
@@ -230,5 +231,5 @@ def test_smart_mode_and_balance_of_older_pages_spread_over_every_axis(
     url = f"{batches.url}/api/generate/batch/start"
     started = httpx.post(url, json=body, timeout=15).raise_for_status().json()
     batch_id = started["batch_id"]
-    wait_until(lambda: batches.view(batch_id)["state"] == "completed", 60, "the end")
+    wait_until(lambda: batches.view(batch_id)["state"] == "completed", BOUND_S, "the end")
     assert is_balanced(cells_of(events(batches, batch_id), MADE, FAILED), 32)

@@ -13,6 +13,7 @@ from millstream.eventlog.nodes import Nodes
 from millstream.runtime.clock import boot_seconds, utc_now
 from millstream.testing.asking import ask, is_answered
 from millstream.testing.nats import RunningLog, fill_stream
+from millstream.testing.waiting import BOUND_S
 from millstream_projector.__main__ import main
 from millstream_projector.group import Group
 from millstream_projector.progress import CURRENT_LAG_S, Progress
@@ -90,7 +91,7 @@ async def test_one_that_left_while_the_server_was_frozen_takes_nothing_when_it_i
     os.waitid(os.P_PID, running.server.pid, os.WSTOPPED | os.WNOWAIT)
     await member.group.leave(SUBJECT)
     await running.restart()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(BOUND_S):
         while not running.connection.is_connected:
             await asyncio.sleep(0.02)
     assert not await member.takes()
@@ -105,7 +106,7 @@ async def test_a_new_projector_answers_nothing_old_while_it_catches_up(
     async def sequences() -> dict[str, int]:
         return {beat.node: beat.sequence for beat in await nodes.live()}
 
-    async with asyncio.TaskGroup() as tasks, asyncio.timeout(60):
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(BOUND_S):
         for node in ("first", "second"):
             settings = running.settings.model_copy(
                 update={"node": node, "data_dir": tmp_path / node}

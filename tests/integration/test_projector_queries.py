@@ -18,6 +18,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_recipe, example_spec
 from millstream.testing.nats import RunningLog, everything
 from millstream.testing.tape import Tape
+from millstream.testing.waiting import BOUND_S
 from millstream_projector.__main__ import main
 from millstream_schemas import views
 
@@ -32,7 +33,7 @@ async def projecting(running: RunningLog, **settings: Any) -> AsyncIterator[Even
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(main(chosen, stop))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(BOUND_S):
                 while not await is_answered(running.event_log):
                     await asyncio.sleep(0.02)
             yield running.event_log

@@ -12,7 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from millstream.eventlog.log import EventLog
+from millstream.errors import LogUnavailableError
+from millstream.eventlog.log import EventLog, Head
 from millstream.eventlog.nodes import Nodes
 from millstream.runtime.clock import utc_now
 from millstream.testing.asking import ask, is_answered, publish, refused, request
@@ -20,7 +21,7 @@ from millstream.testing.events import NODE, Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog
 from millstream.testing.tape import Tape
-from millstream.testing.waiting import until
+from millstream.testing.waiting import BOUND_S, until
 from millstream_projector import __main__ as service
 from millstream_projector import progress, projection
 from millstream_projector.__main__ import main
@@ -39,12 +40,31 @@ async def projecting(running: RunningLog, **settings: Any) -> AsyncIterator[Even
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(main(chosen, stop))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(BOUND_S):
                 while not await is_answered(running.event_log):
                     await asyncio.sleep(0.02)
             yield running.event_log
         finally:
             stop.set()
+
+
+async def test_a_log_that_is_silent_as_a_projector_starts_is_waited_for(
+    running: RunningLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, asked = EventLog.head, 0
+
+    async def silent_twice(self: EventLog) -> Head:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise LogUnavailableError("no answer within 2 s")
+        return await head(self)
+
+    monkeypatch.setattr(EventLog, "head", silent_twice)
+    monkeypatch.setattr(service, "HEAD_INTERVAL_S", 0.05)
+    async with projecting(running) as log:
+        assert (await ask(log, "stuck")).batches == ()
+    assert asked > 2
 
 
 async def test_too_many_queries_at_once_are_told_to_come_again(running: RunningLog) -> None:
@@ -70,7 +90,7 @@ async def test_a_first_question_after_a_while_sees_all_that_was_stored_before_it
     first, second, third = [entry.recorded.event for entry in script.tape.entries]
     async with projecting(running) as log:
         await log.append(first, expected=0)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND_S):
             while (await ask(log, "stuck")).as_of < 1:
                 await asyncio.sleep(0.02)
         await log.append(second, expected=0)  # the projector rests, for an hour
@@ -122,7 +142,7 @@ async def test_a_board_that_could_not_be_loaded_is_loaded_a_while_later(
     monkeypatch.setattr(service, "BOARD_AGAIN_S", 0.05)
     async with projecting(running) as log:
         await until(lambda: surveys == 2, what="another try")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND_S):
             while (await request(log, "history", b"{}"))[1]:
                 await asyncio.sleep(0.02)
         page = await ask(log, "history")
@@ -162,7 +182,7 @@ async def test_a_silent_batch_shows_as_stuck_until_it_moves(running: RunningLog)
         beat = NodeBeat(node=NODE, service="generator", started_at=utc_now())
         await nodes.beat(beat)
         last = await publish(log, script.tape)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND_S):
             while not (stuck := await ask(log, "stuck", min_sequence=last)).batches:
                 await asyncio.sleep(0.05)
         finding = stuck.batches[0].stuck
@@ -170,7 +190,7 @@ async def test_a_silent_batch_shows_as_stuck_until_it_moves(running: RunningLog)
         assert (finding.rule, finding.threshold_s) == ("no_progress", 1.0)
         assert finding.cause.startswith("never produced a sample")
         expected = last
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND_S):
             while (await ask(log, "stuck", min_sequence=last)).batches:
                 await nodes.beat(beat)
                 event = script.fail_attempt(0, "rate_limit").event
@@ -196,7 +216,7 @@ async def test_stalls_of_several_rules_are_found_side_by_side(running: RunningLo
         beat = NodeBeat(node="n", service="generator", started_at=utc_now())
         last = await publish(log, tape)
         found: dict[str, str] = {}
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(BOUND_S):
             while len(found) < len(scripts):
                 await nodes.beat(beat)
                 stuck = await ask(log, "stuck", min_sequence=last)
@@ -219,7 +239,7 @@ async def test_events_of_a_newer_version_are_passed_over_and_told(running: Runni
             log, "batch", batch_id="batch_1767225600_00000001", min_sequence=head.last
         )
         assert batch.batch.state == "completed"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND_S):
             while True:
                 told = [b.unreadable for b in await Nodes(log.answers).live() if b.sequence]
                 if told == [2]:
@@ -232,15 +252,17 @@ async def test_the_projector_beats_and_ends_on_sigterm(running: RunningLog, tmp_
     last = await publish(running.event_log, script.tape)
     process = await start_process(running, tmp_path / "views")
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND_S):
             while not await is_answered(running.event_log):
                 await asyncio.sleep(0.05)
         answer = await ask(running.event_log, "batch", batch_id=script.batch_id, min_sequence=last)
         assert answer.batch.state == "completed"
-        beats = await Nodes(running.event_log.answers).live()
+        async with asyncio.timeout(BOUND_S):
+            while not (beats := await Nodes(running.event_log.answers).live()):
+                await asyncio.sleep(0.05)
         assert [(beat.service, beat.node) for beat in beats] == [("projector", "child")]
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BOUND_S):
             assert await process.wait() == 0
     finally:
         if process.returncode is None:

@@ -17,6 +17,7 @@ from millstream.testing.erasable import PERSON, files_with, publish_person, read
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog
+from millstream.testing.waiting import BOUND_S
 from millstream_projector.__main__ import main
 from millstream_schemas import subjects
 
@@ -68,7 +69,7 @@ async def test_a_rebuilt_file_holds_no_byte_of_what_was_erased(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(main(running.settings, stop))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(BOUND_S):
                 while not await is_answered(running.event_log):
                     await asyncio.sleep(0.05)
             await ask(running.event_log, "stuck", min_sequence=last)
@@ -92,7 +93,7 @@ async def test_a_command_that_is_killed_is_completed_by_the_next(
         stdout=asyncio.subprocess.DEVNULL,
     )
     subject = subjects.redaction(BATCH)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(BOUND_S):
         while await running.event_log.last(subject) is None:
             await asyncio.sleep(0.005)
     process.kill()

@@ -27,6 +27,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.histories import play
 from millstream.testing.nats import RunningLog, running_log
+from millstream.testing.waiting import BOUND_S
 from millstream_projector.__main__ import main
 from millstream_projector.audit.live import FileTables, LiveTables, ServedTables
 from millstream_projector.audit.printing import printed
@@ -46,7 +47,7 @@ async def projecting(running: RunningLog) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(main(running.settings, stop))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(BOUND_S):
                 while not await is_answered(running.event_log):
                     await asyncio.sleep(0.05)
             yield
@@ -288,7 +289,7 @@ async def test_a_relay_that_was_away_meets_the_hole_and_counts_as_before(
     await erase(running.event_log, script, 1, 5)
     last: BatchState | None = None
     feed = filled(follow(log, after=live.sequence), Redactions(log), after=live.sequence)
-    async with aclosing(feed), asyncio.timeout(30):
+    async with aclosing(feed), asyncio.timeout(BOUND_S):
         async for page in feed:
             for stored in page:
                 last = live.apply(stored) or last

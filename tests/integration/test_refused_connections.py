@@ -57,7 +57,10 @@ async def test_an_attempt_cancelled_as_it_closes_its_socket_leaves_none_open() -
         asyncio.get_running_loop().call_soon(connecting.cancel)
 
     client = UserConnection(None)
-    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server, asyncio.timeout(20):
+    async with (
+        await asyncio.start_server(refuse, "127.0.0.1", 0) as server,
+        asyncio.timeout(90),
+    ):
         port = server.sockets[0].getsockname()[1]
         async with asyncio.TaskGroup() as tasks:
             connect = client.connect(
@@ -92,7 +95,10 @@ async def test_an_attempt_to_come_back_that_fails_leaves_no_connection_open() ->
         """What fails is told; here it is meant to."""
 
     client = UserConnection(None)
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, asyncio.timeout(20):
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        asyncio.timeout(90),
+    ):
         port = server.sockets[0].getsockname()[1]
         await client.connect(
             f"nats://127.0.0.1:{port}",
@@ -128,7 +134,7 @@ async def test_a_lost_connection_over_tls_with_words_unsent_is_closed_in_peace()
 
     client = UserConnection(None)
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         port = server.sockets[0].getsockname()[1]
         await client.connect(
             f"tls://127.0.0.1:{port}",
@@ -164,7 +170,10 @@ async def test_a_connection_to_a_peer_that_reads_nothing_is_closed_at_its_bound(
         writer.close()
 
     client = UserConnection(None)
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, asyncio.timeout(20):
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        asyncio.timeout(90),
+    ):
         port = server.sockets[0].getsockname()[1]
         await client.connect(f"nats://127.0.0.1:{port}", max_reconnect_attempts=-1)
         transport = client._transport._io_writer.transport

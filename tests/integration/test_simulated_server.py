@@ -12,13 +12,13 @@ import aiohttp
 import jsonschema
 import pytest
 
-from millstream.testing.waiting import until
+from millstream.testing.waiting import BOUND_S, until
 from millstream_generator.simulated.chat import RequestReader
 from millstream_generator.simulated.profiles import FLAKY, Failure
 
 pytestmark = pytest.mark.anyio
 
-LIMIT = aiohttp.ClientTimeout(total=30)
+LIMIT = aiohttp.ClientTimeout(total=BOUND_S)
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -46,7 +46,7 @@ def process(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     with start(tmp_path / "ready.json") as server:
         yield server
         server.terminate()
-        assert server.wait(10) == 0
+        assert server.wait(BOUND_S) == 0
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ async def stats(client: aiohttp.ClientSession, url: str) -> dict[str, int]:
 
 
 async def until_stats(client: aiohttp.ClientSession, url: str, **wanted: int) -> dict[str, int]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BOUND_S):
         while True:
             counted = await stats(client, url)
             if {name: counted[name] for name in wanted} == wanted:
@@ -198,7 +198,7 @@ async def test_stall_answers_ten_of_a_batch_and_then_sends_no_token(
         async with await ask("batch_2", 0) as other:
             assert (await text_of(other))[1] == "stop"
         # The other batch was answered meanwhile; this one is open and still has nothing to read.
-        assert (await stats(client, url))["in_flight"] == 1
+        await until_stats(client, url, in_flight=1)
         assert stalled.content.total_bytes == 0
     await until_stats(client, url, in_flight=0, cancelled=1, finished=11)
 
@@ -243,8 +243,7 @@ async def test_flaky_fails_in_every_way_over_the_wire(
         assert (await text_of(response))[1] == "length"
     async with post("content_filter") as response:
         assert await text_of(response) == ("", "content_filter")
-    counted = await stats(client, url)
-    assert (counted["failed"], counted["finished"]) == (8, 0)
+    await until_stats(client, url, failed=8, finished=0)
     async with post("stalled_stream") as response:
         assert b'"content"' in await response.content.readuntil(b"\n\n")
         assert (await stats(client, url))["in_flight"] == 1
@@ -256,7 +255,7 @@ async def test_a_rate_limit_is_over_once_its_retry_after_has_passed(
 ) -> None:
     limited = flaky_bodies()["rate_limited"]
     statuses = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while 200 not in statuses:
             async with client.post(f"{url}/v1/chat/completions", data=limited) as response:
                 await response.read()
@@ -270,7 +269,7 @@ async def test_sigterm_ends_it_with_answers_still_open(
     request = body(model="custom-600000")
     async with client.post(f"{url}/v1/chat/completions", json=request) as response:
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 10) == 0
+        assert await asyncio.to_thread(process.wait, BOUND_S) == 0
         with pytest.raises(aiohttp.ClientError):
             await response.read()
 
@@ -279,7 +278,7 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with start(tmp_path / "ready.json", "--port", str(port)) as server:
-            _, said = await asyncio.to_thread(server.communicate, None, 20)
+            _, said = await asyncio.to_thread(server.communicate, None, BOUND_S)
     assert server.returncode == 1
     assert f"127.0.0.1:{port}" in said.decode()
     assert not (tmp_path / "ready.json").exists()

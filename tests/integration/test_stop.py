@@ -17,6 +17,7 @@ from millstream.eventlog.work import WorkQueue
 from millstream.runtime.clock import new_id, utc_now
 from millstream.testing.examples import example_cell, example_spec
 from millstream.testing.nats import ACTOR, BATCH_ID, RunningLog, everything, folded
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import subjects
 from millstream_schemas.commands import StopBatch
 from millstream_schemas.control import (
@@ -185,7 +186,7 @@ async def test_deaf_workers_are_fenced_out_in_mid_write(running: RunningLog) -> 
     async with asyncio.TaskGroup() as group:
         for index in range(40):
             group.create_task(work(index))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND_S):
             while len(generated) < 200:
                 await asyncio.sleep(0.01)
         await request_stop(log)

@@ -14,6 +14,7 @@ from millstream.cli.lock import DirectoryLock
 from millstream.cli.statefile import read_state
 from millstream.errors import UsageError
 from millstream.testing.stack import Stack, is_alive, wait_until
+from millstream.testing.waiting import BOUND_S
 
 CHILDREN = {"nats-server", "simulated", "projector", "generator-1", "api"}
 
@@ -42,7 +43,7 @@ def start_batch(stack: Stack, count: int, *options: str) -> str:
     def batch_id() -> str:
         return millstream(*words, url=stack.url).stdout.strip()
 
-    return stack.wait_until(batch_id, 60, "a server that takes batches")
+    return stack.wait_until(batch_id, BOUND_S, "a server that takes batches")
 
 
 def test_everything_that_is_named_in_the_state_file_runs(stack: Stack) -> None:
@@ -160,7 +161,7 @@ def test_after_a_kill_no_orphan_is_left_and_the_next_up_goes_on(stack: Stack) ->
     pids = stack.pids()
     stack.freeze("generator-1")  # a process that can do nothing for its own end
     os.kill(pids["up"], 9)
-    wait_until(lambda: not any(is_alive(pid) for pid in pids.values()), 10, "the end of all")
+    wait_until(lambda: not any(is_alive(pid) for pid in pids.values()), BOUND_S, "the end of all")
     stack.launch()
     watched = millstream("batch", "watch", batch_id, url=stack.url)
     assert watched.stdout.splitlines()[-1] == f"{batch_id} completed 4/4", watched.stderr

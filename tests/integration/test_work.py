@@ -13,6 +13,7 @@ from millstream.eventlog.topology import ensure_topology
 from millstream.eventlog.work import ONE_CALL, Lease, WorkQueue, WorkSize
 from millstream.runtime.clock import boot_seconds
 from millstream.testing.nats import BATCH_ID, RunningLog, running_log
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import subjects
 
 pytestmark = pytest.mark.anyio
@@ -122,7 +123,7 @@ async def test_a_wait_given_up_takes_no_slice_with_it(
 ) -> None:
     async with asyncio.TaskGroup() as group:
         waits = [group.create_task(queue.lease("default", "normal")) for _ in range(3)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND_S):
             while (await consumer(running))["num_waiting"] < 3:
                 await asyncio.sleep(0.01)
         for wait in waits:

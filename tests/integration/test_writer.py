@@ -12,7 +12,7 @@ from millstream.runtime.clock import new_id
 from millstream.runtime.settings import Settings
 from millstream.testing.examples import example_cell, example_spec
 from millstream.testing.nats import ACTOR, BATCH_ID, TIME, RunningLog, SilentProxy
-from millstream.testing.waiting import until
+from millstream.testing.waiting import BOUND_S, until
 from millstream_generator import steps, writer
 from millstream_generator.completion import Completion
 from millstream_generator.measures import Tally
@@ -196,7 +196,7 @@ async def test_an_append_whose_answer_is_lost_is_found_and_not_repeated(
 
 
 async def _stored(running: RunningLog, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while len(await slots(running)) < count:
             await asyncio.sleep(0.01)
 

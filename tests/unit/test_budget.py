@@ -109,7 +109,8 @@ class World:
             parallel_calls(self.spec), len(slices.open_offsets(tail, SIZE))
         ):
             one.left -= 1
-            one.in_flight.append(self.rng.randint(0, BOUND.cost_nano_usd or 0))
+            # Whole tokens: two for each 20 of the cost, in the sum as in each call.
+            one.in_flight.append(20 * self.rng.randint(0, (BOUND.cost_nano_usd or 0) // 20))
             self.calls += 1
             self.cost += one.in_flight[-1]
 
@@ -157,7 +158,7 @@ def assert_within(world: World) -> None:
     budgets = world.spec.budgets
     assert world.calls <= (budgets.max_attempts or world.calls)
     assert world.cost <= (budgets.max_cost_nano_usd or world.cost)
-    assert world.cost // 20 * 2 <= (budgets.max_tokens or world.cost)
+    assert world.cost // 10 <= (budgets.max_tokens or world.cost)
 
 
 ANY_BUDGETS = st.builds(

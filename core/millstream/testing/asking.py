@@ -14,7 +14,7 @@ async def request(event_log: EventLog, name: str, body: bytes) -> tuple[bytes, s
     Raises:
         LogUnavailableError: nobody answered.
     """
-    answer = await event_log.answers.ask(subjects.query(name), body, timeout_s=10)
+    answer = await event_log.answers.ask(subjects.query(name), body, timeout_s=30)
     return answer.data, (answer.headers or {}).get("Millstream-Error", "")
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 
 from millstream.testing.stack import wait_until
+from millstream.testing.waiting import BOUND_S
 
-REQUEST_LIMIT_S = 15.0
+REQUEST_LIMIT_S = 60.0
 LIVE = ("queued", "running", "paused", "stopping")
 ENDED = ("completed", "stopped", "failed")
 
@@ -33,7 +34,7 @@ class Batches:
         """Return the batch as the API shows it now."""
         return dict(self._get(f"/v1/batches/{batch_id}")["batch"])
 
-    def wait(self, batch_id: str, *states: str, limit_s: float = 60.0) -> dict[str, Any]:
+    def wait(self, batch_id: str, *states: str, limit_s: float = BOUND_S) -> dict[str, Any]:
         """Return the view once the batch is in one of ``states``; any that is final by default.
 
         Raises:
@@ -43,7 +44,7 @@ class Batches:
         wait_until(lambda: self.view(batch_id)["state"] in wanted, limit_s, f"{batch_id} {wanted}")
         return self.view(batch_id)
 
-    def wait_samples(self, batch_id: str, count: int, limit_s: float = 60.0) -> None:
+    def wait_samples(self, batch_id: str, count: int, limit_s: float = BOUND_S) -> None:
         """Return once the batch has ``count`` samples.
 
         Raises:
@@ -83,7 +84,7 @@ class Batches:
         page = self._get(f"/v1/batches/{batch_id}/events", params={"limit": 1000})
         return [int(event["sequence"]) for event in page["events"]]
 
-    def stop_all(self, limit_s: float = 60.0) -> None:
+    def stop_all(self, limit_s: float = BOUND_S) -> None:
         """Stop every live batch and return once all have ended.
 
         Raises:

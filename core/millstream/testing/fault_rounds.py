@@ -16,12 +16,12 @@ from millstream.eventlog.aggregate import load_batch
 from millstream.runtime.clock import boot_seconds, utc_now
 from millstream.testing.audit import BatchAudit, audit_batch
 from millstream.testing.fleet import NATS, Fleet
+from millstream.testing.waiting import BOUND_S
 
 FAULTS: tuple[Literal["kill", "freeze"], ...] = ("kill", "kill", "freeze")
 BESIDES = ("", "", "nats-kill", "nats-freeze", "node-freeze")
 MODEL = "counting/ms-200"
 """Slow enough that all calls which may be in flight are."""
-QUIET_LIMIT_S = 30.0
 TRIES_MOST = 5
 
 
@@ -143,7 +143,7 @@ async def run_round(fleet: Fleet, plan: RoundPlan, *, samples: int, in_flight: i
             tasks.create_task(_disturb(fleet, plan, others[0], besides))
         if plan.fault == "freeze" and plan.wakes_early:
             await fleet.until(
-                lambda: _is_taken_over(fleet, batch_id, victim), QUIET_LIMIT_S * 2, "a takeover"
+                lambda: _is_taken_over(fleet, batch_id, victim), BOUND_S, "a takeover"
             )
             fleet.thaw(victim)
         await fleet.wait_final(batch_id)
@@ -166,7 +166,7 @@ async def _victim(fleet: Fleet, plan: RoundPlan) -> str:
         leaders.append(await fleet.leader())
         return leaders[-1] in fleet.generators
 
-    await fleet.until(leads, QUIET_LIMIT_S, "a dispatcher that leads")
+    await fleet.until(leads, BOUND_S, "a dispatcher that leads")
     return leaders[-1]
 
 
@@ -207,7 +207,7 @@ async def _make_whole(fleet: Fleet, batch_id: str, node: str) -> None:
     async def is_quiet() -> bool:
         return (await fleet.count(batch_id))[1] == 0
 
-    await fleet.until(is_quiet, QUIET_LIMIT_S, f"the end of all calls of {batch_id}")
+    await fleet.until(is_quiet, BOUND_S, f"the end of all calls of {batch_id}")
 
 
 def _judge(result: RoundResult, audit: BatchAudit, calls: list[dict[str, Any]], at: float) -> None:

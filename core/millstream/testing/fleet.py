@@ -31,11 +31,11 @@ from millstream.runtime.settings import load_settings
 from millstream.testing.audit import FINAL_EVENTS
 from millstream.testing.deaf import DeafProxy
 from millstream.testing.service_process import ServiceProcess
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import subjects
 from millstream_schemas.envelope import BatchEvent
 
 NATS = "nats-server"
-READY_LIMIT_S = 60.0
 POLL_S = 0.02
 LOG_TAIL = 4000
 FAILING = ("error-429", "error-500-after-64", "error-429-after-64")
@@ -96,7 +96,7 @@ class Fleet:
 
     async def _start(self) -> None:
         await self.nats.start()
-        self.http = await self._exits.enter_async_context(httpx.AsyncClient(timeout=15))
+        self.http = await self._exits.enter_async_context(httpx.AsyncClient(timeout=60))
         settings = load_settings(nats_url=self.nats.url, data_dir=self._directory)
         connection = await self._exits.enter_async_context(connected(settings, "fleet"))
         self.event_log = EventLog(connection)
@@ -115,7 +115,7 @@ class Fleet:
         for name in ("llm", "api", *self.generators):
             self.launch(name)
         for url in (f"{self.llm_url}/health", f"{self.url}/readyz"):
-            await self.until(partial(self._answers, url), READY_LIMIT_S, url)
+            await self.until(partial(self._answers, url), BOUND_S, url)
         for name in self.generators:
             await self.wait_ready(name)
 
@@ -160,7 +160,7 @@ class Fleet:
 
     async def wait_ready(self, name: str) -> None:
         """Return once a generator that was launched beats."""
-        await self.until(lambda: self._beats_since(name, self._launched[name]), READY_LIMIT_S, name)
+        await self.until(lambda: self._beats_since(name, self._launched[name]), BOUND_S, name)
 
     async def wait_awake(self, name: str) -> None:
         """Return once a generator has written a beat after now."""
@@ -169,7 +169,7 @@ class Fleet:
         async def has_beaten() -> bool:
             return await self._revision(name) not in {started, 0}
 
-        await self.until(has_beaten, READY_LIMIT_S, f"a beat of {name}")
+        await self.until(has_beaten, BOUND_S, f"a beat of {name}")
 
     async def _beats_since(self, name: str, at: datetime) -> bool:
         found = await Nodes(self.event_log.answers).live()
@@ -199,7 +199,7 @@ class Fleet:
             answer = await self.event_log.answers.ask(subject, b"", timeout_s=5)
             return bool(json.loads(answer.data).get("num_waiting") == nodes)
 
-        await self.until(pulling, 10, f"{nodes} nodes that wait for work")
+        await self.until(pulling, BOUND_S, f"{nodes} nodes that wait for work")
 
     def pid(self, name: str) -> int:
         """Return the id of a running process."""
@@ -249,7 +249,7 @@ class Fleet:
         found = (await self.http.get(f"{self.llm_url}/count/{batch_id}")).json()
         return found["arrived"], found["open"]
 
-    async def wait_arrived(self, batch_id: str, calls: int, limit_s: float = 60.0) -> None:
+    async def wait_arrived(self, batch_id: str, calls: int, limit_s: float = BOUND_S) -> None:
         """Return once the model server saw ``calls`` calls of a batch."""
 
         async def arrived() -> bool:
@@ -266,7 +266,7 @@ class Fleet:
         recorded = decode(stored) if stored else None
         return recorded.event if recorded else None
 
-    async def wait_final(self, batch_id: str, limit_s: float = 90.0) -> None:
+    async def wait_final(self, batch_id: str, limit_s: float = BOUND_S) -> None:
         """Return once the batch has ended."""
 
         async def ended() -> bool:

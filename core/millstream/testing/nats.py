@@ -20,7 +20,7 @@ from millstream.eventlog.topology import ensure_topology
 from millstream.runtime.clock import new_id
 from millstream.runtime.settings import Settings
 from millstream.testing.tape import Entry
-from millstream.testing.waiting import until
+from millstream.testing.waiting import BOUND_S, until
 from millstream_schemas import subjects
 from millstream_schemas.envelope import Actor
 from millstream_schemas.slices import SliceClaimed, SliceState
@@ -185,10 +185,10 @@ async def read_until(feed: AsyncGenerator[list[Stored], None], sequence: int) ->
     """Return what ``feed`` yields up to ``sequence``; the feed stays open.
 
     Raises:
-        TimeoutError: it did not come within 30 s.
+        TimeoutError: it did not come in time.
     """
     found: list[Stored] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(BOUND_S):
         while not found or found[-1].sequence < sequence:
             found.extend(await anext(feed))
     return found

@@ -27,7 +27,6 @@ from millstream.testing.service_process import ApiProcess, ServiceProcess
 from millstream.testing.tape import Entry
 from millstream.testing.waiting import until
 
-SETTLED_S = 60.0
 UNTOLD = ("last_error", "last_progress_at")
 """What an API that starts in mid-batch may tell otherwise until the next error or outcome: the
 tails of the slices do not tell which of their latest errors, and outcomes, came last of all."""
@@ -114,7 +113,7 @@ async def reconnect(log: RunningLog, directory: Path, plan: Plan) -> Verdict:
             following = [tasks.create_task(one.follow(client)) for one in (*events, *states)]
             appending = tasks.create_task(append(log, plan, chance))
             half = plan.batches * plan.samples // 2
-            await until(lambda: all(len(one.events) > half for one in events), bound_s=SETTLED_S)
+            await until(lambda: all(len(one.events) > half for one in events))
             apis[1].kill()
             await asyncio.to_thread(apis[1].launch)
             # Whoever begins at an API that has just started gets what was before it from the log.
@@ -186,7 +185,7 @@ async def _judged(
         return has_all and all(_told(one.batches) == wanted for one in states)
 
     with contextlib.suppress(AssertionError):  # what is missing then is counted below
-        await until(is_settled, bound_s=SETTLED_S)
+        await until(is_settled)
     seen = [[sequence for sequence, _ in one.events] for one in events]
     return {
         "frames": sum(map(len, seen)),

@@ -16,7 +16,7 @@ import httpx
 from millstream.runtime.tokens import ROLES, create_token
 from millstream.testing.nats import running_log
 from millstream.testing.service_process import ApiProcess, ServiceProcess
-from millstream.testing.waiting import POLL_S
+from millstream.testing.waiting import BOUND_S, POLL_S
 
 BEGIN = "<!-- roles: made by `just docs` -->"
 END = "<!-- roles end -->"
@@ -26,7 +26,6 @@ UNDESCRIBED = (("GET", "/"), ("GET", "/metrics"), ("GET", "/v1/openapi.json"))
 """Routes that the OpenAPI document does not name."""
 NO_COMMAND = b"[]"
 """A body that is read after the role was asked about, and that changes nothing."""
-START_BOUND_S = 60.0
 
 Table = dict[tuple[str, str], dict[str, int]]
 """(method, route) -> asker -> status."""
@@ -77,7 +76,7 @@ async def _asked(client: httpx.AsyncClient, heads: Mapping[str, dict[str, str]])
 async def _folded(client: httpx.AsyncClient, sequence: int, head: dict[str, str]) -> None:
     """Return once a projector has folded so much."""
     query = {"min_sequence": sequence}
-    async with asyncio.timeout(START_BOUND_S):
+    async with asyncio.timeout(BOUND_S):
         while True:
             answer = await client.get("/v1/batches", params=query, headers=head)
             if answer.status_code == 200:

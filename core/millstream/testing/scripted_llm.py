@@ -30,6 +30,7 @@ from millstream.testing.scripted_answers import (
     json_response,
     play,
 )
+from millstream.testing.waiting import BOUND_S
 
 __all__ = [
     "Answer",
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 _SHUTDOWN_S = 0.1
-_START_LIMIT_S = 10.0
+_START_LIMIT_S = BOUND_S
 
 
 Script = Callable[[Request], Answer] | Sequence[Answer]
@@ -88,7 +89,7 @@ class ScriptedLLM:
         return sum(request.outcome == "open" for request in self.requests)
 
     async def wait_for(
-        self, condition: Callable[[Sequence[Request]], bool], limit_s: float = 10.0
+        self, condition: Callable[[Sequence[Request]], bool], limit_s: float = BOUND_S
     ) -> None:
         """Wait until the recorded requests fulfil `condition`.
 
@@ -162,7 +163,7 @@ class ScriptedLLMThread:
         return self._server.requests
 
     def wait_for(
-        self, condition: Callable[[Sequence[Request]], bool], limit_s: float = 10.0
+        self, condition: Callable[[Sequence[Request]], bool], limit_s: float = BOUND_S
     ) -> None:
         """Wait until the recorded requests fulfil `condition`.
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Self
 
@@ -13,9 +12,9 @@ import httpx
 from millstream.errors import ServerError
 from millstream.eventlog.server import free_port
 from millstream.testing.stack import wait_until
+from millstream.testing.waiting import BOUND_S
 
-READY_LIMIT_S = 60.0
-STOP_LIMIT_S = 10.0
+STOP_LIMIT_S = 60.0
 
 
 class ServiceProcess:
@@ -79,12 +78,10 @@ class ServiceProcess:
             self._process.kill()
             self._process.wait()
 
-    def terminate(self) -> float:
-        """Ask it to end and wait; returns the seconds it took."""
-        started = time.monotonic()
+    def terminate(self) -> None:
+        """Ask it to end and return once it has."""
         os.kill(self.pid, signal.SIGTERM)
         self.wait()
-        return time.monotonic() - started
 
     def stop(self) -> None:
         """End it; killed when it does not end in time."""
@@ -132,7 +129,7 @@ class ApiProcess(ServiceProcess):
         try:
             # One client for all tries: each reads the certificates, for a fifth of a second.
             with httpx.Client(timeout=2) as client:
-                wait_until(lambda: self._is_ready(client), READY_LIMIT_S, "a ready API")
+                wait_until(lambda: self._is_ready(client), BOUND_S, "a ready API")
         except (TimeoutError, ServerError) as error:
             self.kill()
             raise ServerError(f"{error}; its log ends with:\n{self.log()[-4000:]}") from error

@@ -17,6 +17,7 @@ from millstream.runtime.settings import Settings
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog
 from millstream.testing.scripted_answers import Ok, Request
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import control, subjects
 from millstream_schemas.commands import BatchCommand
 from millstream_schemas.envelope import Actor, BatchEvent
@@ -98,7 +99,7 @@ class Site:
         return await load_batch(self.log.event_log, batch_id)
 
     async def reach(
-        self, batch_id: str, is_reached: Callable[[BatchState], bool], bound_s: float = 30.0
+        self, batch_id: str, is_reached: Callable[[BatchState], bool], bound_s: float = BOUND_S
     ) -> BatchState:
         """Return the batch's first state that fulfils the condition; a silent log is asked again.
 
@@ -117,7 +118,7 @@ class Site:
             f"not within {bound_s:g} s: {state.phase} {state.counts} {state.last_error}"
         )
 
-    async def ended(self, batch_id: str, bound_s: float = 30.0) -> BatchState:
+    async def ended(self, batch_id: str, bound_s: float = BOUND_S) -> BatchState:
         """Return the final state of a batch."""
         return await self.reach(batch_id, lambda state: state.is_final, bound_s)
 

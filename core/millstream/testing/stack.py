@@ -15,9 +15,10 @@ import psutil
 
 from millstream.cli.statefile import read_state
 from millstream.errors import ServerError
+from millstream.testing.waiting import BOUND_S
 
 START_LIMIT_S = 110.0
-STOP_LIMIT_S = 10.0
+STOP_LIMIT_S = 60.0
 POLL_S = 0.02
 LOG_TAIL = 4000
 
@@ -109,7 +110,7 @@ class Stack:
         entries = {"up": state, **state.get("processes", {})} if state else {}
         return {name: int(entry["pid"]) for name, entry in entries.items()}
 
-    def pid(self, name: str, limit_s: float = 10.0) -> int:
+    def pid(self, name: str, limit_s: float = BOUND_S) -> int:
         """Return the id of process ``name``; one that is being started again is waited for."""
         return wait_until(lambda: self.pids().get(name), limit_s, f"process {name}") or 0
 
@@ -161,12 +162,12 @@ class Stack:
         self._frozen.discard(pid)
         return pid
 
-    def wait_back(self, name: str, old_pid: int, limit_s: float = 5.0) -> int:
+    def wait_back(self, name: str, old_pid: int, limit_s: float = BOUND_S) -> int:
         """Return the id of the process that took the place of ``old_pid``."""
         wait_until(lambda: self.pids().get(name) not in {None, old_pid}, limit_s, f"another {name}")
         return self.pids()[name]
 
-    def wait_frozen(self, name: str, limit_s: float = 30.0) -> int:
+    def wait_frozen(self, name: str, limit_s: float = BOUND_S) -> int:
         """Wait until process ``name`` has stopped itself (SIGSTOP); returns its id.
 
         The marker of a fault point is made just before the signal: a SIGCONT sent between the

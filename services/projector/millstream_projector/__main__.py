@@ -10,12 +10,12 @@ from functools import partial
 import duckdb
 import structlog
 
-from millstream.errors import LogError
+from millstream.errors import LogError, LogUnavailableError
 from millstream.eventlog.checkpoints import FILE as CHECKPOINT_FILE
 from millstream.eventlog.checkpoints import CheckpointFile, CheckpointLog
 from millstream.eventlog.connection import connected
 from millstream.eventlog.follow import follow
-from millstream.eventlog.log import EventLog
+from millstream.eventlog.log import EventLog, Head
 from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.eventlog.pull import pull
 from millstream.eventlog.redaction import Redactions, filled
@@ -95,7 +95,9 @@ async def _serve(
 
     Raises as ``main``.
     """
-    head = await event_log.head()
+    head = await _head(event_log, stop)
+    if head is None:
+        return
     loop = asyncio.get_running_loop()
     store = await loop.run_in_executor(
         writer,
@@ -121,6 +123,17 @@ async def _serve(
         await service.run(store, writer, stop)
     finally:
         await loop.run_in_executor(writer, store.close)
+
+
+async def _head(event_log: EventLog, stop: asyncio.Event) -> Head | None:
+    """Return where the log ends; one that is silent for a while is waited for until ``stop``."""
+    while not stop.is_set():
+        try:
+            return await event_log.head()
+        except LogUnavailableError as error:
+            log.warning("projector.start_postponed", reason=str(error))
+            await asyncio.sleep(HEAD_INTERVAL_S)
+    return None
 
 
 class _Service:

@@ -14,10 +14,12 @@ from millstream.eventlog.server import free_port
 from millstream.runtime.settings import Settings
 from millstream.testing.nats import RunningLog, running_log
 from millstream.testing.tape import Entry
+from millstream.testing.waiting import BOUND_S, POLL_S
 from millstream_api.service import main as serve_api
 from millstream_projector.__main__ import main as project
 
-START_BOUND_S = 30.0
+FOLDED_BY_ALL = ("/v1/stuck", "/v1/batches")
+"""What the relay answers, and what the projector does."""
 
 
 @dataclass
@@ -27,17 +29,35 @@ class Api:
     log: RunningLog
     url: str
     client: httpx.AsyncClient
+    has_projector: bool
     placed: dict[str, int] = field(default_factory=dict)
 
-    async def append(self, entries: list[Entry]) -> int:
-        """Append scripted events in order; returns the last one's stream sequence."""
+    async def append(self, entries: list[Entry], *, waits: bool = True) -> int:
+        """Append scripted events in order; returns the last one's stream sequence.
+
+        Once all of them are folded, unless told not to wait for it.
+        """
         sequence = 0
         for entry in entries:
             event = entry.recorded.event
             expected = self.placed.get(event.subject, 0)
             sequence = await self.log.event_log.append(event, expected=expected)
             self.placed[event.subject] = sequence
+        if waits:
+            await self.folded(sequence)
         return sequence
+
+    async def folded(self, sequence: int) -> None:
+        """Return once the relay has folded so far, and the projector if there is one."""
+        async with asyncio.timeout(BOUND_S):
+            for path in FOLDED_BY_ALL[: 1 + self.has_projector]:
+                while True:
+                    query = {"min_sequence": sequence}
+                    answer = await self.client.get(path, params=query)
+                    if answer.status_code == 200:
+                        break
+                    assert answer.status_code == 503, answer.text
+                    await asyncio.sleep(POLL_S)
 
     async def start(self, **fields: Any) -> str:
         """Start a batch and return its id."""
@@ -64,21 +84,21 @@ async def running_api(log: RunningLog, *, projector: bool, **changed: Any) -> As
         if projector:
             tasks.create_task(project(settings, stop))
         try:
-            async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+            async with httpx.AsyncClient(base_url=url, timeout=60) as client:
                 await _ready(client, projector=projector)
-                yield Api(log, url, client)
+                yield Api(log, url, client, projector)
         finally:
             stop.set()
 
 
 async def _ready(client: httpx.AsyncClient, *, projector: bool) -> None:
-    path = "/v1/batches" if projector else "/readyz"
-    async with asyncio.timeout(START_BOUND_S):
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if (await client.get(path)).status_code in {200, 401}:
-                    return
-            await asyncio.sleep(0.02)
+    async with asyncio.timeout(BOUND_S):
+        for path in ("/readyz", "/v1/batches")[: 1 + projector]:
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get(path)).status_code in {200, 401}:
+                        break
+                await asyncio.sleep(POLL_S)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from millstream.eventlog.archive import check_export
 from millstream.eventlog.chain import ChainState, extend
 from millstream.testing.events import Script
 from millstream.testing.nats import everything
+from millstream.testing.waiting import BOUND_S
 from millstream_projector.audit import sealer
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +29,7 @@ async def test_roots_digests_and_events_tell_of_one_log(api: Any, tmp_path: Path
     digests = (await api.client.get(f"/v1/audit/digests?min_sequence={last}")).json()
     assert (digests["root"], digests["as_of"], digests["alarm"]) == (root, last, None)
     assert digests["tables"]["samples"]["rows"] == script.state.counts.generated
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while True:
             page = (await api.client.get("/v1/audit/checkpoints")).json()
             found = page["checkpoints"]

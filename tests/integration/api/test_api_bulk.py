@@ -9,6 +9,7 @@ import pytest
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import everything
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas.control import BatchStarted
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +69,7 @@ async def test_every_action_tells_each_outcome_and_shares_one_command(lone_api: 
                 # The refusals of the action before may be told only now.
                 if event["type"] != "command.refused.v2":
                     assert event["command_id"] == answer.json()["command_id"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while await state(lone_api, one) != "stopped":
             await asyncio.sleep(0.02)
 

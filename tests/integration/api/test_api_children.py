@@ -55,8 +55,8 @@ async def test_a_child_continues_its_parent_in_the_same_dataset(lone_api: Any) -
     event = (await starts(lone_api))[-1]
     assert sum(quota["count"] for quota in event["spec"]["quotas"]) == 5
     assert event["reason"] == "go on"
-    url = f"/v1/batches/{PARENT}?min_sequence={answer.json()['sequence']}"
-    parent = (await lone_api.client.get(url)).json()["batch"]
+    await lone_api.folded(answer.json()["sequence"])
+    parent = (await lone_api.client.get(f"/v1/batches/{PARENT}")).json()["batch"]
     assert (parent["child_id"], parent["state"]) == (child["id"], "stopped")
     again = await post(lone_api, "retry-failed")
     assert (again.status_code, again.json()["child_id"]) == (409, child["id"])

@@ -42,6 +42,7 @@ async def test_both_clients_start_read_and_stop(api: Any) -> None:
     batch_id = await asyncio.to_thread(in_a_thread)
     async with AsyncClient(api.url) as client:
         stopped = await client.stop_batch(batch_id, StopBatch(reason="seen"))
+        await api.folded(stopped.sequence)
         listed = await client.list_batches(
             state=["stopping", "stopped"], min_sequence=stopped.sequence
         )

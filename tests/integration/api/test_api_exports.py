@@ -12,6 +12,7 @@ import pytest
 
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
+from millstream.testing.waiting import BOUND_S
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +110,6 @@ async def test_a_client_that_leaves_ends_its_export(api: Any) -> None:
     async with api.client.stream("GET", path) as answer:
         assert answer.status_code == 200
         assert list(copies.glob("job-*"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BOUND_S):
         while list(copies.glob("job-*")):
             await asyncio.sleep(0.05)

@@ -195,7 +195,7 @@ async def test_foreign_clients_get_every_event_once_over_a_killed_server(tmp_pat
         await fill_stream(log.event_log, BEFORE)
         with ApiProcess(tmp_path / "api.log", log.server.url) as api:
             async with reading(api.url + EVENTS, "0", lambda got: len(got) >= whole) as readers:
-                await until(lambda: all(one.messages for one in readers.values()), bound_s=60)
+                await until(lambda: all(one.messages for one in readers.values()))
                 api.kill()
                 await fill_stream(log.event_log, AWAY)
                 await asyncio.to_thread(api.launch)
@@ -243,13 +243,13 @@ async def test_foreign_clients_end_with_the_true_state_on_the_older_stream(tmp_p
                 return bool(state.get("samples_generated") == 3)
 
             async with reading(api.url + SEED, "", has_ended) as readers:
-                await until(lambda: all(one.messages for one in readers.values()), bound_s=60)
+                await until(lambda: all(one.messages for one in readers.values()))
                 api.kill()
                 for slot in range(3):
                     script.generate(slot)
                 placed = await _append(log, script, placed)
                 await asyncio.to_thread(api.launch)
-                await until(lambda: all(knows_three(one) for one in readers.values()), bound_s=60)
+                await until(lambda: all(knows_three(one) for one in readers.values()))
                 for slot in range(3, 6):
                     script.generate(slot)
                 script.complete()

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from millstream.testing.waiting import BOUND_S
 from millstream_api.limits import WriteRate
 from millstream_api.problems import ProblemError
 
@@ -19,7 +20,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 async def test_a_read_whose_answer_is_known_costs_a_hundred_bytes(api: Any) -> None:
     batch_id = await api.start(model="simulated/fast")
     await api.client.post(f"/v1/batches/{batch_id}/stop", json={})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while True:
             answer = (await api.client.get(f"/v1/batches/{batch_id}")).json()
             if answer["batch"]["state"] == "stopped":
@@ -51,7 +52,7 @@ async def test_a_read_whose_answer_is_known_costs_a_hundred_bytes(api: Any) -> N
 
 
 async def send_without_end(writer: asyncio.StreamWriter) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while True:
             writer.write(b"x" * 8192)
             await writer.drain()

@@ -10,6 +10,7 @@ from millstream.eventlog.stored import Decoder
 from millstream.runtime.tokens import create_token
 from millstream.testing.events import Script
 from millstream.testing.nats import everything, running_log
+from millstream.testing.waiting import BOUND_S
 from millstream_api import refusals
 from millstream_schemas import subjects
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 async def told(api: Any, count: int, **query: Any) -> list[dict[str, Any]]:
     """Return the refusals once there are ``count``: they are stored after the answer."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while True:
             page = (await api.client.get("/v1/audit/refusals", params=query)).json()
             if len(page["refusals"]) >= count:
@@ -89,7 +90,8 @@ async def test_each_kind_of_command_is_told_and_what_was_never_understood_is_not
     assert [read(item) for item in refused] == [None] * 8
     assert (read.system, read.unknown, read.malformed) == (8, 0, 0)
     # Every reader goes on behind them.
-    view = await client.get(path, params={"min_sequence": last + 8})
+    await api.folded(last + 8)
+    view = await client.get(path)
     assert view.json()["batch"]["state"] == "completed"
     digests = await client.get("/v1/audit/digests", params={"min_sequence": last + 8})
     assert digests.json()["events"] == last + 8

@@ -14,6 +14,7 @@ from millstream.runtime.clock import new_id, utc_now
 from millstream.testing.erasable import PERSON, publish_person
 from millstream.testing.followers import EVENTS
 from millstream.testing.nats import everything, fill_stream, running_log
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import subjects
 from millstream_schemas.envelope import Actor
 
@@ -28,7 +29,7 @@ async def read(
     parser = Parser(last_id)
     headers = {"Last-Event-ID": last_id} if last_id else {}
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(BOUND_S),
         api.client.stream("GET", f"{EVENTS}{query}", headers=headers) as answer,
     ):
         assert answer.status_code == 200
@@ -115,7 +116,7 @@ async def test_a_place_that_this_stream_does_not_have_is_told_as_a_gap(
     lone_api: Any, last_id: str
 ) -> None:
     await fill_stream(lone_api.log.event_log, 5, slices=1)
-    await lone_api.client.get("/v1/stuck?min_sequence=5")
+    await lone_api.folded(5)
     gap, heartbeat = await read(lone_api, f"&last_event_id={last_id}", "", events=2)
     assert (gap.name, json.loads(gap.data)) == (
         "gap",

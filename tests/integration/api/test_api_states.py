@@ -10,6 +10,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.histories import ERROR
 from millstream.testing.nats import everything
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import subjects
 
 pytestmark = pytest.mark.anyio
@@ -154,7 +155,7 @@ async def types_after(api: Any, sequence: int) -> list[str]:
 
 async def state_of(api: Any, batch_id: str, *, ended: bool) -> str:
     """Return the batch's state, once it has ended if that is what is waited for."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while True:
             batch = (await api.client.get(f"/v1/batches/{batch_id}")).json()["batch"]
             if not ended or batch["finished_at"]:

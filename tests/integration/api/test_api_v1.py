@@ -10,6 +10,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.histories import FINDING
 from millstream.testing.nats import everything
+from millstream.testing.waiting import BOUND_S
 from millstream_api.idempotency import IdempotencyKeys
 from millstream_schemas import subjects
 from millstream_schemas.commands import StartBatch
@@ -41,6 +42,7 @@ async def test_a_started_batch_is_there_at_once(api: Any) -> None:
     got = (await api.client.get(f"/v1/batches/{batch['id']}?min_sequence={sequence}")).json()
     assert got["batch"] == batch
     assert got["as_of"] >= sequence
+    await api.folded(sequence)
     listed = (await api.client.get(f"/v1/batches?min_sequence={sequence}")).json()
     assert [item["id"] for item in listed["batches"]] == [batch["id"]]
     assert listed["total"] == 1
@@ -76,7 +78,7 @@ async def test_pause_resume_and_stop_follow_the_state_machine(api: Any) -> None:
 
 async def ended(api: Any, batch_id: str) -> int:
     """Wait until the batch has ended; returns its last sequence."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while True:
             batch = (await api.client.get(f"/v1/batches/{batch_id}")).json()["batch"]
             if batch["finished_at"]:
@@ -159,11 +161,9 @@ async def test_bulk_stops_exactly_the_listed_ones_and_tells_each_outcome(api: An
 
 async def test_the_list_is_filtered_and_paged_and_newest_first(api: Any) -> None:
     scripts = [finished(number) for number in range(1, 6)]
-    sequence = 0
-    for script in scripts:
-        sequence = await api.append(script.tape.entries)
+    await api.append([entry for script in scripts for entry in script.tape.entries])
     batch_id = await api.start(model="simulated/slow")
-    path = f"/v1/batches?limit=2&min_sequence={sequence}"
+    path = "/v1/batches?limit=2"
     found: list[str] = []
     cursor = ""
     while True:

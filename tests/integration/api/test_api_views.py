@@ -14,7 +14,7 @@ from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import running_log
 from millstream.testing.tape import Tape
-from millstream.testing.waiting import until
+from millstream.testing.waiting import BOUND_S, until
 from millstream_api.relay import feed
 from millstream_api.relay.hub import Hub
 from millstream_projector.__main__ import main as project
@@ -102,8 +102,7 @@ async def test_an_attempt_tells_how_long_it_waited(api: Any) -> None:
     script.claim(0)
     made = script.generate(0)
     waited = made.event.model_copy(update={"wait_s": 1.5})
-    for entry in script.tape.entries[:-1]:
-        await api.append([entry])
+    await api.append(script.tape.entries[:-1])
     last = await api.log.event_log.append(waited, expected=api.placed[waited.subject])
     slot = await read(api, f"/v1/batches/{script.batch_id}/slots/0", min_sequence=last)
     assert [one["wait_s"] for one in slot["attempts"]] == [1.5]
@@ -111,7 +110,7 @@ async def test_an_attempt_tells_how_long_it_waited(api: Any) -> None:
 
 async def test_nodes_tell_their_service_last_beat_and_lag(api: Any) -> None:
     last = await api.append(two_batches().entries)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while True:
             found = await read(api, "/v1/nodes")
             lags = [n["lag"] for n in found["nodes"] if n["service"] == "projector"]

@@ -137,7 +137,7 @@ async def test_a_failing_receiver_is_tried_again_and_holds_up_no_other(
         await api.append(history().entries)
         await until(lambda: len(sound.requests) == 2)
         assert len(weak.requests) < 5
-        await until(lambda: len(weak.requests) == 5, bound_s=30)
+        await until(lambda: len(weak.requests) == 5)
         assert weak.types == ["batch.completed"] * 4 + ["batch.failed"]
         assert len(set(weak.ids)) == 2
         assert elsewhere.requests == []
@@ -178,10 +178,12 @@ async def test_the_other_api_delivers_what_a_killed_one_left(tmp_path: Path) -> 
             with ApiProcess(tmp_path / "second.log", url, node="second", **settings):
                 first.kill()
                 receiver.held.set()
-                await until(lambda: len(receiver.requests) == 1 + len(TURNS), bound_s=40)
-    assert receiver.types == ["batch.stuck", *TURNS]
-    assert receiver.ids[0] == receiver.ids[1]
-    assert len(set(receiver.ids)) == len(TURNS)
+                await until(lambda: len(set(receiver.ids)) == len(TURNS))
+    # Of the first message a slow machine may see more tries than the one that was left unanswered.
+    assert receiver.types[-len(TURNS) :] == TURNS
+    tries = receiver.ids[: -len(TURNS) + 1]
+    assert len(tries) > 1
+    assert set(tries) == {receiver.ids[0]}
 
 
 async def _append(log: RunningLog, tape: Tape) -> None:

@@ -21,13 +21,21 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
     The lane is warm: litellm's first call blocks the loop for longer than a lease.
     """
-    await LitellmLane(Targets(Settings())).warm_up()
+    warm = LitellmLane(Targets(Settings()))
+    await warm.warm_up()
 
     async def serve(settings: Settings, stop: asyncio.Event) -> None:
-        await main(settings, LitellmLane(Targets(settings)), stop)
+        lane = LitellmLane(Targets(settings))
+        try:
+            await main(settings, lane, stop)
+        finally:
+            await lane.close()
 
-    async with running_log(tmp_path, lease_s=2.0, probe_after_s=0.1, unanswered_s=1.5) as log:
-        yield Site(log, serve)
+    try:
+        async with running_log(tmp_path, lease_s=2.0, probe_after_s=0.1) as log:
+            yield Site(log, serve)
+    finally:
+        await warm.close()
 
 
 @pytest.fixture
@@ -47,5 +55,5 @@ def serve_direct() -> Serve:
 @pytest.fixture
 async def direct_site(tmp_path: Path, serve_direct: Serve) -> AsyncIterator[Site]:
     """The same with such generators."""
-    async with running_log(tmp_path, lease_s=2.0, probe_after_s=0.1, unanswered_s=1.5) as log:
+    async with running_log(tmp_path, lease_s=2.0, probe_after_s=0.1) as log:
         yield Site(log, serve_direct)

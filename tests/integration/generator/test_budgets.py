@@ -61,7 +61,7 @@ async def test_a_cost_budget_ends_the_batch_before_it_is_overdrawn(site: Site) -
     async with ScriptedLLM(costly) as llm, site.generator():
         spec = await spec_for(200, 30)
         batch_id = await site.begin(priced(llm.base_url), spec=spec)
-        state = await site.ended(batch_id, 60)
+        state = await site.ended(batch_id)
         warned = await site.events(batch_id, notes.BudgetWarned)
     most = spec.budgets.max_cost_nano_usd or 0
     assert state.state == "stopped"
@@ -87,7 +87,7 @@ async def test_a_call_that_broke_off_counts_in_full_and_a_refused_one_does_not(
     async with ScriptedLLM(answer) as llm, direct_site.generator():
         spec = await spec_for(200, 30)
         batch_id = await direct_site.begin(priced(llm.base_url), spec=spec)
-        state = await direct_site.ended(batch_id, 60)
+        state = await direct_site.ended(batch_id)
     kinds = [request.index % 9 for request in llm.requests]
     broken = kinds.count(1) + kinds.count(2)
     assert state.state == "stopped"
@@ -127,7 +127,7 @@ async def test_two_dispatchers_and_three_nodes_stay_within_the_budget(site: Site
             await site.reach(
                 batch_id, lambda state, seen=before: state.is_final or len(llm.requests) > seen, 60
             )
-        state = await site.ended(batch_id, 90)
+        state = await site.ended(batch_id)
         stop.set()
     assert state.state == "stopped"
     assert len(llm.requests) * COST <= (spec.budgets.max_cost_nano_usd or 0)
@@ -173,7 +173,7 @@ async def test_slots_that_are_tried_again_need_further_grants(site: Site) -> Non
 
     async with ScriptedLLM(answer) as llm, site.generator():
         batch_id = await site.begin(llm.base_url, spec=spec)
-        state = await site.ended(batch_id, 60)
+        state = await site.ended(batch_id)
     assert (state.state, state.counts.generated) == ("completed", 40)
     assert (state.counts.rejected, len(llm.requests)) == (40, 80)
 

@@ -39,7 +39,7 @@ async def test_a_budget_of_time_is_the_logs_time(
         )
         await llm.wait_for(lambda found: len(found) >= 8)
         put(monkeypatch, jump)
-        state = await direct_site.ended(batch_id, 20)
+        state = await direct_site.ended(batch_id)
     assert state.stop is not None
     assert state.started is not None
     assert state.stop.event.reason.startswith("budget_duration: ")
@@ -55,7 +55,7 @@ async def test_a_drain_lasts_as_long_by_the_logs_clock(
         await llm.wait_for(lambda _: llm.open_requests == 8)
         await direct_site.command(batch_id, StopBatch(mode="drain", grace_s=1))
         put(monkeypatch, jump)
-        state = await direct_site.ended(batch_id, 20)
+        state = await direct_site.ended(batch_id)
     assert state.stop is not None
     assert state.finished_at is not None
     assert state.finished_at - state.stop.stored_at >= timedelta(seconds=0.9)

@@ -14,6 +14,7 @@ from millstream.testing import site as sites
 from millstream.testing.scripted_answers import Delayed, HttpError
 from millstream.testing.scripted_llm import ScriptedLLM
 from millstream.testing.site import Site, sample
+from millstream.testing.waiting import BOUND_S
 from millstream_generator import gate
 
 pytestmark = pytest.mark.anyio
@@ -82,7 +83,7 @@ async def test_a_node_tells_what_a_route_waits_for_and_how_many_calls_wait(
         way = sites.route(llm.base_url, provider="simulated", max_concurrency=2)
         await direct_site.begin([way], 6, concurrency=6)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND_S):
             while not (
                 found := [one for beat in await nodes.live() for one in beat.routes if one.cause]
             ):

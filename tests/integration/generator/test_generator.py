@@ -12,7 +12,7 @@ from millstream.runtime.settings import Settings
 from millstream.testing.examples import example_spec
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
 from millstream.testing.site import Site, route, sample
-from millstream.testing.waiting import until
+from millstream.testing.waiting import BOUND_S, until
 from millstream_generator.completion import Completion, Progress, Prompt
 from millstream_generator.litellm_lane import LitellmLane
 from millstream_generator.service import main
@@ -72,7 +72,7 @@ async def test_the_concurrency_is_used_and_never_exceeded(
 
     async with ScriptedLLM(answer) as llm, site.generator():
         batch_id = await site.begin(llm.base_url, target, slice_size=slice_size, concurrency=20)
-        await llm.wait_for(lambda _: llm.open_requests == 20, 30)
+        await llm.wait_for(lambda _: llm.open_requests == 20)
         gate.event.set()
         assert (await site.ended(batch_id)).state == "completed"
     assert most == 20
@@ -167,7 +167,11 @@ class Faulty(LitellmLane):
 
 async def test_a_defect_met_in_one_slice_leaves_the_other_batches_alone(site: Site) -> None:
     async def serve(settings: Settings, stop: asyncio.Event) -> None:
-        await main(settings, Faulty(Targets(settings)), stop)
+        lane = Faulty(Targets(settings))
+        try:
+            await main(settings, lane, stop)
+        finally:
+            await lane.close()
 
     async with ScriptedLLM(sample) as llm, site.generator(serve=serve):
         ways = [route(llm.base_url, model="test/defect")]
@@ -214,7 +218,7 @@ async def test_a_slice_that_vanished_from_the_queue_in_silence_comes_back(site: 
 
 
 async def _queued(queue: WorkQueue, batch_id: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while await queue.queued(batch_id) != {0, 1}:
             await asyncio.sleep(0.02)
 
@@ -231,7 +235,7 @@ async def test_nats_killed_and_started_again_in_mid_batch_loses_and_doubles_noth
         gate.event.set()
         await until(lambda: llm.open_requests == 0, what="answers that wait for the log")
         await site.log.server.start()
-        state = await site.ended(batch_id, 60)
+        state = await site.ended(batch_id)
         assert (state.state, state.counts.generated) == ("completed", 24)
         assert await site.outcomes(batch_id) == dict.fromkeys(range(24), 1)
         ends = await site.events(batch_id, control.BatchCompleted)

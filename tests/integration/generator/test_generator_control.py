@@ -232,8 +232,8 @@ async def test_draining_a_paused_batch_waits_for_nothing(site: Site) -> None:
         gate.event.set()
         await site.reach(batch_id, lambda state: state.counts.generated == 8)
         await settle(site)
-        await site.command(batch_id, StopBatch(mode="drain"))
-        state = await site.ended(batch_id, 15)
+        await site.command(batch_id, StopBatch(mode="drain", grace_s=600))
+        state = await site.ended(batch_id)
     assert (state.state, state.counts.generated) == ("stopped", 8)
 
 

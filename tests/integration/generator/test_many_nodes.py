@@ -9,6 +9,7 @@ import pytest
 from millstream.eventlog.work import WorkQueue
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
 from millstream.testing.site import Site, route, sample
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import slices, subjects
 from millstream_schemas.commands import PauseBatch, ResumeBatch, SetPriority
 from millstream_schemas.routes import Route
@@ -56,7 +57,7 @@ async def lines(site: Site, batch_id: str) -> Counter[str]:
 
 
 async def queued(site: Site, batch_id: str, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BOUND_S):
         while len(await work(site).queued(batch_id)) != count:
             await asyncio.sleep(0.02)
 
@@ -69,7 +70,7 @@ async def test_lines_that_are_full_are_served_eight_to_four_to_one(site: Site) -
             )
             await queued(site, batch_id, 16)
         async with site.generator("works", node_concurrency=1):
-            await llm.wait_for(lambda found: len(found) >= 26, 30)
+            await llm.wait_for(lambda found: len(found) >= 26)
         calls = Counter(asked(llm.requests[:26]))
     # A line may be empty for a moment: the others are served then.
     assert (calls["high"] >= 13, calls["normal"] >= 6, 1 <= calls["low"] <= 4) == (True,) * 3
@@ -89,7 +90,7 @@ async def test_a_changed_priority_holds_for_slices_queued_from_then_on(site: Sit
         await site.command(batch_id, SetPriority(priority="high"))
         async with site.generator("works", node_concurrency=1):
             await site.reach(batch_id, lambda state: state.counts.generated >= 8)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(BOUND_S):
                 while set(await lines(site, batch_id)) != {"high"}:
                     await asyncio.sleep(0.02)
             assert (await site.ended(batch_id)).counts.generated == 40
@@ -108,7 +109,7 @@ async def test_a_batch_of_a_hundred_thousand_does_not_hold_one_of_ten_up(site: S
 
     async with ScriptedLLM(answer) as llm, site.generator(node_concurrency=16):
         await site.begin(named(llm.base_url, "large"), 100_000, slice_size=64, concurrency=16)
-        await llm.wait_for(lambda _: llm.open_requests == 16, 60)
+        await llm.wait_for(lambda _: llm.open_requests == 16)
         before = len(llm.requests)
         small = await site.begin(named(llm.base_url, "small"), 10, slice_size=1, concurrency=10)
         assert (await site.ended(small)).counts.generated == 10
@@ -149,7 +150,7 @@ async def test_a_node_takes_no_more_slices_than_it_has_calls_for(site: Site) -> 
     gate = Gate()
     async with ScriptedLLM(gate) as llm, site.generator("first", node_concurrency=16):
         batch_id = await site.begin(llm.base_url, 320, slice_size=10, concurrency=32)
-        await llm.wait_for(lambda _: llm.open_requests == 16, 60)
+        await llm.wait_for(lambda _: llm.open_requests == 16)
         async with site.generator("second", node_concurrency=16):
             await llm.wait_for(lambda _: llm.open_requests == 32)
             gate.event.set()
@@ -187,9 +188,9 @@ async def test_the_work_stream_deleted_in_mid_batch_costs_no_call(site: Site, no
     async with ScriptedLLM(answer) as llm, asyncio.TaskGroup() as tasks:
         stops = [await _serving(tasks, site, f"g{number}") for number in range(nodes)]
         batch_id = await site.begin(llm.base_url, 200, slice_size=8)
-        await llm.wait_for(lambda _: llm.open_requests == 8, 30)
+        await llm.wait_for(lambda _: llm.open_requests == 8)
         await site.log.event_log.answers.ask(f"$JS.API.STREAM.DELETE.{subjects.WORK}", b"")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND_S):
             while (await site.log.event_log.answers.ask(_INFO, b"")).data.find(b'"error"') >= 0:
                 await asyncio.sleep(0.02)
         gate.event.set()

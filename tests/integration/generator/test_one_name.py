@@ -13,6 +13,7 @@ from millstream.eventlog.answers import subscribed
 from millstream.eventlog.nodes import Nodes
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
 from millstream.testing.site import Site, route, sample
+from millstream.testing.waiting import BOUND_S
 from millstream_schemas import subjects
 from millstream_schemas.answers import NodeBeat
 
@@ -97,6 +98,6 @@ async def test_a_generator_that_was_replaced_meanwhile_ends_and_says_so(site: Si
             while not await beats(site):
                 await asyncio.sleep(0.02)
             await beat_of_another(site)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(BOUND_S):
                 await stop.wait()
     assert await beats(site) == [LONG_AGO]

@@ -8,6 +8,7 @@ import pytest
 
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
 from millstream.testing.site import Site, route, sample
+from millstream.testing.waiting import BOUND_S
 from millstream_generator import own_limits, route_notes
 from millstream_generator.gate import Gate
 from millstream_schemas import notes
@@ -34,7 +35,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
 
     async def wait(batch_id: str, number: int) -> None:
         number += seen.count(batch_id)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(BOUND_S):
             while seen.count(batch_id) < number:
                 await asyncio.sleep(LOOK_S)
 
