@@ -38,6 +38,15 @@ def start_steady(batches: Batches, target: int = 500) -> str:
     return batches.start(target, STEADY, recipe="instruction", concurrency=1)
 
 
+def expect_told(hub: HubPage, words: str, count: int) -> None:
+    """Return once so many toasts had these words, and no more."""
+
+    def is_told() -> bool:
+        return sum(words in title for title in hub.seen("toasts")) == count
+
+    wait_until(is_told, BOUND_S, f"{count} toasts with {words}")
+
+
 def test_a_page_without_batches_says_what_to_do(empty_stack: Stack, hub: HubPage) -> None:
     expect(hub.part("history-empty")).to_contain_text("Press “Add new batch”")
     expect(hub.part("statistics-total")).to_have_text("0")
@@ -63,7 +72,7 @@ def test_promises_10_and_15_stuck_batches_are_told_and_only_they_are_stopped(
         events = f"/batches/{batch_id}?tab=events"
         expect(hub.part("stuck-events", row)).to_have_attribute("href", events)
     expect(hub.part("badge")).to_contain_text("2 stuck")
-    assert sum("is stuck" in title for title in hub.seen("toasts")) == 2
+    expect_told(hub, "is stuck", 2)
     expect(hub.row(healthy)).to_be_visible()  # The running panel stays, with all three.
     expect(hub.part("batch-row")).to_have_count(3)
     assert hub.violations() == []
@@ -143,7 +152,7 @@ def test_a_killed_api_is_seen_and_the_page_is_right_once_it_is_back(
     expect(hub.part("badge")).to_have_text("1 running")
     made = batches.view(long)["counts"]["generated"]
     expect(hub.part("progress", hub.row(long))).not_to_have_text(f"{made} / 500 samples")
-    assert sum("completed" in title for title in hub.seen("toasts")) == 1
+    expect_told(hub, "completed", 1)
 
 
 def test_a_killed_store_is_waited_out_and_nothing_is_counted_twice(
@@ -157,7 +166,7 @@ def test_a_killed_store_is_waited_out_and_nothing_is_counted_twice(
     expect(hub.part("progress", hub.past(batch_id))).to_have_text("12 / 12")
     hub.wait_live()
     hub.expect_running(0)
-    assert sum("completed" in title for title in hub.seen("toasts")) == 1
+    expect_told(hub, "completed", 1)
 
 
 def test_a_frozen_log_is_told_though_the_server_answers(
@@ -193,7 +202,7 @@ def test_a_frozen_server_is_told_and_the_page_goes_on_when_it_does(
     expect(hub.part("stale-note")).to_have_count(0)
     hub.expect_state(batch_id, "completed")
     expect(hub.part("progress", hub.past(batch_id))).to_have_text("12 / 12")
-    assert sum("completed" in title for title in hub.seen("toasts")) == 1
+    expect_told(hub, "completed", 1)
     assert hub.has_passed("live", "reconnecting", "offline", "live")
     assert batches.view(batch_id)["counts"]["generated"] == 12
 

@@ -92,7 +92,7 @@ def test_promise_14_a_completion_is_told_once_and_the_statistics_follow(
     second = batches.start(5, "simulated/fast")
     hub.expect_state(second, "completed")
     expect(total).to_have_text(f"{before + 12:,}")
-    assert hub.seen("toasts") == [f"batch {one[-8:]} completed" for one in (first, second)]
+    hub.expect_told(*(f"batch {one[-8:]} completed" for one in (first, second)))
     assert hub.filled(hub.part("bar", hub.past(first))) == 100
     expect(hub.part("state", hub.past(first))).to_have_text("Completed")
     assert hub.seen("tones") == [], "sound is off until it is switched on"

@@ -7,7 +7,8 @@ from playwright.sync_api import expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
-from millstream.testing.stack import Stack
+from millstream.testing.stack import Stack, wait_until
+from millstream.testing.waiting import BOUND_S
 
 STEADY = "scripted/steady"
 
@@ -51,6 +52,8 @@ def test_the_hub_of_the_past_shows_what_ran_then_and_takes_no_command(
     before = moment_of(batches, first, 0) - 1
     hub.open(f"?at={before}")
     expect(hub.past(first)).to_have_count(0)
+    slider = hub.part("slider")
+    wait_until(lambda: int(slider.get_attribute("max") or 0) >= before + 10, BOUND_S, "its end")
     hub.page.get_by_role("button", name="Step on").click()  # as far as the choice beside it says
     expect(hub.page).to_have_url(re.compile(rf"at={before + 10}$"))
     hub.open("?at=abc")

@@ -120,7 +120,7 @@ async def tidy_litellm() -> AsyncIterator[None]:
 @pytest.fixture
 async def lanes(ask_here: None, tidy_litellm: None) -> AsyncIterator[Lanes]:
     """The product's own choice of lanes."""
-    made = Lanes(load_settings(lane="auto"))
+    made = Lanes(load_settings(lane="auto"), settle=lambda: None)
     yield made
     await made.close()
 
@@ -128,6 +128,6 @@ async def lanes(ask_here: None, tidy_litellm: None) -> AsyncIterator[Lanes]:
 @pytest.fixture
 async def litellm_lane(tidy_litellm: None) -> AsyncIterator[Lanes]:
     """Everything through litellm."""
-    made = Lanes(load_settings(lane="litellm"))
+    made = Lanes(load_settings(lane="litellm"), settle=lambda: None)
     yield made
     await made.close()

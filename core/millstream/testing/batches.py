@@ -96,10 +96,16 @@ class Batches:
             wait_until(lambda: not self.live(), limit_s, "the end of all batches")
 
     def _get(self, path: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer = httpx.get(
-            self.url + path, params=params, timeout=REQUEST_LIMIT_S, verify=self._tls
-        )
-        return dict(answer.raise_for_status().json())
+        """Return the answer; a server that says 503 is asked again, as it says."""
+
+        def ask() -> httpx.Response | None:
+            answer = httpx.get(
+                self.url + path, params=params, timeout=REQUEST_LIMIT_S, verify=self._tls
+            )
+            return None if answer.status_code == 503 else answer
+
+        found = wait_until(ask, BOUND_S, f"an answer to {path}")
+        return dict(found.raise_for_status().json()) if found is not None else {}
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = httpx.post(self.url + path, json=body, timeout=REQUEST_LIMIT_S, verify=self._tls)

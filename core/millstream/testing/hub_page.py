@@ -5,6 +5,9 @@ from typing import Any
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ConsoleMessage, Locator, Page, Route, expect
 
+from millstream.testing.stack import wait_until
+from millstream.testing.waiting import BOUND_S
+
 WIDE = (1280, 900)
 NARROW = (390, 844)
 _LOOK_MS = 20
@@ -143,6 +146,11 @@ class HubPage:
     def seen(self, what: str) -> list[Any]:
         """Return what passed since the page was loaded: ``toasts``, ``connection``, ``tones``."""
         return list(self.page.evaluate(f"window.seen.{what}"))
+
+    def expect_told(self, *titles: str) -> None:
+        """Return once the toasts since the page was loaded are these, in any order."""
+        wanted = sorted(titles)
+        wait_until(lambda: sorted(self.seen("toasts")) == wanted, BOUND_S, f"the toasts {wanted}")
 
     def has_passed(self, *states: str) -> bool:
         """Tell whether the connection went through ``states`` in this order, among others."""

@@ -15,17 +15,21 @@ from millstream_generator.service import main
 from millstream_generator.targets import Targets
 
 
+def unsettled() -> None:
+    """Give no memory back: with all that tests load it would take most of a test's time."""
+
+
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     """A log of one's own with short leases, and generators to run on it.
 
     The lane is warm: litellm's first call blocks the loop for longer than a lease.
     """
-    warm = LitellmLane(Targets(Settings()))
+    warm = LitellmLane(Targets(Settings()), settle=unsettled)
     await warm.warm_up()
 
     async def serve(settings: Settings, stop: asyncio.Event) -> None:
-        lane = LitellmLane(Targets(settings))
+        lane = LitellmLane(Targets(settings), settle=unsettled)
         try:
             await main(settings, lane, stop)
         finally:
@@ -43,7 +47,7 @@ def serve_direct() -> Serve:
     """A generator with the lanes of a real node: a plain endpoint is called directly."""
 
     async def serve(settings: Settings, stop: asyncio.Event) -> None:
-        lanes = Lanes(settings)
+        lanes = Lanes(settings, settle=unsettled)
         try:
             await main(settings, lanes, stop)
         finally:

@@ -167,7 +167,7 @@ class Faulty(LitellmLane):
 
 async def test_a_defect_met_in_one_slice_leaves_the_other_batches_alone(site: Site) -> None:
     async def serve(settings: Settings, stop: asyncio.Event) -> None:
-        lane = Faulty(Targets(settings))
+        lane = Faulty(Targets(settings), settle=lambda: None)
         try:
             await main(settings, lane, stop)
         finally:

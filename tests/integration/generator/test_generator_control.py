@@ -125,12 +125,12 @@ async def test_calls_that_a_stop_cancels_are_paid_by_an_estimate(
 
 async def test_a_stop_counts_no_call_of_a_slot_that_waits(site: Site) -> None:
     """Eight slots hold slices, but all wait for the provider that throttles them."""
-    async with (
-        ScriptedLLM([HttpError(429, headers={"Retry-After": "60"})]) as llm,
-        site.generator(),
-    ):
+    begun = asyncio.Event()
+    throttled = HttpError(429, headers={"Retry-After": "60"})
+    async with ScriptedLLM(lambda _: Delayed(throttled, until=begun)) as llm, site.generator():
         batch_id = await site.begin(llm.base_url, 1000, slice_size=8, concurrency=8)
-        await llm.wait_for(lambda found: len(found) == 8)
+        await llm.wait_for(lambda _: llm.open_requests == 8)
+        begun.set()  # The first refusal holds back who has not called yet.
         await site.reach(batch_id, lambda state: state.counts.attempts_failed == 8)
         await site.command(batch_id, StopBatch())
         state = await site.ended(batch_id)

@@ -52,7 +52,8 @@ async def lanes(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Lanes]:
     monkeypatch.setenv("SCRIPTED_API_KEY", KEY)
-    made = Lanes(load_settings(lane="auto" if request.param == "direct" else "litellm"))
+    chosen = load_settings(lane="auto" if request.param == "direct" else "litellm")
+    made = Lanes(chosen, settle=lambda: None)
     yield made
     await made.close()
 

@@ -37,7 +37,7 @@ WAYS = ["openai/one", "hosted_vllm/one"]
 @pytest.fixture
 async def lanes() -> AsyncIterator[Lanes]:
     """Everything through litellm."""
-    made = Lanes(load_settings(lane="litellm"))
+    made = Lanes(load_settings(lane="litellm"), settle=lambda: None)
     await made.warm_up()
     yield made
     await made.close()
