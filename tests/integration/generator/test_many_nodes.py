@@ -209,7 +209,7 @@ async def _serving(tasks: asyncio.TaskGroup, site: Site, node: str) -> asyncio.E
     stop, ready = asyncio.Event(), asyncio.Event()
 
     async def serve() -> None:
-        async with site.generator(node):
+        async with site.generator(node, lease_s=10.0):
             ready.set()
             await stop.wait()
 
