@@ -1,4 +1,4 @@
-"""No interleaving of nodes takes a route above its limits; permits are shared and never lost."""
+"""No interleaving of nodes takes a route above its limits."""
 
 import random
 from collections.abc import Sequence
@@ -152,61 +152,24 @@ def test_times_of_a_clock_that_has_jumped_back_hold_nobody_up(ahead: float) -> N
     assert len(lease(without, "a", asked_at, limits, wanted=[0])[1].slots) == 1
 
 
-calls = st.lists(
-    st.tuples(st.sampled_from(NODES), st.integers(0, 6), st.floats(0, 2)), min_size=1, max_size=80
-)
+def test_due_times_are_given_for_as_many_calls_as_there_are_permits() -> None:
+    limits = Limits(rpm=6000, concurrency=3)
+    state, got = lease(RouteState(), "a", START, limits, wanted=[0] * 9)
+    assert (len(got.slots), state.permits["a"].held) == (3, 3)
+    _, none = lease(state, "b", START + 1, limits, wanted=[0])
+    assert none.slots == ()
 
 
-@given(most=st.integers(1, 12), steps=calls, seed=st.integers(0, 2**32))
-def test_permits_are_never_more_than_the_limit_and_all_are_used_when_wanted(
-    most: int, steps: list[tuple[str, int, float]], seed: int
-) -> None:
-    chance = random.Random(seed)
-    now, state, running = START, RouteState(), dict.fromkeys(NODES, 0)
-    for node, waiting, gap in steps:
-        now += gap
-        for name in NODES:  # everybody renews; some calls end
-            running[name] = chance.randint(0, running[name])
-            state, got = lease(
-                state,
-                name,
-                now,
-                Limits(concurrency=most),
-                wanted=[0] * (waiting if name == node else 0),
-                in_flight=running[name],
-            )
-            running[name] += len(got.slots)
-        assert sum(running.values()) <= most
-        assert sum(permit.held for permit in state.permits.values()) <= most
+def test_a_route_without_a_pace_has_no_due_times_but_permits() -> None:
+    state, got = lease(RouteState(), "a", START, Limits(concurrency=3), wanted=[0] * 9)
+    assert (got.slots, state.permits["a"].held) == ((), 3)
 
 
-def test_nodes_that_want_all_get_equal_parts_in_the_end() -> None:
-    limits, state, running = Limits(concurrency=8), RouteState(), dict.fromkeys("ab", 0)
-    for turn in range(40):
-        node = "ab"[turn % 2]
-        running[node] = max(0, running[node] - 1)  # one call ends, many wait
-        state, got = lease(
-            state, node, START + turn, limits, wanted=[0] * 20, in_flight=running[node]
-        )
-        running[node] += len(got.slots)
-    assert running == {"a": 4, "b": 4}
-
-
-def test_the_permits_of_a_dead_node_come_back() -> None:
-    limits = Limits(concurrency=2)
-    state, _ = lease(RouteState(), "a", START, limits, wanted=[0, 0])
-    assert lease(state, "b", START + 1, limits, wanted=[0])[1].slots == ()
-    later = START + rules.PERMIT_S + 0.1
-    assert len(lease(state, "b", later, limits, wanted=[0, 0])[1].slots) == 2
-
-
-def test_a_node_sees_that_another_waits_for_permits() -> None:
-    limits = Limits(concurrency=2)
-    state, _ = lease(RouteState(), "a", START, limits, wanted=[0, 0])
-    assert not rules.is_waited_for(state, "a", START)
-    state, _ = lease(state, "b", START + 1, limits, wanted=[0])
-    assert rules.is_waited_for(state, "a", START + 1)
-    assert not rules.is_waited_for(state, "b", START + 1)
+def test_a_throttled_route_has_fewer_permits() -> None:
+    cut = RouteState(factor=0.5, factor_at=START)
+    assert rules.most_calls(cut, Limits(concurrency=8), START) == 4
+    assert rules.most_calls(cut, Limits(concurrency=1), START) == 1
+    assert rules.most_calls(cut, Limits(concurrency=8), START + 60) == 8
 
 
 def test_limits_are_divided_when_nodes_cannot_agree() -> None:

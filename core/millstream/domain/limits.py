@@ -1,4 +1,4 @@
-"""What all nodes may ask of one route together: its shared state, paced calls and permits.
+"""What all nodes may ask of one route together: its shared state, and the due times of its calls.
 
 Pure: every function takes the state and the present time and returns the next state. All times
 are seconds of one clock, the log's, which every node measures its own clock against.
@@ -15,6 +15,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from millstream.domain import permits as sharing
+from millstream.domain.permits import SKEW_MOST_S, Permit
 from millstream_schemas.envelope import Contract
 
 WINDOW_S = 60.0
@@ -28,13 +30,9 @@ CHUNK_S = 1.0
 """How far apart the first and the last due time of one lease may be."""
 AHEAD_S = 0.05
 """A lease takes this long to be stored, so nothing is due earlier."""
-PERMIT_S = 10.0
-"""A permit that is not renewed for so long belonged to a node that died."""
 REFUND_MOST_S = 600.0
 FACTOR_LEAST = 0.01
 RECOVERY_PER_S = 0.05
-SKEW_MOST_S = 5.0
-"""Times further ahead than they can be were written by a clock that has jumped since."""
 COOLDOWN_MOST_S = 600.0
 OPEN_MOST_S = 300.0
 
@@ -65,14 +63,6 @@ class Limits:
             None if self.tpm is None else self.tpm / nodes,
             None if most is None else max(1, most // nodes),
         )
-
-
-class Permit(Contract):
-    """How many calls a node may have in flight, how many it would like, and until when."""
-
-    held: Annotated[int, Field(ge=0)]
-    wanted: Annotated[int, Field(ge=0)]
-    until: float
 
 
 class Breaker(Contract):
@@ -129,6 +119,11 @@ def factor(state: RouteState, now: float) -> float:
     return min(1.0, state.factor + RECOVERY_PER_S * max(0.0, now - since))
 
 
+def most_calls(state: RouteState, limits: Limits, now: float) -> int:
+    """Return how many calls may be in flight at ``now``: permits that all nodes share."""
+    return max(1, int((limits.concurrency or 0) * factor(state, now)))
+
+
 def sound(state: RouteState, now: float) -> RouteState:
     """Return the state without times that lie further ahead than any rule puts them."""
     most = now + SKEW_MOST_S
@@ -164,7 +159,9 @@ def lease(
     in_flight: int = 0,
     ahead_s: float = AHEAD_S,
 ) -> tuple[RouteState, Lease]:
-    """Give ``node`` the next due times, and the permits that go with them.
+    """Give ``node`` the next due times, as many as it has permits for, and tell what it wants.
+
+    A route without a pace has no due times: there a permit is leave to call.
 
     Args:
         state: What all nodes know.
@@ -178,17 +175,21 @@ def lease(
     state = sound(state, now)
     free = len(wanted)
     if limits.concurrency is not None:
-        most = max(1, int(limits.concurrency * factor(state, now)))
-        permits, free = _permits(
-            state, node, now, most=most, in_flight=in_flight, waiting=len(wanted)
+        permits = sharing.asked(
+            state.permits,
+            node,
+            now,
+            most=most_calls(state, limits, now),
+            used=in_flight,
+            wanted=in_flight + len(wanted),
         )
+        free = permits[node].held - in_flight if node in permits else 0
         state = state.model_copy(update={"permits": permits})
     held_until = max(state.cooldown_until, state.breaker.open_until if state.breaker else 0.0)
     if state.breaker is not None or held_until > now:
         return state, Lease((), max(held_until, now))
     if not limits.is_paced:
-        slots = tuple(Slot(now, tokens) for tokens in wanted[:free])
-        return state, Lease(slots, now + CHUNK_S)
+        return state, Lease((), now + CHUNK_S)
     return _paced(state, now, limits, wanted[:free], ahead_s)
 
 
@@ -249,50 +250,3 @@ def settled(state: RouteState, limits: Limits, unused: int, reserved: int) -> Ro
     seconds = unused * token_interval_s(limits, reserved)
     left_s = min(max(0.0, state.reserved_s - seconds), REFUND_MOST_S)
     return state.model_copy(update={"reserved_s": left_s})
-
-
-def _permits(
-    state: RouteState, node: str, now: float, *, most: int, in_flight: int, waiting: int
-) -> tuple[dict[str, Permit], int]:
-    """Return everyone's permits after ``node`` asked, and how many calls more it may start.
-
-    Nodes that want more than there is get equal parts: a node beyond its part takes nothing
-    that another one within its part waits for, and calls that run are never taken away.
-    """
-    others = {
-        name: permit
-        for name, permit in state.permits.items()
-        if name != node and now < permit.until <= now + PERMIT_S + SKEW_MOST_S
-    }
-    wanted = in_flight + waiting
-    if not wanted:
-        return others, 0
-    share = max(1, most // (1 + len(others)))
-    left = most - sum(permit.held for permit in others.values())
-    owed = sum(max(0, min(permit.wanted, share) - permit.held) for permit in others.values())
-    held = max(in_flight, min(wanted, max(left - owed, min(share, left))))
-    own = Permit(held=held, wanted=wanted, until=now + PERMIT_S)
-    return {**others, node: own}, held - in_flight
-
-
-def without(state: RouteState, node: str) -> RouteState:
-    """Return the state after ``node`` left: its permits are the others' at once."""
-    if node not in state.permits:
-        return state
-    others = {name: permit for name, permit in state.permits.items() if name != node}
-    return state.model_copy(update={"permits": others})
-
-
-def is_waited_for(state: RouteState, node: str, now: float) -> bool:
-    """Tell whether another node waits for permits of the route."""
-    return any(
-        permit.wanted > permit.held and permit.until > now
-        for name, permit in state.permits.items()
-        if name != node
-    )
-
-
-def has_spare_permits(state: RouteState, node: str, now: float, *, used: int) -> bool:
-    """Tell whether ``node``, of whose permits ``used`` are, keeps one that another waits for."""
-    own = state.permits.get(node)
-    return own is not None and own.held > used and is_waited_for(state, node, now)

@@ -16,6 +16,7 @@ from millstream_generator.failures import RETRY_AFTER_MOST_S
 from millstream_generator.turns import Trouble, Turn
 from millstream_schemas.routes import Route
 
+NEVER = -1e9
 PENDING_MOST = 200
 MESSAGE_MOST = 300
 UNKNOWN_MOST_S = 10.0
@@ -51,7 +52,7 @@ class Condition:
         self.state = RouteState()
         self.own = RouteState()
         self.pending: list[Step] = []
-        self.read_at = -1e9
+        self.read_at = NEVER
         self._hint: tuple[float, RouteState] | None = None
         self.is_known = False
         """Whether what all nodes share was read once; before that no call may start."""
@@ -59,7 +60,7 @@ class Condition:
         self._known_by = math.inf
         self.refusal: tuple[float, CallFailedError] | None = None
         """When the key was refused last (this machine's clock), and how; None: it is not."""
-        self.answered_from = -1e9
+        self.answered_from = NEVER
         """When the latest call started that was answered (the log's time)."""
         self.listeners: list[Changed] = []
         self._shared = shared
@@ -97,6 +98,7 @@ class Condition:
         if turn.is_probe:
             self._close()
         self.settle(turn, used_tokens)
+        turn.end()
 
     def note_failure(self, turn: Turn, failure: CallFailedError) -> float:
         """Learn that a call failed; return the seconds until the route takes calls again."""
@@ -113,6 +115,7 @@ class Condition:
                 self.note_answer(turn, None)
         if failure.category != "timeout":  # an answer that was cut off may have been paid
             self.settle(turn, 0)
+        turn.end()
         trouble = self.trouble(may_probe=False)
         return 0.0 if trouble is None else max(0.0, trouble.until - noted_at)
 
@@ -144,8 +147,7 @@ class Condition:
 
     def hear(self, state: RouteState) -> None:
         """Take a hint that another node may have changed the shared state."""
-        if not self._is_known(state):
-            self._hint = (boot_seconds() + HINT_S, state)
+        self._hint = None if self._is_known(state) else (boot_seconds() + HINT_S, state)
 
     def _is_known(self, state: RouteState) -> bool:
         known = self.state
@@ -155,14 +157,7 @@ class Condition:
             known.breaker,
         )
         is_shared = self.limits.concurrency is not None
-        return is_same and (not is_shared or self._others(state) == self._others(known))
-
-    def _others(self, state: RouteState) -> dict[str, tuple[int, int]]:
-        return {
-            node: (permit.held, permit.wanted)
-            for node, permit in state.permits.items()
-            if node != self.node
-        }
+        return is_same and (not is_shared or _shares(state) == _shares(known))
 
     def apply(self, step: Step) -> None:
         """Change what is known here at once, and what all share with the next ``store``."""
@@ -178,6 +173,10 @@ class Condition:
             self._outcomes = health.Outcomes()
         if state is not before:
             self._tell(before, state)
+
+    def doubt(self) -> None:
+        """Let what all share be read before it is used: the last change may be stored or not."""
+        self.read_at = NEVER
 
     def look_again(self) -> None:
         """Find out whether calls may pass at once: time heals."""
@@ -283,3 +282,10 @@ class Condition:
             self._tell(before, self.own)
         if self.state.breaker is not None:
             self.apply(health.closed)
+
+
+def _shares(state: RouteState) -> dict[str, tuple[int, bool]]:
+    """Return of each node what others act on: its permits, and whether it wants more."""
+    return {
+        node: (permit.held, permit.wanted > permit.held) for node, permit in state.permits.items()
+    }

@@ -15,10 +15,12 @@ import structlog
 from millstream.domain import limits as rules
 from millstream.domain import route_health as health
 from millstream.domain.limits import Breaker, Lease, RouteState, Slot
+from millstream.domain.permits import PERMIT_S
 from millstream.errors import LogError
 from millstream.runtime.clock import boot_seconds
+from millstream_generator import holding
 from millstream_generator.condition import Condition
-from millstream_generator.turns import Trouble, Turn, Waiter
+from millstream_generator.turns import Line, Trouble, Turn, Waiter
 
 log = structlog.get_logger()
 
@@ -27,7 +29,7 @@ BUSY_S = 1.0
 """How old what is known of a route may become while calls wait, or while it has limits."""
 AWAY_S = 0.5
 AGAIN_S = 0.05
-RENEW_S = rules.PERMIT_S / 3
+RENEW_S = PERMIT_S / 3
 LEASE_MOST = 1024
 SPREAD_S = 0.3
 """Nodes that wait for the same moment come one after the other."""
@@ -42,7 +44,7 @@ class Gate:
         self.nodes = 1
         self._limits = condition.limits
         self._chance = chance
-        self._waiters: deque[Waiter] = deque()
+        self.line = Line()
         self._slots: deque[Slot] = deque()
         self._wake = asyncio.Event()
         self._probe: Turn | None = None
@@ -55,7 +57,7 @@ class Gate:
 
     def try_turn(self) -> Turn | None:
         """Return leave to call at once, None when the call must wait in line."""
-        if not self.condition.is_free or self._waiters:
+        if not self.condition.is_free or self.line:
             return None
         self.in_flight += 1
         self._is_used = True
@@ -64,7 +66,7 @@ class Gate:
     def queue(self, tokens: int, batch_id: str) -> Waiter:
         """Put a batch's call that reserves ``tokens`` in line."""
         waiter = Waiter(tokens, batch_id)
-        self._waiters.append(waiter)
+        self.line.join(waiter)
         self._wake.set()
         return waiter
 
@@ -73,11 +75,11 @@ class Gate:
         if not waiter.granted.done():
             waiter.granted.cancel()
         elif not waiter.granted.cancelled():
-            self._end(waiter.granted.result())
+            waiter.granted.result().end()
 
     def trouble(self) -> Trouble | None:
         """Return why no call starts now; None when the route takes calls at its pace."""
-        return self.condition.trouble(may_probe=self._probe is None and not self._is_waited())
+        return self.condition.trouble(may_probe=self._probe is None and not self.line)
 
     @property
     def next_at(self) -> float:
@@ -91,11 +93,6 @@ class Gate:
             self._ask_at = 0.0
             self._wake.set()
 
-    def _is_waited(self) -> bool:
-        while self._waiters and self._waiters[0].granted.done():
-            self._waiters.popleft()
-        return bool(self._waiters)
-
     def _end(self, turn: Turn) -> None:
         """End a turn: its call is over, or was never made."""
         self.in_flight -= 1
@@ -107,12 +104,8 @@ class Gate:
         if not turn.is_used:
             condition.settle(turn, 0)
         if self._limits.concurrency is not None:
-            self._ask_at = 0.0
-            if rules.is_waited_for(condition.state, condition.node, condition.now()):
-                self._renew_at = 0.0
-                self._wake.set()
-        if self._waiters or condition.pending:
-            self._wake.set()
+            self._ask_at = 0.0  # with the permit of this call
+        self._wake.set()
 
     def _follow(self, condition: Condition, before: RouteState, after: RouteState) -> None:
         """Act on a change: slots of an untroubled past are void."""
@@ -130,6 +123,7 @@ class Gate:
                 pause_s = await self._round()
             except LogError as error:
                 log.warning("limits.unavailable", model=self.condition.model, reason=str(error))
+                self.condition.doubt()
                 pause_s = self._give_alone()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, pause_s)):
@@ -140,9 +134,11 @@ class Gate:
         """Do what is due; return the seconds until something is due again."""
         condition = self.condition
         condition.look_again()
-        is_watched = self._is_waited() or self._limits.is_any or not condition.is_free
+        is_watched = bool(self.line) or self._limits.is_any or not condition.is_free
         pause_s = BUSY_S if is_watched else IDLE_S
         is_old = boot_seconds() - condition.read_at >= pause_s
+        if not (condition.is_stale or is_old):
+            self._give_held()  # before anything is asked of anybody
         if condition.is_stale or (is_old and (is_watched or self._is_used)):
             self._is_used = self.in_flight > 0
             await condition.read()
@@ -150,7 +146,7 @@ class Gate:
             await condition.store()
         await self._renew()
         pause_s = AGAIN_S if condition.is_stale else pause_s
-        return min(pause_s, await self._give()) if self._is_waited() else pause_s
+        return min(pause_s, await self._give()) if self.line else pause_s
 
     async def _renew(self) -> None:
         """Keep what dies with this node if it is not kept: the probe and the permits."""
@@ -159,11 +155,11 @@ class Gate:
             left_s = breaker.probe_until - condition.now()
             if left_s < health.PROBE_S - RENEW_S:
                 await condition.store(lambda state, at: health.probing(state, condition.node, at))
-        state, used = condition.state, self.in_flight + len(self._slots)
-        has_spare = rules.has_spare_permits(state, condition.node, condition.now(), used=used)
-        is_due = boot_seconds() >= self._renew_at or (has_spare and not self._is_waited())
-        if condition.node in state.permits and is_due:
-            await self._lease()
+        if condition.node in condition.state.permits:
+            used, waiting = self.in_flight + len(self._slots), len(self.line.waiting())
+            must_give = holding.must_give(condition, used=used, waiting=waiting)
+            if must_give or boot_seconds() >= self._renew_at:
+                await self._lease()
 
     async def _give(self) -> float:
         """Give turns to those in line; return the seconds until it is worth looking again."""
@@ -173,11 +169,13 @@ class Gate:
             return await self._give_probe(breaker, now)
         if state.cooldown_until > now:
             return state.cooldown_until - now + self._chance.uniform(0, SPREAD_S)
-        if self._limits.is_any:
+        if self._limits.is_paced:
             return await self._give_leased()
+        if self._limits.is_any:
+            return await self._give_permitted()
         share = rules.factor(state, now)
         most = math.inf if share >= 1.0 else max(1, math.ceil(self._throttled_at * share))
-        while self._is_waited() and self.in_flight < most:
+        while self.line and self.in_flight < most:
             self._grant()
         return 4 * AGAIN_S
 
@@ -198,10 +196,23 @@ class Gate:
             condition.drop_probe()
         return BUSY_S
 
+    async def _give_permitted(self) -> float:
+        """Give turns with the permits of this node; it asks only for what it may get."""
+        self._give_held()
+        if self.line and holding.may_gain(self.condition):
+            await self._lease()
+            self._give_held()
+        return BUSY_S
+
+    def _give_held(self) -> None:
+        most = holding.usable(self.condition)
+        while self.in_flight < most and self.line:
+            self._grant()
+
     async def _give_leased(self) -> float:
         while True:
             self._give_due()
-            if not self._is_waited():
+            if not self.line:
                 return BUSY_S
             now = self.condition.now()
             if self._slots:
@@ -210,28 +221,21 @@ class Gate:
                 return self._ask_at - now
             got = await self._lease()
             if not got.slots:
-                least_s = AGAIN_S if self._limits.is_paced else BUSY_S
+                lacks_permit = holding.is_used_up(self.condition, self.in_flight)
+                least_s = BUSY_S if lacks_permit else AGAIN_S
                 self._ask_at = max(got.ask_at, self.condition.now() + least_s)
 
     def _give_due(self) -> None:
         now = self.condition.now
-        while self._slots and self._slots[0].due_at <= now() and self._is_waited():
+        while self._slots and self._slots[0].due_at <= now() and self.line:
             slot = self._slots.popleft()
             left_s = rules.LATE_MOST_S - (now() - slot.due_at)
-            if not self._limits.is_paced:
-                self._grant(slot.tokens)
-            elif left_s >= 0:
+            if left_s >= 0:
                 self._grant(slot.tokens, start_by=boot_seconds() + left_s)
-        own = self.condition.state.permits.get(self.condition.node)
-        if own is None or self._limits.is_paced or self._slots or own.until < now() + BUSY_S:
-            return
-        if not rules.is_waited_for(self.condition.state, self.condition.node, now()):
-            while self.in_flight < own.held and self._is_waited():
-                self._grant()  # a permit that a call here has left
 
     async def _lease(self) -> Lease:
         """Ask for leave for those in line, and renew the permits of calls in flight."""
-        wanted = [waiter.tokens for waiter in self.line()]
+        wanted = [waiter.tokens for waiter in self.line.waiting()]
         got = Lease((), 0.0)
 
         def step(state: RouteState, now: float) -> RouteState:
@@ -257,18 +261,14 @@ class Gate:
         self._ask_at = got.ask_at
         return got
 
-    def line(self) -> list[Waiter]:
-        """Return those in line, the first one first."""
-        return [waiter for waiter in self._waiters if not waiter.granted.done()]
-
     def _give_alone(self) -> float:
         """Give this node's part of the limits while the nodes can't agree."""
         condition = self.condition
         condition.do_without()
-        while condition.is_free and self._is_waited():
+        while condition.is_free and self.line:
             self._grant()
         has_part = self._limits.is_any and condition.is_known and not condition.is_open
-        if not has_part or not self._is_waited():
+        if not has_part or not self.line:
             return AWAY_S
         if not self._slots:
             alone = condition.state.model_copy(update={"permits": {}})
@@ -278,11 +278,12 @@ class Gate:
                 condition.node,
                 condition.now(),
                 part,
-                wanted=[waiter.tokens for waiter in self.line()][:LEASE_MOST],
+                wanted=[waiter.tokens for waiter in self.line.waiting()][:LEASE_MOST],
                 in_flight=self.in_flight,
             )
             self._slots.extend(got.slots)
         self._give_due()
+        self._give_held()
         until_due_s = self._slots[0].due_at - condition.now() if self._slots else AWAY_S
         return min(AWAY_S, max(AGAIN_S, until_due_s))
 
@@ -290,9 +291,9 @@ class Gate:
         self, tokens: int = 0, *, start_by: float = math.inf, is_probe: bool = False
     ) -> Turn | None:
         """Give the first in line its turn; None when nobody waits."""
-        if not self._is_waited():
+        if not self.line:
             return None
-        waiter = self._waiters.popleft()
+        waiter = self.line.pop()
         self.in_flight += 1
         turn = Turn(self._end, self.condition.now(), tokens, start_by, is_probe)
         waiter.granted.set_result(turn)

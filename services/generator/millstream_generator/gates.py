@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from millstream.domain.limits import Limits, RouteState, without
+from millstream.domain.limits import Limits, RouteState, most_calls
+from millstream.domain.permits import without
 from millstream.errors import LogError
 from millstream.eventlog.answers import subscribed
 from millstream.eventlog.limits import (
@@ -121,7 +122,7 @@ class Gates:
         for gate in self._gates.values():
             condition = gate.condition
             if condition.limits.concurrency is not None:
-                await self._shared.change(condition.key, _leaving(condition.node))
+                await self._shared.change(condition.key, _leaving(condition))
 
     async def _count(self) -> None:
         """Keep the number of generators that live: their part when they can't agree."""
@@ -137,9 +138,11 @@ class Gates:
                     gate.nodes = self._nodes
 
 
-def _leaving(node: str) -> Step:
-    def step(state: RouteState, _: float) -> RouteState:
-        return without(state, node)
+def _leaving(condition: Condition) -> Step:
+    def step(state: RouteState, now: float) -> RouteState:
+        most = most_calls(state, condition.limits, now)
+        permits = without(state.permits, condition.node, now, most=most)
+        return state.model_copy(update={"permits": permits})
 
     return step
 

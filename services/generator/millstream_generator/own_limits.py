@@ -40,7 +40,7 @@ def own_waits(gate: Gate) -> dict[str, OwnWait]:
     share, until = rules.factor(condition.state, condition.now()), gate.next_at
     request_s, cause = rules.request_interval_s(limits), _pace(limits, share)
     waits: dict[str, OwnWait] = {}
-    for waiter in gate.line():
+    for waiter in gate.line.waiting():
         if waiter.batch_id not in waits:
             waits[waiter.batch_id] = OwnWait(waiter.queued_at, until, cause)
         tokens_s = waiter.tokens * rules.token_interval_s(limits, waiter.tokens)

@@ -23,7 +23,7 @@ def health_of(gate: Gate) -> RouteHealth:
         if condition.is_free
         else round(rules.factor(condition.state, condition.now()), 3),
         in_flight=gate.in_flight,
-        waiting=len(gate.line()),
+        waiting=len(gate.line.waiting()),
         rpm=None if limits.rpm is None else int(limits.rpm),
         tpm=None if limits.tpm is None else int(limits.tpm),
         max_concurrency=limits.concurrency,

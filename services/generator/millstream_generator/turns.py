@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -33,6 +34,7 @@ class Turn:
     is_probe: bool = False
     is_used: bool = False
     is_judged: bool = False
+    is_over: bool = False
 
     @property
     def may_start(self) -> bool:
@@ -42,8 +44,14 @@ class Turn:
     def __enter__(self) -> Self:
         return self
 
+    def end(self) -> None:
+        """Let another call have the place: this one is over, or was never made."""
+        if not self.is_over:
+            self.is_over = True
+            self.ended(self)
+
     def __exit__(self, *_: object) -> None:
-        self.ended(self)
+        self.end()
 
 
 @dataclass(slots=True, eq=False)
@@ -56,3 +64,28 @@ class Waiter:
     granted: asyncio.Future[Turn] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+
+
+class Line:
+    """Those who wait for a turn, in their order."""
+
+    def __init__(self) -> None:
+        self._waiters: deque[Waiter] = deque()
+
+    def __bool__(self) -> bool:
+        """Tell whether anybody waits."""
+        while self._waiters and self._waiters[0].granted.done():
+            self._waiters.popleft()
+        return bool(self._waiters)
+
+    def join(self, waiter: Waiter) -> None:
+        """Put a call at the end."""
+        self._waiters.append(waiter)
+
+    def pop(self) -> Waiter:
+        """Take the first one out; somebody must wait."""
+        return self._waiters.popleft()
+
+    def waiting(self) -> list[Waiter]:
+        """Return those who wait, the first one first."""
+        return [waiter for waiter in self._waiters if not waiter.granted.done()]

@@ -2,17 +2,18 @@
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 
 import pytest
 from nats.aio.msg import Msg
 
-from millstream.domain import limits
+from millstream.domain import permits
 from millstream.eventlog.answers import subscribed
-from millstream.eventlog.limits import SharedLimits, route_key
+from millstream.eventlog.limits import WATCH, SharedLimits, route_key
 from millstream.eventlog.nodes import Nodes
 from millstream.testing import site as sites
 from millstream.testing.scripted_answers import Delayed, HttpError
-from millstream.testing.scripted_llm import ScriptedLLM
+from millstream.testing.scripted_llm import Answer, Request, ScriptedLLM
 from millstream.testing.site import Site, sample
 from millstream.testing.waiting import BOUND_S
 from millstream_generator import gate
@@ -101,7 +102,7 @@ async def test_a_permit_that_is_not_used_goes_to_the_node_that_asks_for_it_next(
 ) -> None:
     """A node keeps it for its own next call, without a message, until another one waits."""
     monkeypatch.setattr(gate, "RENEW_S", 600.0)
-    monkeypatch.setattr(limits, "PERMIT_S", 600.0)
+    monkeypatch.setattr(permits, "PERMIT_S", 600.0)
     shared = SharedLimits(direct_site.log.event_log.answers, "test")
     async with ScriptedLLM(sample) as llm:
         way = sites.route(llm.base_url, provider="simulated", max_concurrency=1)
@@ -115,3 +116,57 @@ async def test_a_permit_that_is_not_used_goes_to_the_node_that_asks_for_it_next(
             state = await direct_site.ended(await direct_site.begin([way], 1, pool="two"))
     assert list(kept) == ["g1"]
     assert state.counts.generated == 1
+
+
+async def test_a_permit_serves_one_call_after_the_other_without_a_message(
+    direct_site: Site,
+) -> None:
+    told: list[Msg] = []
+    at_once: list[int] = []
+
+    async def hear(message: Msg) -> None:
+        told.append(message)
+
+    def answer(request: Request) -> Answer:
+        at_once.append(llm.open_requests)
+        return sample(request)
+
+    async with (
+        ScriptedLLM(answer) as llm,
+        direct_site.generator("g1"),
+        direct_site.generator("g2"),
+        subscribed(direct_site.log.connection, WATCH, hear),
+    ):
+        way = sites.route(llm.base_url, provider="simulated", max_concurrency=4)
+        batch_id = await direct_site.begin([way], 200, slice_size=10, concurrency=20)
+        state = await direct_site.ended(batch_id)
+    assert state.counts.generated == 200
+    assert max(at_once) <= 4
+    assert len(told) < 100
+
+
+async def test_nodes_that_share_one_permit_all_get_their_turns(
+    direct_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a batch of its own that is longer than a turn: none waits for another one's end."""
+    monkeypatch.setattr(permits, "TURN_S", 0.1)
+    at_once: list[int] = []
+
+    def answer(request: Request) -> Answer:
+        at_once.append(llm.open_requests)
+        return Delayed(sample(request), 0.02)
+
+    async with ScriptedLLM(answer) as llm:
+        way = sites.route(llm.base_url, provider="simulated", max_concurrency=1)
+        async with AsyncExitStack() as nodes:
+            for name in ("one", "two", "three"):
+                await nodes.enter_async_context(direct_site.generator(name, pool=name))
+            ids = [
+                await direct_site.begin([way], 1000, concurrency=8, pool=name)
+                for name in ("one", "two", "three")
+            ]
+            for batch_id in ids:
+                await direct_site.reach(batch_id, lambda state: state.counts.generated >= 10)
+            states = [await direct_site.state(batch_id) for batch_id in ids]
+    assert all(state.counts.generated < 1000 for state in states)
+    assert set(at_once) == {1}

@@ -26,7 +26,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     seen: list[str] = []
 
     def counted(gate: Gate) -> dict[str, own_limits.OwnWait]:
-        seen.extend({waiter.batch_id for waiter in gate.line()})
+        seen.extend({waiter.batch_id for waiter in gate.line.waiting()})
         return own_limits.own_waits(gate)
 
     monkeypatch.setattr(route_notes, "LOOK_S", LOOK_S)

@@ -1,0 +1,50 @@
+"""What a node may do with the permits that it holds of a route, by what it knows of the others'."""
+
+from millstream.domain import limits as rules
+from millstream.domain import permits
+from millstream_generator.condition import Condition
+
+LEAST_LEFT_S = 1.0
+"""A permit that runs out sooner is renewed before it is used."""
+
+
+def usable(condition: Condition) -> int:
+    """Return how many calls the node may have in flight that ask nobody: none with due times."""
+    state, node, now = condition.state, condition.node, condition.now()
+    own = state.permits.get(node)
+    if own is None or own.until < now + LEAST_LEFT_S:
+        return 0
+    if condition.limits.is_paced or condition.trouble(may_probe=False):
+        return 0
+    return permits.kept(state.permits, node, now, most=_most(condition, now))
+
+
+def is_used_up(condition: Condition, in_flight: int) -> bool:
+    """Tell whether the next call needs a permit that the node does not hold."""
+    own = condition.state.permits.get(condition.node)
+    return own is not None and own.held <= in_flight
+
+
+def must_give(condition: Condition, *, used: int, waiting: int) -> bool:
+    """Tell whether another node shall have a permit that this one does not use."""
+    now = condition.now()
+    return permits.must_give(
+        condition.state.permits,
+        condition.node,
+        now,
+        most=_most(condition, now),
+        used=used,
+        wanted=used + waiting,
+    )
+
+
+def may_gain(condition: Condition) -> bool:
+    """Tell whether the node, which wants more, gets more or waits for it once it has asked."""
+    now = condition.now()
+    return permits.may_gain(
+        condition.state.permits, condition.node, now, most=_most(condition, now)
+    )
+
+
+def _most(condition: Condition, now: float) -> int:
+    return rules.most_calls(condition.state, condition.limits, now)
