@@ -14,11 +14,12 @@ from millstream_schemas.slices import Usage
 from millstream_schemas.views import Query, SampleView
 
 Bucket = Literal["auto", "second", "minute", "hour", "day"]
+Split = Literal["model", "provider"]
 AttemptKind = Literal["generated", "attempt_failed", "rejected", "failed", "abandoned", "uncounted"]
 
 
 class Percentiles(Contract):
-    """Milliseconds that 50, 95 and 99 % of the calls took at most; null when none is known."""
+    """Milliseconds that 50, 95 and 99 % of them took at most; null when none is known."""
 
     p50: float | None = None
     p95: float | None = None
@@ -140,6 +141,8 @@ class SlotAttempts(Contract):
 class TimelineRow(Contract):
     """What one model of one provider did in the bucket that begins at ``start``.
 
+    ``model`` is null where all models of a provider were asked for together: percentiles of
+    several models can't be told from those of each.
     ``attempts`` are calls that ended: samples, ``failures`` (errors and refused answers), calls
     cut off by a stop and answers that came late. Latencies are those of samples. The rate is over
     the bucket; over the part that had passed (5 s at least) of one that was not over at the moment
@@ -147,7 +150,7 @@ class TimelineRow(Contract):
     """
 
     start: datetime
-    model: str
+    model: str | None
     provider: str
     attempts: int
     samples: int
@@ -161,10 +164,26 @@ class TimelineRow(Contract):
     latency_ms: Percentiles
 
 
+class FirstSampleRow(Contract):
+    """How long batches took from their start to their first sample, waiting in line included.
+
+    It is a batch's model and provider that made that sample; ``model`` is null as in TimelineRow.
+    A batch that has no sample yet is not counted.
+    """
+
+    model: str | None
+    provider: str
+    batches: int
+    first_sample_ms: Percentiles
+
+
 class Timeline(Contract):
     """Statistics over buckets of ``bucket_s`` seconds, empty ones left out.
 
     The range is widened to whole buckets: from ``start`` up to, not including, ``end``.
+    ``first_samples`` is over all of it: of batches whose first sample was stored in the range.
+    Costs are sums of what is known: they are without those of ``unpriced_batches``, which made
+    samples in that time and used tokens of unknown price.
     """
 
     bucket: Literal["second", "minute", "hour", "day"]
@@ -172,6 +191,8 @@ class Timeline(Contract):
     start: datetime | None
     end: datetime | None
     rows: tuple[TimelineRow, ...]
+    first_samples: tuple[FirstSampleRow, ...] = ()
+    unpriced_batches: int = 0
     as_of: int
 
 
@@ -195,6 +216,7 @@ class TimelineQuery(Query):
     start: AwareDatetime | None = None
     end: AwareDatetime | None = None
     bucket: Bucket = "auto"
+    by: Split = "model"
     model: str | None = None
     provider: str | None = None
     batch_id: str | None = None

@@ -14,6 +14,7 @@ from millstream_schemas.errors import ErrorCategory, ErrorInfo
 from millstream_schemas.events import EventType
 from millstream_schemas.notes import HeldUp, StuckFinding
 from millstream_schemas.slices import Usage
+from millstream_schemas.sums import LiveSums
 
 State = Literal["queued", "running", "paused", "stopping", "stopped", "completed", "failed"]
 STATES: tuple[State, ...] = get_args(State)
@@ -145,7 +146,10 @@ class EventPage(Contract):
 
 
 class Statistics(Contract):
-    """The whole dataset in numbers."""
+    """The whole dataset in numbers.
+
+    The cost is without the ``unpriced_batches``; ``live`` is the part that still moves.
+    """
 
     total: int
     batches: int
@@ -159,6 +163,8 @@ class Statistics(Contract):
     tokens_in: int
     tokens_out: int
     cost_nano_usd: int | None
+    unpriced_batches: int = 0
+    live: LiveSums | None = None
     as_of: int
 
 

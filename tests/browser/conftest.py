@@ -77,7 +77,9 @@ def hostile_text() -> str:
 
 @pytest.fixture(scope="session")
 def models_file(tmp_path_factory: pytest.TempPathFactory, hostile_text: str) -> Iterator[Path]:
-    """Names ``scripted/steady``, ``/hostile`` and ``/refused``, which a real HTTP server answers.
+    """Names ``scripted/steady``, ``/hostile``, ``/refused``, which a real HTTP server answers.
+
+    ``/unpriced`` is as steady, but nobody knows its price.
 
     All answer in the form of the recipe ``instruction``.
     """
@@ -100,7 +102,9 @@ def models_file(tmp_path_factory: pytest.TempPathFactory, hostile_text: str) -> 
                 f'litellm_model = "openai/{name}"\napi_base = "{llm.base_url}"\n'
                 "input_usd_per_million = 0.5\noutput_usd_per_million = 2\n"
                 for name in ("steady", "hostile", "refused")
-            ),
+            )
+            + '[[models]]\nid = "scripted/unpriced"\n[[models.routes]]\n'
+            f'litellm_model = "openai/unpriced"\napi_base = "{llm.base_url}"\n',
             encoding="utf-8",
         )
         yield path

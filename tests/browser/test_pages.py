@@ -191,6 +191,9 @@ def test_the_statistics_are_told_per_provider_and_all_samples_per_topic(
     expect(hub.page).to_have_url(re.compile("split=provider"))
     expect(head).not_to_contain_text("simulated/")
     expect(head).to_contain_text("simulated")
+    latency = hub.part("measure").filter(has_text="Latency p95, ms")
+    latency.locator("summary").click()
+    expect(latency.locator("td.number").last).to_have_text(re.compile(r"^\d"))
     total = httpx.get(f"{hub.url}/v1/statistics").json()["total"]
     cells = hub.part("spread-difficulties").locator("td.number")
 
@@ -199,6 +202,21 @@ def test_the_statistics_are_told_per_provider_and_all_samples_per_topic(
 
     wait_until(is_all, BOUND_S, "the spread of all samples")
     expect(hub.part("spread-topics").locator("tr").first).to_be_visible()
+
+
+def test_the_time_to_the_first_sample_is_told_per_model_and_per_provider(
+    hub: HubPage, batches: Batches
+) -> None:
+    for model in ("simulated/instant", "simulated/fast"):
+        batches.wait(batches.start(2, model))
+    hub.open("statistics")
+    row = hub.part("first-sample").filter(has_text="simulated/fast")
+    expect(row.locator("td.number")).to_have_text([re.compile(r"^\d+$"), *[re.compile(r" s$")] * 2])
+    hub.part("split").select_option("provider")
+    expect(row).to_have_count(0)
+    told = httpx.get(f"{hub.url}/v1/statistics/timeline", params={"by": "provider"}).json()
+    counts = [f"{one['batches']:,}" for one in told["first_samples"]]
+    expect(hub.part("first-sample").locator("td:nth-child(2)")).to_have_text(counts)
 
 
 def test_the_last_time_on_a_chart_has_room(hub: HubPage, batches: Batches) -> None:

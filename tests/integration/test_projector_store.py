@@ -97,6 +97,16 @@ def assert_equals_the_fold(store: Store, stored: list[Stored]) -> None:
             assert BatchView.model_validate_json(view) == batch_view(state)
     counted = [seq for (seq,) in rows(store, "SELECT seq FROM samples ORDER BY seq")]
     assert counted == plain_dataset(prefix)
+    told = rows(
+        store,
+        "SELECT batch_id, first_sample_seq, first_sample_at, first_sample_model,"
+        " first_sample_provider FROM batches WHERE first_sample_at IS NOT NULL ORDER BY 1",
+    )
+    assert told == rows(
+        store,
+        "SELECT batch_id, min(seq), arg_min(stored_at, seq), arg_min(model, seq),"
+        " arg_min(provider, seq) FROM samples GROUP BY 1 ORDER BY 1",
+    )
     assert {found.state.batch_id: found.state for found in store.load_live()} == {
         batch_id: state for batch_id, state in states.items() if state.is_live
     }

@@ -599,6 +599,7 @@ class AsyncClient(AsyncRequests):
         start: datetime | None = None,
         end: datetime | None = None,
         bucket: Literal["auto", "second", "minute", "hour", "day"] = "auto",
+        by: Literal["model", "provider"] = "model",
         model: str | None = None,
         provider: str | None = None,
         batch_id: str | None = None,
@@ -606,7 +607,7 @@ class AsyncClient(AsyncRequests):
         at_seq: int | None = None,
         at_time: str | None = None,
     ) -> Timeline:
-        """Return what each model of each provider did in each second to day."""
+        """Return what each model of each provider, or each provider, did in each second to day."""
         return await self._ask(
             Timeline,
             ApiRequest(
@@ -616,6 +617,7 @@ class AsyncClient(AsyncRequests):
                     "start": start,
                     "end": end,
                     "bucket": bucket,
+                    "by": by,
                     "model": model,
                     "provider": provider,
                     "batch_id": batch_id,

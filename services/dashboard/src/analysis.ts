@@ -77,7 +77,8 @@ export interface SlotAttempts {
 
 export interface TimelineRow {
   start: string;
-  model: string;
+  /** Null where rows are per provider. */
+  model: string | null;
   provider: string;
   attempts: number;
   samples: number;
@@ -91,12 +92,21 @@ export interface TimelineRow {
   latency_ms: Percentiles;
 }
 
+export interface FirstSampleRow {
+  model: string | null;
+  provider: string;
+  batches: number;
+  first_sample_ms: Percentiles;
+}
+
 export interface Timeline {
   bucket: "second" | "minute" | "hour" | "day";
   bucket_s: number;
   start: string | null;
   end: string | null;
   rows: TimelineRow[];
+  first_samples: FirstSampleRow[];
+  unpriced_batches: number;
   as_of: number;
 }
 

@@ -28,6 +28,7 @@ import {
 import { request, withQuery } from "./http";
 import type { Lanes, LanesBy } from "./lanes";
 import { clock } from "./live/clock";
+import type { Split } from "./series";
 
 /** The longest text that the server searches for, in characters. */
 export const SEARCH_MOST = 200;
@@ -205,7 +206,7 @@ export function getStatistics(
 }
 
 export function getTimeline(
-  question: { start: string | null; model: string; bucket: string; batch_id?: string },
+  question: { start: string | null; model: string; bucket: string; by?: Split; batch_id?: string },
   signal?: AbortSignal,
   at: At = null,
 ): Promise<Timeline> {

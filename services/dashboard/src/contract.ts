@@ -224,6 +224,8 @@ export interface Tally {
   count: number;
 }
 
+type Used = "tokens_in" | "tokens_out" | "cost_nano_usd" | "unpriced_batches";
+
 export interface Statistics {
   total: number;
   batches: number;
@@ -237,6 +239,9 @@ export interface Statistics {
   tokens_in: number;
   tokens_out: number;
   cost_nano_usd: number | null;
+  unpriced_batches: number; // The cost is without theirs.
+  /** The part of the sums that still moves: what batches that live have made and used. */
+  live: (Pick<Statistics, Used> & { samples: number }) | null;
   as_of: number;
 }
 

@@ -63,6 +63,12 @@ export function money(nanoUsd: number | null): string {
   return kept(DOLLARS, digits, IN_DOLLARS).format(usd);
 }
 
+/** Whose cost a sum is without, or that nobody's is known; "" where all are. */
+export function unpricedWords(batches: number, isSomeKnown: boolean): string {
+  if (batches === 0) return "";
+  return `${isSomeKnown ? "+ " : ""}${plural(batches, "batch", "batches")} of unknown price`;
+}
+
 // With the locale's own sign: "$" alone is another dollar in Canada.
 const IN_DOLLARS = { style: "currency", currency: "USD" } as const;
 
@@ -85,6 +91,14 @@ export function duration(milliseconds: number): string {
   if (minutes === 0) return `${seconds} s`;
   if (minutes < 60) return `${minutes} m ${two(seconds % 60)} s`;
   return `${grouped(Math.floor(minutes / 60))} h ${two(minutes % 60)} m`;
+}
+
+/** Milliseconds as seconds: with three digits that count below 100 s, like "0.052 s" or "12.3 s". */
+export function seconds(milliseconds: number): string {
+  if (milliseconds >= 100_000) return duration(milliseconds);
+  const value = milliseconds / 1000;
+  const digits = value >= 10 ? 1 : value >= 1 ? 2 : 3;
+  return `${decimals(value, digits)} s`;
 }
 
 /** How long the batch has run at `now` (ms), or ran in all. */

@@ -12,7 +12,8 @@ function timeline(...costs: number[]): Timeline {
     (cost, place) =>
       ({ start: minute(place), tokens_in: 1, tokens_out: 1, cost_nano_usd: cost }) as TimelineRow,
   );
-  return { bucket: "minute", bucket_s: 60, start: null, end: null, rows, as_of: 1 };
+  const whole = { start: null, end: null, first_samples: [], unpriced_batches: 0, as_of: 1 };
+  return { bucket: "minute", bucket_s: 60, rows, ...whole };
 }
 
 function running(cost: number | null, max: number | null = null) {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
-import { atOnce, BatchStore, inTurn } from "../src/live/store";
+import { atOnce, inTurn } from "../src/live/schedule";
+import { BatchStore } from "../src/live/store";
 import { batch, counts } from "./builders";
 
 const A = "batch_1790000000_0000000a";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { OTHER_MODEL, plus, sortErrors, toBody, type StartValues } from "../src/start";
-import { axisTimes, budgetWords, duration, modelNote, money, waitsFor, wasted, whole } from "../src/words";
+import { axisTimes, budgetWords, duration, modelNote, money, seconds, waitsFor, wasted, whole } from "../src/words";
 import { batch, counts as tally } from "./builders";
 
 const VALUES: StartValues = {
@@ -52,6 +52,14 @@ describe("words", () => {
     [65_000, "1 m 05 s"],
     [7_380_000, "2 h 03 m"],
   ])("%s ms are %s", (ms, words) => expect(duration(ms)).toBe(words));
+
+  test.each([
+    [0, "0.000 s"],
+    [52.4, "0.052 s"],
+    [1_234, "1.23 s"],
+    [12_345, "12.3 s"],
+    [185_000, "3 m 05 s"],
+  ])("%s ms are exactly %s", (ms, words) => expect(seconds(ms)).toBe(words));
 
   test("an axis tells the day or the year of its times where it begins", () => {
     const at = (...parts: [number, number, number?, number?]): number =>

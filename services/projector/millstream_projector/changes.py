@@ -120,11 +120,16 @@ def _is_generated(state: BatchState, index: int, offset: int) -> bool:
 
 def _batch_row(known: Known) -> Row:
     state = known.state
+    first = known.first_sample
     row: Row = {
         "batch_id": state.batch_id,
         "phase": state.phase,
         "seq": state.sequence,
         "moved_at": utc(known.moved_at),
+        "first_sample_seq": first and first.sequence,
+        "first_sample_at": first and utc(first.stored_at),
+        "first_sample_model": first and first.model,
+        "first_sample_provider": first and first.provider,
         "lengths": as_json(dict(sorted(known.lengths.items()))),
         "head": Head.of(state).model_dump_json(exclude_defaults=True),
     }

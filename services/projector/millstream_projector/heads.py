@@ -21,6 +21,15 @@ Lengths = Mapping[str, tuple[int, int]]
 """Text field -> how many samples of a batch have it, and their characters in all."""
 
 
+class FirstSample(NamedTuple):
+    """The first sample of a batch: where and when it was stored, and what made it."""
+
+    sequence: int
+    stored_at: datetime
+    model: str
+    provider: str
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """All that the projector keeps of a batch: its fold, when it last moved, its lengths."""
@@ -28,6 +37,7 @@ class Known:
     state: BatchState
     moved_at: datetime | None = None
     lengths: Lengths = field(default_factory=dict)
+    first_sample: FirstSample | None = None
 
 
 def lengthen(lengths: dict[str, list[int]], contents: Iterable[Mapping[str, Any]]) -> None:

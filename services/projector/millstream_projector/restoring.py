@@ -10,10 +10,17 @@ import orjson
 
 from millstream.domain.batch_state import SliceTail
 from millstream.domain.recorded import Recorded
-from millstream_projector.heads import Head, Known, restore
+from millstream_projector.heads import FirstSample, Head, Known, restore
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.events import parse
 from millstream_schemas.slices import SliceState, bits
+
+LIVE = "('active', 'paused', 'stopping')"
+"""The phases of batches that were started and have not ended."""
+_COLUMNS = (
+    "batch_id, head, moved_at, lengths,"
+    " first_sample_seq, first_sample_at, first_sample_model, first_sample_provider"
+)
 
 
 def load_batch(connection: duckdb.DuckDBPyConnection, batch_id: str) -> Known | None:
@@ -21,7 +28,8 @@ def load_batch(connection: duckdb.DuckDBPyConnection, batch_id: str) -> Known | 
     found = _load(
         connection,
         connection.execute(
-            "SELECT batch_id, head, moved_at, lengths FROM batches WHERE batch_id = ?", [batch_id]
+            f"SELECT {_COLUMNS} FROM batches WHERE batch_id = ?",  # noqa: S608
+            [batch_id],
         ).fetchall(),
     )
     return found[0] if found else None
@@ -32,18 +40,25 @@ def load_live(connection: duckdb.DuckDBPyConnection) -> list[Known]:
     return _load(
         connection,
         connection.execute(
-            "SELECT batch_id, head, moved_at, lengths FROM batches"
-            " WHERE phase IN ('active', 'paused', 'stopping') ORDER BY started_seq"
+            f"SELECT {_COLUMNS} FROM batches"  # noqa: S608
+            f" WHERE phase IN {LIVE} ORDER BY started_seq"
         ).fetchall(),
     )
 
 
-def _load(
-    connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[str, str, datetime | None, str]]
-) -> list[Known]:
+def first_sample(
+    sequence: int | None, stored_at: datetime | None, model: str, provider: str
+) -> FirstSample | None:
+    """Return what the columns ``first_sample_`` of a batch tell; None for one without a sample."""
+    if sequence is None or stored_at is None:
+        return None
+    return FirstSample(sequence, stored_at.replace(tzinfo=UTC), model, provider)
+
+
+def _load(connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...]]) -> list[Known]:
     if not rows:
         return []
-    heads = {batch_id: Head.model_validate_json(head) for batch_id, head, _, _ in rows}
+    heads = {batch_id: Head.model_validate_json(head) for batch_id, head, *_ in rows}
     kept = _kept_events(connection, heads)
     tails = _tails(connection, list(heads))
     return [
@@ -51,8 +66,9 @@ def _load(
             restore(batch_id, heads[batch_id], kept, tails[batch_id]),
             moved_at.replace(tzinfo=UTC) if moved_at else None,
             {name: (samples, characters) for name, (samples, characters) in _pairs(lengths)},
+            first_sample(*first),
         )
-        for batch_id, _, moved_at, lengths in rows
+        for batch_id, _, moved_at, lengths, *first in rows
     ]
 
 

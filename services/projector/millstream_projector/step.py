@@ -16,7 +16,7 @@ from millstream.eventlog.stored import Decoder, Stored
 from millstream_projector import tables
 from millstream_projector.changes import ATTEMPT_TYPES, END_TYPES, Changes, is_new_sample
 from millstream_projector.columns import Rows
-from millstream_projector.heads import Known, lengthen
+from millstream_projector.heads import FirstSample, Known, lengthen
 from millstream_projector.rows import (
     Taken,
     attempt_columns,
@@ -38,13 +38,23 @@ Load = Callable[[str], Known | None]
 class _Fold:
     """One batch while events of it are taken."""
 
-    __slots__ = ("contents", "latencies", "lengths", "moved_at", "run", "state", "touched")
+    __slots__ = (
+        "contents",
+        "first_sample",
+        "latencies",
+        "lengths",
+        "moved_at",
+        "run",
+        "state",
+        "touched",
+    )
 
     def __init__(self, known: Known) -> None:
         self.state = known.state
         self.run: Run | None = None
         self.contents: list[Mapping[str, Any]] = []
         self.moved_at = known.moved_at
+        self.first_sample = known.first_sample
         self.lengths = {name: list(pair) for name, pair in known.lengths.items()}
         self.latencies: list[float] | None = None
         self.touched: set[int] = set()
@@ -150,6 +160,9 @@ class Step:
             self._samples.add(stored, event, kind)
             if not fold.contents:
                 self._told.append(fold)
+                fold.first_sample = fold.first_sample or FirstSample(
+                    stored.sequence, stored.stored_at, event.model, event.provider
+                )
             fold.contents.append(event.content)
         elif kind in ATTEMPT_TYPES:
             self._attempts.add(stored, event, kind)
@@ -176,7 +189,9 @@ class Step:
         changes.root, changes.chained = self.chain.root, self.chain.events
         for batch_id, fold in self._folds.items():
             lengths = {name: (pair[0], pair[1]) for name, pair in fold.lengths.items()}
-            known = self.batches[batch_id] = Known(fold.settle(), fold.moved_at, lengths)
+            state = fold.settle()
+            known = Known(state, fold.moved_at, lengths, fold.first_sample)
+            self.batches[batch_id] = known
             changes.settle(known, fold.touched)
         self._pack_slices(changes)
         return changes

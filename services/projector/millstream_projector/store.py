@@ -17,7 +17,7 @@ from millstream_projector.changes import Changes, as_json
 from millstream_projector.erasing import erase
 from millstream_projector.heads import Known
 from millstream_projector.incoming import Incoming
-from millstream_projector.restoring import load_batch, load_live
+from millstream_projector.restoring import LIVE, load_batch, load_live
 from millstream_projector.room import StoreError, has_room, refused
 
 log = structlog.get_logger()
@@ -114,9 +114,9 @@ class Store:
         """Return the last latencies (ms, oldest first) of each live batch's model."""
         with self._reading():
             rows = self._connection.execute(
-                "SELECT batches.model, samples.latency_ms"
+                "SELECT batches.model, samples.latency_ms"  # noqa: S608
                 " FROM samples JOIN batches USING (batch_id)"
-                " WHERE batches.phase IN ('active', 'paused', 'stopping')"
+                f" WHERE batches.phase IN {LIVE}"
                 " AND samples.latency_ms IS NOT NULL"
                 " QUALIFY row_number() OVER (PARTITION BY batches.model ORDER BY samples.seq DESC)"
                 " <= ? ORDER BY samples.seq",

@@ -8,7 +8,7 @@ processes rows stand process by process: whoever needs an order asks for it.
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raise it with any change below: a file of another version is rebuilt from the log."""
 
 
@@ -90,14 +90,19 @@ BATCHES = Table(
         "cost_nano_usd": "BIGINT",
         "seq": "BIGINT NOT NULL",
         "moved_at": "TIMESTAMP",
+        "first_sample_seq": "BIGINT",
+        "first_sample_at": "TIMESTAMP",
+        "first_sample_model": _TEXT,
+        "first_sample_provider": _TEXT,
         "lengths": _TEXT,
         "head": _TEXT,
         "view": _TEXT,
     },
 )
 """One row per batch, replaced on change. ``view`` is the BatchView as JSON, null for a batch that
-was never started; ``head`` is what a fold needs besides its slices to go on; ``lengths`` is JSON:
-the name of each text field of the samples, how many samples have it, and their characters."""
+was never started; ``first_sample_`` tell of its first row in ``samples``; ``head`` is what a fold
+needs besides its slices to go on; ``lengths`` is JSON: the name of each text field of the samples,
+how many samples have it, and their characters."""
 
 SAMPLES = Table("samples", {**_PLACE, **_CALL, "content": _TEXT}, frozenset({"content"}))
 """The dataset: one row per slot whose first outcome was a sample. ``content`` is JSON."""

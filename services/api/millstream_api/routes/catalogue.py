@@ -131,11 +131,12 @@ async def get_timeline(
     start: Annotated[Time | None, Query(description="From this time on, with its offset.")] = None,
     end: Annotated[Time | None, Query(description="Before this time.")] = None,
     bucket: Annotated[analysis.Bucket, Query(description="How the time is cut.")] = "auto",
+    by: Annotated[analysis.Split, Query(description="What each row is of.")] = "model",
     model: Chosen = None,
     provider: Chosen = None,
     batch_id: Chosen = None,
 ) -> Response:
-    """Return what each model of each provider did in each second to day."""
+    """Return what each model of each provider, or each provider, did in each second to day."""
     if batch_id is not None:
         check_batch_id(batch_id)
     query = asked(
@@ -144,6 +145,7 @@ async def get_timeline(
         start=start,
         end=end,
         bucket=bucket,
+        by=by,
         model=model,
         provider=provider,
         batch_id=batch_id,

@@ -9,7 +9,8 @@ import { Lag } from "./lag";
 import { Line, openSharedWorker } from "./line";
 import { onReturn } from "./returns";
 import { sources } from "./sources";
-import { atOnce, BatchStore, inTurn } from "./store";
+import { atOnce, inTurn } from "./schedule";
+import { BatchStore } from "./store";
 
 export { clock };
 

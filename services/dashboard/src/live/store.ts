@@ -7,18 +7,15 @@
 
 import { isLive, type BatchView } from "../contract";
 import { Pace, sum, type Made } from "./pace";
+import type { Schedule } from "./schedule";
 
 /** Ended batches kept for rows that are no longer in any table; older ones are let go. */
 const ENDED_KEPT = 500;
 const AT_EASE_MS = 1_000;
-const HIDDEN_MS = 250;
 
 type Listener = () => void;
 /** `previous` is undefined when the batch was not known before. */
 export type ChangeListener = (previous: BatchView | undefined, next: BatchView) => void;
-
-/** Runs `flush` once, soon. */
-export type Schedule = (flush: () => void) => void;
 
 export class BatchStore {
   readonly #schedule: Schedule;
@@ -61,8 +58,13 @@ export class BatchStore {
 
   /** What all live batches together make and cost in a second at `now` (ms). */
   rates(now: number): Made {
-    const live = this.#live.map((id) => this.#rows.get(id)).filter((row) => row !== undefined);
+    const live = this.since(Infinity);
     return sum(live.map((row) => this.#pace.rates(row, now)).filter((rates) => rates !== null));
+  }
+
+  /** The batches that live, and those that have ended after `sequence`. */
+  since(sequence: number): BatchView[] {
+    return [...this.#rows.values()].filter((row) => isLive(row.state) || row.version > sequence);
   }
 
   /** Ids of the live batches, newest first; the same array until the list changes. */
@@ -198,7 +200,7 @@ export class BatchStore {
     };
   }
 
-  /** Call `listener` when a batch comes, ends, changes its state, or gets stuck or unstuck. */
+  /** Call `listener` when a batch comes, ends, changes its state, or gets stuck, anew or no more. */
   onLists = (listener: Listener): (() => void) => {
     this.#listListeners.add(listener);
     return () => this.#listListeners.delete(listener);
@@ -231,7 +233,7 @@ export class BatchStore {
     this.#recent = rows.filter((row) => this.#rows.has(row.id)).map((row) => row.id);
     this.#live = live.map((row) => row.id);
     this.#stuck = live
-      .filter(isStuck)
+      .filter((row) => stuckBy(row) !== undefined)
       .sort((a, b) => Date.parse(a.stuck?.since ?? "") - Date.parse(b.stuck?.since ?? ""))
       .map((row) => row.id);
   }
@@ -241,12 +243,13 @@ export class BatchStore {
   }
 }
 
-function isStuck(batch: BatchView | undefined): boolean {
-  return batch?.stuck != null && isLive(batch.state);
+/** The rule by which a live batch is stuck, if it is. */
+function stuckBy(batch: BatchView | undefined): string | undefined {
+  return batch && isLive(batch.state) ? batch.stuck?.rule : undefined;
 }
 
 function movesLists(previous: BatchView | undefined, next: BatchView): boolean {
-  return previous?.state !== next.state || isStuck(previous) !== isStuck(next);
+  return previous?.state !== next.state || stuckBy(previous) !== stuckBy(next);
 }
 
 // By `newestFirst`, with each time read once.
@@ -271,26 +274,4 @@ interface Begun {
 export function newestFirst(a: BatchView, b: BatchView): number {
   const begun = ({ id, started_at }: BatchView): Begun => ({ id, at: Date.parse(started_at) });
   return latestFirst(begun(a), begun(b));
-}
-
-/**
- * At the end of what is under way: whatever came with it is drawn by the next frame, which need not
- * be waited for first. A hidden page draws none, so there after a quarter second.
- */
-export const atOnce = unlessHidden((flush) => queueMicrotask(flush));
-
-/** As `atOnce`, but after all messages that came in one piece: each of them ends by itself. */
-export const inTurn = unlessHidden((flush) => setTimeout(flush, 0));
-
-function unlessHidden(schedule: Schedule): Schedule {
-  return (flush) => {
-    if (!document.hidden) return schedule(flush);
-    const run = (): void => {
-      clearTimeout(timer);
-      document.removeEventListener("visibilitychange", run);
-      flush();
-    };
-    const timer = setTimeout(run, HIDDEN_MS);
-    document.addEventListener("visibilitychange", run);
-  };
 }

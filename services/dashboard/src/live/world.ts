@@ -7,7 +7,8 @@ import { createContext, useContext } from "react";
 
 import type { BatchView } from "../contract";
 import { clock, store } from "./session";
-import { atOnce, BatchStore } from "./store";
+import { atOnce } from "./schedule";
+import { BatchStore } from "./store";
 
 export interface World {
   store: BatchStore;

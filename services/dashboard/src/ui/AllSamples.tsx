@@ -10,14 +10,18 @@ import { Trouble } from "./parts";
 import { Spread } from "./Spread";
 
 const TOPICS_MOST = 15;
+const REFRESH_MS = 10_000;
 
-export function AllSamples({ refreshMs }: { refreshMs: number }) {
-  const { data, error, refetch } = useQuery({
+export function useAllSamples() {
+  return useQuery({
     queryKey: ["statistics", null],
     queryFn: ({ signal }) => getStatistics(store.movedAt(), null, signal),
     placeholderData: keepPreviousData,
-    refetchInterval: refreshMs,
+    refetchInterval: REFRESH_MS,
   });
+}
+
+export function AllSamples({ data, error, refetch }: ReturnType<typeof useAllSamples>) {
   if (error) {
     return (
       <Trouble

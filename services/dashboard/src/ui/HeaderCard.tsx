@@ -1,12 +1,15 @@
 /** What goes on in one line, the totals, and the button that starts a batch. */
 
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 
 import { getStatistics, getTimeline } from "../calls";
+import type { Statistics } from "../contract";
 import { useConnection, useIsUnheard, useLiveIds, useNow } from "../live/hooks";
-import { clock, store } from "../live/session";
+import { clock, line, store } from "../live/session";
+import { totals, unpriced } from "../live/totals";
 import { useWorld } from "../live/world";
-import { grouped, money, paceWords, UNKNOWN, wordsOf } from "../words";
+import { grouped, money, paceWords, UNKNOWN, unpricedWords, wordsOf } from "../words";
 import { Icon } from "./Icon";
 import { Later, StartDialog } from "./later";
 import { useStart } from "./useStart";
@@ -65,28 +68,48 @@ function wordsFor(isRunning: boolean, isPast: boolean, isUnheard: boolean): stri
 
 function StatisticsStrip({ isMoving }: { isMoving: boolean }) {
   const { at } = useWorld();
-  const { data, error } = useQuery({
+  const { data, error, isPlaceholderData } = useQuery({
     queryKey: ["statistics", at],
     queryFn: ({ signal }) => getStatistics(store.movedAt(), at, signal),
     placeholderData: keepPreviousData,
     refetchInterval: isMoving ? REFRESH_MS : false,
   });
-  const facts: [name: string, testid: string, value: string][] = [
-    ["Samples", "total", data ? grouped(data.total) : UNKNOWN],
-    ["Batches", "batches", data ? grouped(data.batches) : UNKNOWN],
-    ["Topics", "topics", data ? grouped(data.unique_topics) : UNKNOWN],
-    ["Tokens", "tokens", data ? grouped(data.tokens_in + data.tokens_out) : UNKNOWN],
-    ["Cost", "cost", data ? money(data.cost_nano_usd) : UNKNOWN],
+  const all = useTotals(data, isPlaceholderData || at !== null);
+  const facts: FactProps[] = [
+    { name: "Samples", testid: "total", value: all ? grouped(all.samples) : UNKNOWN },
+    { name: "Batches", testid: "batches", value: data ? grouped(data.batches) : UNKNOWN },
+    { name: "Topics", testid: "topics", value: data ? grouped(data.unique_topics) : UNKNOWN },
+    { name: "Tokens", testid: "tokens", value: all ? grouped(all.tokens) : UNKNOWN },
+    { name: "Cost", testid: "cost", ...priced(all?.nanoUsd ?? null, all?.unpriced) },
   ];
   return (
     <dl className="statistics" data-testid="statistics" title={error ? wordsOf(error) : undefined}>
-      {facts.map(([name, testid, value]) => (
-        <Fact key={name} name={name} testid={testid} value={value} />
+      {facts.map((fact) => (
+        <Fact key={fact.testid} {...fact} />
       ))}
       <Rates />
       <Today isMoving={isMoving} />
     </dl>
   );
+}
+
+/** What all batches have made by now, new each second; or as it was told, of what stands still. */
+function useTotals(data: Statistics | undefined, isStill: boolean) {
+  const { store } = useWorld();
+  useNow();
+  const [told, setTold] = useState({ data, isStill });
+  if (data !== told.data || isStill !== told.isStill) {
+    // The stream may be behind the read model: an answer is taken once both tell the same.
+    const isReached = (data?.as_of ?? 0) <= line.vitals().sequence;
+    if (isReached || isStill || told.isStill || !told.data) setTold({ data, isStill });
+  }
+  if (!told.data) return undefined;
+  return totals(told.data, told.isStill ? null : store.since(told.data.as_of));
+}
+
+/** A cost, and of how many batches it is not known. */
+function priced(nanoUsd: number | null, unpriced = 0): Pick<FactProps, "value" | "note"> {
+  return { value: money(nanoUsd), note: unpricedWords(unpriced, nanoUsd !== null) };
 }
 
 /** What all live batches together do, new each second. */
@@ -96,18 +119,20 @@ function Rates() {
   const isOffline = useConnection().state === "offline";
   const { samples, tokens, nanoUsd } = store.rates(useNow());
   const perHour = nanoUsd === null ? UNKNOWN : `${money(nanoUsd * HOUR_S)}/h`;
-  const facts: [name: string, testid: string, value: string][] = [
-    ["Samples", "samples-rate", paceWords(samples)],
-    ["Tokens", "tokens-rate", paceWords(tokens)],
-    ["Cost", "cost-rate", perHour],
+  const note = unpricedWords(unpriced(store.since(Infinity)), nanoUsd !== null);
+  const isUntold = (isUnheard || isOffline) && at === null;
+  const facts: FactProps[] = [
+    { name: "Samples", testid: "samples-rate", value: paceWords(samples) },
+    { name: "Tokens", testid: "tokens-rate", value: paceWords(tokens) },
+    { name: "Cost", testid: "cost-rate", value: perHour, note },
   ];
-  return facts.map(([name, testid, value]) => (
+  return facts.map(({ name, testid, ...told }) => (
     <Fact
       key={testid}
       name={`${name} ${at === null ? "now" : "then"}`}
       testid={testid}
-      value={(isUnheard || isOffline) && at === null ? UNKNOWN : value}
       title="All live batches together, over the last minute"
+      {...(isUntold ? { value: UNKNOWN } : told)}
     />
   ));
 }
@@ -127,15 +152,30 @@ function Today({ isMoving }: { isMoving: boolean }) {
   });
   const costs = data?.rows.map((row) => row.cost_nano_usd).filter((cost) => cost !== null) ?? [];
   const isKnown = data && !isPast && (costs.length > 0 || data.rows.length === 0);
-  const spent = isKnown ? money(costs.reduce((all, cost) => all + cost, 0)) : UNKNOWN;
-  return <Fact name="Today (UTC)" testid="today" value={spent} title="Cost since 00:00 UTC" />;
+  const spent = isKnown ? costs.reduce((all, cost) => all + cost, 0) : null;
+  const told = priced(spent, isPast ? 0 : data?.unpriced_batches);
+  return <Fact name="Today (UTC)" testid="today" title="Cost since 00:00 UTC" {...told} />;
 }
 
-function Fact(fact: { name: string; testid: string; value: string; title?: string }) {
+interface FactProps {
+  name: string;
+  testid: string;
+  value: string;
+  /** What the value leaves out. */
+  note?: string;
+  title?: string;
+}
+
+function Fact({ name, testid, value, note, title }: FactProps) {
   return (
-    <div title={fact.title}>
-      <dt>{fact.name}</dt>
-      <dd data-testid={`statistics-${fact.testid}`}>{fact.value}</dd>
+    <div title={title}>
+      <dt>{name}</dt>
+      <dd data-testid={`statistics-${testid}`}>{value}</dd>
+      {note && (
+        <dd className="unpriced" data-testid={`statistics-${testid}-unpriced`}>
+          {note}
+        </dd>
+      )}
     </div>
   );
 }

@@ -3,12 +3,13 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { lazy, Suspense } from "react";
 
-import type { Timeline } from "../analysis";
+import type { Timeline, TimelineRow } from "../analysis";
 import { getTimeline, serverNow } from "../calls";
 import { useParameter } from "../place";
-import { pointsOf, type Point, type Split } from "../series";
-import { decimals, localTime, money, rounded, UNKNOWN, wordsOf } from "../words";
-import { AllSamples } from "./AllSamples";
+import { lineOf, type Split } from "../series";
+import { decimals, localTime, money, rounded, UNKNOWN, unpricedWords, wordsOf } from "../words";
+import { AllSamples, useAllSamples } from "./AllSamples";
+import { FirstSamples } from "./FirstSamples";
 import { Empty, Foreign, Trouble } from "./parts";
 
 const Chart = lazy(() => import("./Chart").then((file) => ({ default: file.Chart })));
@@ -22,7 +23,7 @@ const RANGES: Record<string, [name: string, hours: number | null]> = {
 
 interface Measure {
   name: string;
-  of(row: Point): number | null;
+  of(row: TimelineRow): number | null;
   words(value: number): string;
 }
 
@@ -51,16 +52,21 @@ export function StatisticsPage() {
   const [split] = useSplit();
   const hours = (RANGES[range] ?? RANGES["day"])?.[1] ?? null;
   const answer = useQuery({
-    queryKey: ["timeline", range, model],
+    queryKey: ["timeline", range, model, split],
     queryFn: async ({ signal }) => {
       const start = hours === null ? null : await hoursAgo(hours, signal);
-      return getTimeline({ start, model, bucket: "auto" }, signal);
+      return getTimeline({ start, model, bucket: "auto", by: split }, signal);
     },
     placeholderData: keepPreviousData,
     refetchInterval: REFRESH_MS,
   });
   const rows = answer.data?.rows ?? [];
-  const models = [...new Set([...rows.map((row) => row.model), ...(model ? [model] : [])])].sort();
+  const all = useAllSamples();
+  const models = namesOf([
+    ...(all.data?.models ?? []).map(({ name }) => name),
+    ...rows.map((row) => row.model),
+    model,
+  ]);
   return (
     <section className="card" aria-labelledby="statistics-title">
       <header className="card-head">
@@ -78,22 +84,20 @@ export function StatisticsPage() {
       {answer.data && rows.length === 0 && (
         <Empty>No call ended in this time. Choose a longer range, or start a batch.</Empty>
       )}
-      {split === "provider" && (
-        <p className="muted">A percentile over several models together is not known: {UNKNOWN}</p>
-      )}
       {answer.data &&
         rows.length > 0 &&
         MEASURES.map((measure) => (
-          <MeasureOverTime
-            key={measure.name}
-            measure={measure}
-            timeline={answer.data}
-            split={split}
-          />
+          <MeasureOverTime key={measure.name} measure={measure} timeline={answer.data} />
         ))}
-      {answer.data && <AllSamples refreshMs={REFRESH_MS} />}
+      {answer.data && <FirstSamples rows={answer.data.first_samples} />}
+      {answer.data && <AllSamples {...all} />}
     </section>
   );
+}
+
+/** Those of all times too: rows per provider name none. */
+function namesOf(models: readonly (string | null)[]): readonly string[] {
+  return [...new Set(models.filter((model) => model !== null))].filter(Boolean).sort();
 }
 
 function useSplit(): [Split, (split: string) => void] {
@@ -152,18 +156,21 @@ async function hoursAgo(hours: number, signal: AbortSignal): Promise<string> {
 interface MeasureProps {
   measure: Measure;
   timeline: Timeline;
-  split: Split;
 }
 
-function MeasureOverTime({ measure, timeline, split }: MeasureProps) {
-  const points = pointsOf(timeline.rows, split);
-  const lines = [...new Set(points.map(({ line }) => line))].sort();
-  const starts = [...new Set(points.map(({ start }) => start))].sort();
-  const found = new Map(points.map((point) => [`${point.start} ${point.line}`, measure.of(point)]));
+function MeasureOverTime({ measure, timeline: { rows, ...timeline } }: MeasureProps) {
+  const lines = [...new Set(rows.map(lineOf))].sort();
+  const starts = [...new Set(rows.map(({ start }) => start))].sort();
+  const found = new Map(rows.map((row) => [`${row.start} ${lineOf(row)}`, measure.of(row)]));
   const at = (start: string, line: string): number | null => found.get(`${start} ${line}`) ?? null;
   return (
     <section className="measure" data-testid="measure">
       <h2>{measure.name}</h2>
+      {measure.words === money && timeline.unpriced_batches > 0 && (
+        <p className="muted" data-testid="unpriced">
+          {unpricedWords(timeline.unpriced_batches, rows.some((row) => row.cost_nano_usd !== null))}
+        </p>
+      )}
       <Suspense fallback={<div className="chart" />}>
         <Chart
           times={starts.map((start) => Date.parse(start) / 1000)}

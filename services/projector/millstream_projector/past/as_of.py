@@ -5,16 +5,17 @@ they show the rows up to the sequence. ``batches`` alone is replaced on change, 
 batches that went on afterwards are made anew by the fold.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
 from millstream_projector import tables
 from millstream_projector.changes import Changes, as_json
-from millstream_projector.heads import Known
+from millstream_projector.heads import FirstSample, Known
 from millstream_projector.past.folds import folds_at
 from millstream_projector.past.lengths import known_at
 from millstream_projector.past.log import PastLog
+from millstream_projector.restoring import first_sample
 from millstream_schemas.envelope import Contract
 
 _CUT = (tables.SAMPLES, tables.ATTEMPTS, tables.EVENTS, tables.SLICE_STATES)
@@ -45,6 +46,8 @@ class Past:
                 known = known_at(connection, self.sequence, folds)
             else:
                 known = [Known(state) for state in folds]
+            first = _first_samples(connection, self.sequence)
+            known = [replace(one, first_sample=first.get(one.state.batch_id)) for one in known]
             _make_batches(connection, source, self.sequence, known)
         for table in _CUT:
             connection.execute(
@@ -60,6 +63,18 @@ class Past:
 def _catalog(connection: duckdb.DuckDBPyConnection) -> str:
     catalog, schema = connection.execute("SELECT current_catalog(), current_schema()").fetchall()[0]
     return f'"{catalog}"."{schema}"'
+
+
+def _first_samples(
+    connection: duckdb.DuckDBPyConnection, sequence: int
+) -> dict[str, FirstSample | None]:
+    """Return the first samples, stored by then, of the batches that went on afterwards."""
+    rows = connection.execute(
+        "SELECT batch_id, first_sample_seq, first_sample_at, first_sample_model,"
+        " first_sample_provider FROM batches WHERE seq > $1 AND first_sample_seq <= $1",
+        [sequence],
+    ).fetchall()
+    return {batch_id: first_sample(*columns) for batch_id, *columns in rows}
 
 
 def _make_batches(

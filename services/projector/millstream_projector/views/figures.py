@@ -4,6 +4,8 @@ from typing import Any
 
 import duckdb
 
+from millstream_projector.restoring import LIVE
+from millstream_projector.views.by_batch import UNPRICED
 from millstream_projector.views.paging import Filter, no_such_batch, one
 from millstream_projector.views.running import average_lengths, tally
 from millstream_projector.views.samples import LABEL
@@ -15,6 +17,14 @@ _AXES = {
     "sample_types": "sample_type",
     "models": "model",
 }
+
+
+_USED = ("tokens_in", "tokens_out", "cost_nano_usd", "unpriced_batches")
+_SUMS = (
+    "coalesce(sum(generated), 0)::BIGINT,"
+    " coalesce(sum(tokens_in), 0)::BIGINT, coalesce(sum(tokens_out), 0)::BIGINT,"
+    f" sum(cost_nano_usd)::BIGINT, count(*) FILTER ({UNPRICED})"
+)
 
 
 def _tally(
@@ -47,11 +57,8 @@ def statistics(
             "SELECT state, count(*) FROM batches WHERE view IS NOT NULL GROUP BY state ORDER BY 1"
         ).fetchall()
     )
-    tokens_in, tokens_out, cost = one(
-        connection,
-        "SELECT coalesce(sum(tokens_in), 0)::BIGINT, coalesce(sum(tokens_out), 0)::BIGINT,"
-        " sum(cost_nano_usd)::BIGINT FROM batches",
-    )
+    _, *sums = one(connection, f"SELECT {_SUMS} FROM batches")  # noqa: S608
+    live = one(connection, f"SELECT {_SUMS} FROM batches WHERE phase IN {LIVE}")  # noqa: S608
     tallies = tally(connection, _AXES)
     return {
         "total": one(connection, "SELECT count(*) FROM samples")[0],
@@ -63,9 +70,8 @@ def statistics(
         },
         "average_lengths": average_lengths(connection),
         "unique_topics": len(tallies["topics"]),
-        "tokens_in": tokens_in,
-        "tokens_out": tokens_out,
-        "cost_nano_usd": cost,
+        **dict(zip(_USED, sums, strict=True)),
+        "live": dict(zip(("samples", *_USED), live, strict=True)),
     }
 
 

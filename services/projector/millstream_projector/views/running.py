@@ -60,7 +60,8 @@ class Running:
     lock: threading.Lock = field(default_factory=threading.Lock)
     sums: dict[tuple[str, int], Tallies] = field(default_factory=dict)
     """(Axes, number of blocks) -> tallies of all samples in so many blocks."""
-    buckets: dict[int, Buckets] = field(default_factory=dict)
+    buckets: dict[tuple[int, str], Buckets] = field(default_factory=dict)
+    """(Seconds of a bucket, what rows are per) -> rows."""
     lengths: Lengths = field(default_factory=Lengths)
 
 

@@ -1,4 +1,4 @@
-"""Statistics over time: what each model of each provider did in each second to day."""
+"""Statistics over time: what each model, or each provider, did in each second to day."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,6 +7,7 @@ from typing import Any, Literal
 import duckdb
 
 from millstream_projector.views.batch_figures import PERCENTILES, moment_of, percentiles
+from millstream_projector.views.by_batch import first_samples, unpriced_batches
 from millstream_projector.views.paging import Filter, RefusedError, column_time, one
 from millstream_projector.views.running import Buckets, running
 from millstream_projector.views.samples import as_utc, started
@@ -59,10 +60,12 @@ def timeline(
             "invalid",
             f"end={end.isoformat()!r} has no whole {bucket} around it; give an earlier one",
         )
+    # A single model's rows are the same either way.
+    by: analysis.Split = request.by if request.model is None else "model"
     if request.batch_id is not None:
-        found = _compute(connection, numbers, seconds, request.batch_id)
+        found = _compute(connection, numbers, seconds, by, request.batch_id)
     else:
-        found = _remembered(connection, numbers, seconds)
+        found = _remembered(connection, numbers, seconds, by)
     filling = _filling(moment_of(connection, request), seconds)
     rows = [
         row if number not in filling else _rated(row, filling[number])
@@ -70,7 +73,10 @@ def timeline(
         for row in found.get(number, (0, []))[1]
         if request.model in {None, row["model"]} and request.provider in {None, row["provider"]}
     ]
-    if len(rows) * ROW_BYTES > most_bytes:
+    if by != request.by:
+        rows = [{**row, "model": None} for row in rows]
+    first = first_samples(connection, request, *_ends(numbers, seconds))
+    if (len(rows) + len(first)) * ROW_BYTES > most_bytes:
         raise RefusedError(
             "invalid",
             f"bucket={bucket!r} gives {len(rows):,} rows, more than an answer holds; give a larger"
@@ -82,6 +88,8 @@ def timeline(
         "start": _moment(numbers.start, seconds) if numbers else None,
         "end": _moment(numbers.stop, seconds) if numbers else None,
         "rows": rows,
+        "first_samples": first,
+        "unpriced_batches": unpriced_batches(connection, request, *_ends(numbers, seconds)),
     }
 
 
@@ -137,13 +145,19 @@ def _moment(number: int, seconds: int) -> datetime:
     return _EPOCH + timedelta(seconds=number * seconds)
 
 
+def _ends(numbers: range, seconds: int) -> tuple[datetime, datetime]:
+    """Return where these buckets begin and end, as columns have times."""
+    begin, end = (column_time(_moment(n, seconds)) for n in (numbers.start, numbers.stop))
+    return begin, end
+
+
 def _remembered(
-    connection: duckdb.DuckDBPyConnection, numbers: range, seconds: int
+    connection: duckdb.DuckDBPyConnection, numbers: range, seconds: int, by: analysis.Split
 ) -> dict[int, tuple[int, list[Row]]]:
     """Return the buckets' rows; those to which nothing was added are not counted again."""
     known, as_of = running(connection)
     with known.lock:
-        kept = known.buckets.setdefault(seconds, Buckets())
+        kept = known.buckets.setdefault((seconds, by), Buckets())
         is_newest = as_of >= kept.upto
         if is_newest:
             _forget_touched(connection, kept, as_of, seconds)
@@ -156,7 +170,7 @@ def _remembered(
     missing = [number for number in numbers if number not in found]
     if not missing:
         return found
-    fresh = _compute(connection, range(missing[0], missing[-1] + 1), seconds)
+    fresh = _compute(connection, range(missing[0], missing[-1] + 1), seconds, by)
     with known.lock:
         # Another reader may have gone on to a later moment: these rows would be stale by then.
         if is_newest and kept.upto == as_of:
@@ -207,15 +221,16 @@ def _compute(
     connection: duckdb.DuckDBPyConnection,
     numbers: range,
     seconds: int,
+    by: analysis.Split,
     batch_id: str | None = None,
 ) -> dict[int, tuple[int, list[Row]]]:
     """Count the buckets: number -> (sequence of the last row in it, its rows)."""
     where = Filter()
-    begin, end = (column_time(_moment(n, seconds)) for n in (numbers.start, numbers.stop))
-    where.add("stored_at >= ? AND stored_at < ?", begin, end)
+    where.add("stored_at >= ? AND stored_at < ?", *_ends(numbers, seconds))
     if batch_id is not None:
         where.add("batch_id = ?", batch_id)
-    group = f"epoch_us(stored_at) // {seconds * 1_000_000} AS number, model, provider"
+    number = f"epoch_us(stored_at) // {seconds * 1_000_000} AS number"
+    group = f"{number}, {'model' if by == 'model' else 'NULL AS model'}, provider"
     made = connection.execute(
         f"SELECT {group}, {_TOTALS}, quantile_cont(latency_ms, {PERCENTILES})"  # noqa: S608
         f" FROM samples WHERE {where} GROUP BY ALL",
@@ -233,7 +248,7 @@ def _compute(
 def _joined(
     made: Iterable[Sequence[Any]], lost: Iterable[Sequence[Any]], seconds: int
 ) -> dict[int, tuple[int, list[Row]]]:
-    """Put samples and lost calls of the same bucket, model and provider together."""
+    """Put samples and lost calls of the same bucket and line together."""
     samples = {tuple(row[:3]): row[3:] for row in made}
     attempts = {tuple(row[:3]): row[3:] for row in lost}
     none = (0, None, None, None, 0, None, 0)

@@ -1,0 +1,16 @@
+"""Parts of sums over many batches."""
+
+from millstream_schemas.envelope import Contract
+
+
+class LiveSums(Contract):
+    """What the batches that had not ended had made and used by then.
+
+    The cost is without the ``unpriced_batches``: they used tokens whose price is not known.
+    """
+
+    samples: int
+    tokens_in: int
+    tokens_out: int
+    cost_nano_usd: int | None
+    unpriced_batches: int
