@@ -14,7 +14,7 @@ STEADY = "scripted/steady"
 """Answers in the form of the recipe ``instruction``, after 0.3 s: slow enough to be watched."""
 
 
-SOME_RATE = re.compile(r"^[\d.]*[1-9][\d.]*/(s|min)$")
+SOME_RATE = re.compile(r"^[\d.,]*[1-9][\d.,]*/(s|min)$")
 
 
 def start_steady(batches: Batches, target: int = 500) -> str:
