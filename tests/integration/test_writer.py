@@ -6,6 +6,7 @@ import pytest
 
 from millstream.domain.decide import Stamp
 from millstream.eventlog.connection import connected
+from millstream.eventlog.fullness import Fullness
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import decode
 from millstream.runtime.clock import new_id
@@ -32,7 +33,7 @@ def stamp() -> Stamp:
 
 
 def a_writer(event_log: EventLog) -> SliceWriter:
-    return SliceWriter(event_log, BATCH_ID, 0, stamp, Tally())
+    return SliceWriter(event_log, BATCH_ID, 0, stamp, Tally(), Fullness(event_log))
 
 
 async def claimed(event_log: EventLog, node: str = "a") -> SliceWriter:

@@ -2,58 +2,111 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 
 import structlog
 
 from millstream.errors import LogError
-from millstream.eventlog.log import EventLog
+from millstream.eventlog.log import EventLog, Fill
 
 log = structlog.get_logger()
 
 FULL_SHARE = 0.95
 """Beyond it no call starts: control events and the answers on their way need the rest."""
+CONTROL_BYTES = 64 * 1024
+"""Of a small store so much is kept for a stop: more than its last twentieth."""
+OUTCOME_BYTES = 4096
+"""What a call may write, as a rule at most."""
 LOOK_S = 2.0
+NEAR_LOOK_S = 0.25
+NEAR_CALLS = 20_000
+"""Where there is no room for so many calls, it is looked up more often."""
+_UNKNOWN = Fill(0, 0)
 
 
 class Fullness:
-    """What share of its bound the event store uses, looked up every two seconds.
+    """How much of its bound the event store uses, looked up every two seconds, more often near it.
 
-    ``has_room`` tells whether calls may start; ``share`` is 0..1.
+    Between two looks it counts what the calls of this process may write.
     """
 
     def __init__(self, event_log: EventLog) -> None:
         self._log = event_log
-        self.has_room = True
-        self.share = 0.0
+        self._fill = _UNKNOWN
+        self._open = 0
+        self._written = 0
+        """Calls that were open at the last look, or have begun since: what they write may come."""
+        self._refused = 0
+        self._was_full = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a call may start now."""
+        return not self._is_full and self._fits(self._written + 1)
+
+    @property
+    def _is_full(self) -> bool:
+        return self._refused > 0 or self._fill.share >= FULL_SHARE or not self._fits(1)
+
+    def _fits(self, calls: int) -> bool:
+        needed = CONTROL_BYTES + calls * OUTCOME_BYTES
+        return not self._fill.most or self._fill.used + needed <= self._fill.most
 
     @property
     def note(self) -> str | None:
         """Why no call starts, in words; None while there is room."""
-        if self.has_room:
+        if not self._is_full:
             return None
         return (
-            f"the event store is {self.share:.0%} full, so no call starts: raise "
+            f"the event store is {self._fill.share:.0%} full, so no call starts: raise "
             "MILLSTREAM_MAX_BYTES or free disk space where NATS keeps it"
         )
 
+    @contextlib.contextmanager
+    def call(self) -> Iterator[None]:
+        """Count a call that may write, until what it writes is stored."""
+        self._open += 1
+        self._written += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    @contextlib.contextmanager
+    def refused(self) -> Iterator[None]:
+        """Let no call start while somebody waits who was refused for want of room."""
+        self._refused += 1
+        self._tell()
+        try:
+            yield
+        finally:
+            self._refused -= 1
+            self._tell()
+
     async def watch(self, stop: asyncio.Event) -> None:
-        """Keep ``share`` up to date until ``stop``; an outage of the log changes nothing."""
+        """Keep up to date until ``stop``; an outage of the log changes nothing."""
         while not stop.is_set():
             await self.look()
+            is_near = not self._fits(NEAR_CALLS)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(NEAR_LOOK_S if is_near else LOOK_S):
                     await stop.wait()
 
     async def look(self) -> None:
         """Find out now; without an answer nothing changes."""
+        begun = self._written - self._open
         try:
-            share = await self._log.used_share()
+            self._fill = await self._log.fill()
         except LogError as error:
             log.debug("store.unknown", reason=str(error))
             return
-        had_room = self.has_room
-        self.share, self.has_room = share, share < FULL_SHARE
-        if had_room and not self.has_room:
-            log.error("store.nearly_full", share=round(share, 3), reason=self.note)
-        elif self.has_room and not had_room:
-            log.info("store.has_room", share=round(share, 3))
+        self._written -= begun  # of calls that had ended before, all is in what was found
+        self._tell()
+
+    def _tell(self) -> None:
+        was_full, self._was_full = self._was_full, self._is_full
+        share = round(self._fill.share, 3)
+        if self._is_full and not was_full:
+            log.error("store.nearly_full", share=share, reason=self.note)
+        elif was_full and not self._is_full:
+            log.info("store.has_room", share=share)

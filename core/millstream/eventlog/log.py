@@ -48,6 +48,19 @@ class Head:
         return f"{zlib.crc32(self.created.encode()):08x}"
 
 
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """How many bytes the store uses, and how many it may use at most; 0: as many as it likes."""
+
+    used: int
+    most: int
+
+    @property
+    def share(self) -> float:
+        """The used share (0..1)."""
+        return self.used / self.most if self.most else 0.0
+
+
 class EventLog:
     """One connection's access to the event stream."""
 
@@ -125,11 +138,10 @@ class EventLog:
         state = document["state"]
         return Head(state["first_seq"], state["last_seq"], document["created"])
 
-    async def used_share(self) -> float:
-        """Return how much of its largest size the store uses (0..1)."""
+    async def fill(self) -> Fill:
+        """Return how much the store uses, and its bound."""
         document = await self._stream_info({})
-        most: int = document["config"]["max_bytes"]
-        return float(document["state"]["bytes"]) / most if most > 0 else 0.0
+        return Fill(document["state"]["bytes"], max(0, document["config"]["max_bytes"]))
 
     async def slice_subjects(self, batch_id: str) -> list[str]:
         """Return the subjects of all slices that have an event, as the leader knows them."""

@@ -1,5 +1,6 @@
 """What a call to a model gives: a completion, or a failure in one of seven categories."""
 
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,11 @@ class Progress:
     characters: int = 0
     started_at: float = 0.0
     first_token_at: float | None = None
+
+    @property
+    def elapsed_ms(self) -> float:
+        """How long ago the call began; 0 if it has not."""
+        return round((time.monotonic() - self.started_at) * 1000, 3) if self.started_at else 0.0
 
 
 def storable(text: str) -> str:

@@ -1,9 +1,11 @@
 """All that one call of a batch asks for; pure."""
 
 from millstream.recipe_prompts import max_tokens, render, response_format
-from millstream_generator.completion import Prompt
+from millstream_generator.completion import Progress, Prompt, priced
 from millstream_schemas.control import BatchSpec
 from millstream_schemas.recipes import Cell
+from millstream_schemas.routes import Route
+from millstream_schemas.slices import Usage
 
 CHARACTERS_PER_TOKEN = 4
 
@@ -29,3 +31,17 @@ def tokens_of(prompt: Prompt) -> int:
     """Return about how many tokens a prompt has."""
     characters = sum(len(message["content"]) for message in prompt.messages)
     return characters // CHARACTERS_PER_TOKEN
+
+
+def estimated_use(route: Route, prompt: Prompt, progress: Progress) -> Usage:
+    """Return what a call that was cancelled may have used: nothing if it had not begun."""
+    if not progress.started_at:
+        return Usage()
+    tokens_in = tokens_of(prompt)
+    tokens_out = progress.characters // CHARACTERS_PER_TOKEN
+    return Usage(
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        cost_nano_usd=priced(route, tokens_in, tokens_out),
+        latency_ms=progress.elapsed_ms,
+    )

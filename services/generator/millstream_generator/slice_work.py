@@ -82,6 +82,7 @@ class _SliceWork:
             self._index,
             lambda: node.stamp(self._cause),
             node.tally,
+            node.fullness,
         )
         self._claim = Claim(node, batch, self._writer, lease, self._slots)
 

@@ -15,7 +15,7 @@ from millstream.runtime.clock import boot_seconds
 from millstream.runtime.lifecycle import fault_point
 from millstream_generator import prompts, steps
 from millstream_generator.calls import Call
-from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt, priced
+from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt
 from millstream_generator.held import HeldBatch
 from millstream_generator.node import Node
 from millstream_generator.policy import NO_ANSWER, OUTAGE, Retry, after_failure, with_remedy
@@ -25,7 +25,6 @@ from millstream_generator.turns import Turn
 from millstream_generator.validation import Accepted, validate
 from millstream_generator.writer import LeaseLostError, SliceWriter
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
-from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
 
 
@@ -57,7 +56,7 @@ class SlotWork:
         """
         try:
             while await self._may_call():
-                if not self._node.fullness.has_room:
+                if not self._has_room:
                     await self._wait(LOOK_S)
                     continue
                 self._way.choose()
@@ -69,17 +68,22 @@ class SlotWork:
                     with turn:
                         async with self._node.slots:
                             await still_held()
-                            if not (self._may_start and turn.may_start):
+                            if not (self._may_start and turn.may_start and self._has_room):
                                 continue  # no wait stands between this look and the call's start
                             if not self._writer.allowance.take():
                                 return False
-                            delay_s = await self._try_once(turn)
+                            with self._node.fullness.call():
+                                delay_s = await self._try_once(turn)
                 if delay_s is None:
                     return True
                 await self._wait(delay_s)
             return False
         finally:
             self._way.leave()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._node.fullness.has_room
 
     @property
     def _may_start(self) -> bool:
@@ -201,7 +205,7 @@ class SlotWork:
     async def _record_failure(
         self, attempt: Attempt, failure: CallFailedError, progress: Progress, turn: Turn
     ) -> float | None:
-        usage = Usage(latency_ms=_elapsed_ms(progress))
+        usage = Usage(latency_ms=progress.elapsed_ms)
         verdict = self._batch.verdict
         verdict.note_failure(failure, boot_seconds(), self._way.index)
         retry, counts = self._way.after(
@@ -267,7 +271,7 @@ class SlotWork:
         if await self._batch.settled() or self._batch.standing != "over":
             self._writer.untold_calls += 1
             return
-        usage = _estimate(attempt.route, prompt, progress)
+        usage = prompts.estimated_use(attempt.route, prompt, progress)
         with contextlib.suppress(LeaseLostError):
             await self._writer.record(steps.abandoned(attempt, usage))
 
@@ -279,21 +283,3 @@ class SlotWork:
                 with Call(self._batch.rests), contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(left, LOOK_S)):
                         await self._node.stop.wait()
-
-
-def _estimate(route: Route, prompt: Prompt, progress: Progress) -> Usage:
-    """Return what a call that was cancelled may have used: nothing if it had not begun."""
-    if not progress.started_at:
-        return Usage()
-    tokens_in = prompts.tokens_of(prompt)
-    tokens_out = progress.characters // prompts.CHARACTERS_PER_TOKEN
-    return Usage(
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
-        cost_nano_usd=priced(route, tokens_in, tokens_out),
-        latency_ms=_elapsed_ms(progress),
-    )
-
-
-def _elapsed_ms(progress: Progress) -> float:
-    return round((time.monotonic() - progress.started_at) * 1000, 3) if progress.started_at else 0.0

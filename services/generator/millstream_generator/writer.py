@@ -1,6 +1,7 @@
 """Appends to one slice: serial, fenced, many outcomes per write."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import structlog
 
 from millstream.domain.decide import Stamp
 from millstream.errors import ConflictError, LogFullError, LogUnavailableError
+from millstream.eventlog.fullness import Fullness
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import decode
 from millstream_generator.allowance import Allowance
@@ -57,16 +59,18 @@ class SliceWriter:
     atomic batch in which only the first message carries the expected sequence.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         event_log: EventLog,
         batch_id: str,
         index: int,
         make_stamp: Callable[[], Stamp],
         tally: Tally,
+        fullness: Fullness,
     ) -> None:
         self._log = event_log
         self._tally = tally
+        self._fullness = fullness
         self._batch_id = batch_id
         self._index = index
         self._make_stamp = make_stamp
@@ -191,11 +195,17 @@ class SliceWriter:
         return state.model_copy(update={"unconfirmed": unconfirmed, "allowance": left})
 
     async def _append(self, chain: list[SliceEvent]) -> int:
-        while True:
-            try:
-                return await self._log.append_chain(chain, expected=self.sequence)
-            except LogUnavailableError as error:
-                log.warning("append.waiting", subject=self.subject, reason=str(error))
-            except LogFullError as error:
-                log.error("append.refused", subject=self.subject, reason=str(error))  # noqa: TRY400
-                await asyncio.sleep(FULL_WAIT_S)
+        with contextlib.ExitStack() as waiting:
+            is_refused = False
+            while True:
+                try:
+                    return await self._log.append_chain(chain, expected=self.sequence)
+                except LogUnavailableError as error:
+                    log.warning("append.waiting", subject=self.subject, reason=str(error))
+                except LogFullError as error:
+                    reason = str(error)
+                    log.error("append.refused", subject=self.subject, reason=reason)  # noqa: TRY400
+                    if not is_refused:
+                        is_refused = True
+                        waiting.enter_context(self._fullness.refused())
+                    await asyncio.sleep(FULL_WAIT_S)
