@@ -21,6 +21,8 @@ class BulkItem(Contract):
     """One batch's outcome as an HTTP status; ``detail`` tells why when it was refused.
 
     ``child_id`` is the child that was started, or the one that the batch has already.
+    ``changed`` tells whether the command changed something (in a dry run: would change), which it
+    does not where the batch refused it or was so already.
     """
 
     id: str
@@ -28,6 +30,7 @@ class BulkItem(Contract):
     detail: str | None = None
     state: State | None = None
     child_id: str | None = None
+    changed: bool = False
 
 
 class BulkAnswer(Contract):

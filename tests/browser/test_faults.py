@@ -73,6 +73,10 @@ def test_promises_10_and_15_stuck_batches_are_told_and_only_they_are_stopped(
         expect(hub.part("stuck-events", row)).to_have_attribute("href", events)
     expect(hub.part("badge")).to_contain_text("2 stuck")
     expect_told(hub, "is stuck", 2)
+    own = HubPage(hub.page.context.new_page(), hub.url)
+    own.open(f"batches/{stuck[0]}")  # A batch's own page tells the same.
+    expect(own.part("stuck-note")).to_contain_text("no outcome for")
+    assert (own.violations(), own.complaints()) == ([], [])
     expect(hub.row(healthy)).to_be_visible()  # The running panel stays, with all three.
     expect(hub.part("batch-row")).to_have_count(3)
     assert hub.violations() == []

@@ -50,7 +50,10 @@ def test_a_budget_stops_the_batch_and_says_so(hub: HubPage, batches: Batches) ->
         hub.part("start-submit").click()
     batch_id = answer.value.json()["batch"]["id"]
     hub.expect_state(batch_id, "stopped")
-    assert "budget" in batches.view(batch_id)["stop_reason"]
+    expect(hub.part("over-budget", hub.past(batch_id))).to_have_text("budget")
+    reason = batches.view(batch_id)["stop_reason"]
+    assert "budget" in reason
+    expect(hub.part("toast").filter(has_text=reason)).to_have_count(1)
     hub.open(f"batches/{batch_id}")
     expect(hub.part("details")).to_contain_text(re.compile("budget", re.IGNORECASE))
 

@@ -19,6 +19,11 @@ def choose(hub: HubPage, *batch_ids: str) -> None:
         hub.part("choose", hub.past(batch_id)).check()
 
 
+def choose_none(hub: HubPage) -> None:
+    hub.part("together-clear").click()
+    expect(hub.part("together")).to_have_count(0)
+
+
 def focused(hub: HubPage) -> Locator:
     """Return the row of the history that has the focus."""
     return hub.page.locator('[data-testid="history-row"]:focus-within')
@@ -50,7 +55,17 @@ def test_chosen_batches_are_paused_and_stopped_after_a_look_at_what_would_come(
         hub.expect_state(batch_id, "paused")
     expect(hub.part("toast")).to_contain_text("2 batches paused")
     expect(hub.part("together")).to_have_count(0)
+    choose(hub, *running, left_alone)
+    hub.part("together-pause").click()  # Only what would change is counted as a change.
+    expect(hub.part("confirm")).to_contain_text("1 batch will be paused.")
+    expect(hub.part("outlook-same")).to_have_text("2 batches are paused already.")
+    hub.page.keyboard.press("Escape")
+    choose_none(hub)
     choose(hub, *running)
+    hub.part("together-pause").click()
+    expect(hub.part("confirm")).to_contain_text("All of them are paused already")
+    expect(hub.part("confirm-action")).to_have_count(0)
+    hub.page.keyboard.press("Escape")
     hub.part("together-stop").click()
     expect(hub.part("confirm-action")).to_have_text("Stop 2")
     hub.part("confirm-action").click()
@@ -62,9 +77,24 @@ def test_chosen_batches_are_paused_and_stopped_after_a_look_at_what_would_come(
     expect(hub.part("confirm")).to_contain_text("None of them can be resumed")
     expect(hub.part("confirm-action")).to_have_count(0)
     hub.page.keyboard.press("Escape")
-    hub.part("together-clear").click()
-    expect(hub.part("together")).to_have_count(0)
+    choose_none(hub)
     assert hub.complaints() == []
+
+
+def test_paused_batches_are_not_told_as_running(hub: HubPage, batches: Batches) -> None:
+    one, other = (start_steady(batches) for _ in range(2))
+    for batch_id in (one, other):
+        batches.wait_samples(batch_id, 1)
+    hub.open()
+    panel = hub.part("running-panel")
+    expect(panel).to_contain_text("2 batches running")
+    batches.command(one, "pause")
+    expect(panel).to_contain_text("1 batch running, 1 paused")
+    expect(hub.part("badge")).to_contain_text("1 running")
+    batches.command(other, "pause")
+    expect(panel).to_contain_text("2 batches paused")
+    expect(hub.part("chip")).to_have_count(0)
+    expect(hub.page.locator("body")).to_contain_text("All is paused. Resume a batch, or add one.")
 
 
 def test_all_that_match_are_given_a_priority_after_their_count_is_shown(

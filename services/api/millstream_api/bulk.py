@@ -118,10 +118,12 @@ class Bulk:
         if kind is not None:
             child = await self._children.refill(batch_id, kind, _refill(command), asked)
             status = 201 if child.is_new else 200
-            return BulkItem(id=batch_id, status=status, child_id=child.view.id)
+            return BulkItem(
+                id=batch_id, status=status, child_id=child.view.id, changed=child.is_new
+            )
         done = await self._act(batch_id, _single(command), asked)
         status = 202 if done.is_new and command.action != "priority" else 200
-        return BulkItem(id=batch_id, status=status, state=done.view.state)
+        return BulkItem(id=batch_id, status=status, state=done.view.state, changed=done.is_new)
 
     async def _act(self, batch_id: str, one: commands.BatchCommand, asked: Asked) -> Done:
         match one:
@@ -142,7 +144,7 @@ class Bulk:
         if kind is not None:
             slots = await self._children.check(batch_id, kind, _refill(command), asked)
             words = f"a child of {slots:,} sample{'' if slots == 1 else 's'} would be started"
-            return BulkItem(id=batch_id, status=201, detail=words)
+            return BulkItem(id=batch_id, status=201, detail=words, changed=True)
         check_batch_id(batch_id)
         event_log = self._context.event_log
         state = await load_batch(event_log, batch_id, slices=False)
@@ -157,6 +159,7 @@ class Bulk:
             status=200 if command.action == "priority" else 202,
             state=state.state,
             detail=f"it would be {_WOULD_BE[command.action]}",
+            changed=True,
         )
 
 

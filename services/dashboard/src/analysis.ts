@@ -1,4 +1,4 @@
-/** Answers that look closer: the mirror of `schemas/millstream_schemas/analysis.py`. */
+/** Answers that look closer: the mirror of `schemas/millstream_schemas/analysis.py`, and quality. */
 
 import type { SampleView, Usage } from "./contract";
 
@@ -169,5 +169,19 @@ export interface SearchPage {
   samples: SampleView[];
   next_cursor: string | null;
   progress: number;
+  as_of: number;
+}
+
+export interface Quality {
+  batch_id: string;
+  total_samples: number;
+  total_tokens: number;
+  average_tokens: number;
+  average_lengths: Record<string, number>;
+  difficulties: Record<string, number>;
+  topics: Record<string, number>;
+  sample_types: Record<string, number>;
+  rejected: number;
+  failed: number;
   as_of: number;
 }

@@ -30,6 +30,11 @@ export function isLive(state: State): boolean {
   return LIVE_STATES.includes(state);
 }
 
+/** Whether one of its budgets has ended a batch. */
+export function isOverBudget({ state, stopped_by }: BatchView): boolean {
+  return state === "stopped" && stopped_by === "budgets";
+}
+
 export interface Counts {
   generated: number;
   failed: number;
@@ -145,6 +150,8 @@ export interface BulkItem {
   detail: string | null;
   state: State | null;
   child_id: string | null;
+  /** Whether it changes, or in a dry run would change, anything. */
+  changed: boolean;
 }
 
 export interface BulkAnswer {
@@ -242,20 +249,6 @@ export interface Statistics {
   unpriced_batches: number; // The cost is without theirs.
   /** The part of the sums that still moves: what batches that live have made and used. */
   live: (Pick<Statistics, Used> & { samples: number }) | null;
-  as_of: number;
-}
-
-export interface Quality {
-  batch_id: string;
-  total_samples: number;
-  total_tokens: number;
-  average_tokens: number;
-  average_lengths: Record<string, number>;
-  difficulties: Record<string, number>;
-  topics: Record<string, number>;
-  sample_types: Record<string, number>;
-  rejected: number;
-  failed: number;
   as_of: number;
 }
 

@@ -1,6 +1,6 @@
 /** What the quality report says of a batch at a glance, and why; the same rule as under `/api`. */
 
-import type { Quality } from "./contract";
+import type { Quality } from "./analysis";
 import { plural } from "./words";
 
 /** Up to this share of answers may be lost in a good batch. */

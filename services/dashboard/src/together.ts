@@ -10,6 +10,8 @@ export interface Together {
   action: string;
   name: string;
   done: string;
+  /** What is said of a batch for which there is nothing to do. */
+  is: string;
   /** The states in which it can change something. */
   states: readonly State[];
   priority?: string;
@@ -18,11 +20,11 @@ export interface Together {
 const ENDED: readonly State[] = ["completed", "stopped", "failed"];
 
 export const TOGETHER: readonly Together[] = [
-  { action: "stop", name: "Stop", done: "stopped", states: LIVE_STATES },
-  { action: "pause", name: "Pause", done: "paused", states: ["queued", "running"] },
-  { action: "resume", name: "Resume", done: "resumed", states: ["paused"] },
-  { action: "retry_failed", name: "Retry failed", done: "retried", states: ENDED },
-  { action: "continue", name: "Make what is left", done: "continued", states: ENDED },
+  { action: "stop", name: "Stop", done: "stopped", is: "stopping already", states: LIVE_STATES },
+  { action: "pause", name: "Pause", done: "paused", is: "paused already", states: ["queued", "running"] },
+  { action: "resume", name: "Resume", done: "resumed", is: "running already", states: ["paused"] },
+  { action: "retry_failed", name: "Retry failed", done: "retried", is: "retried already", states: ENDED },
+  { action: "continue", name: "Make what is left", done: "continued", is: "continued already", states: ENDED },
 ];
 
 export const STOP = TOGETHER[0] as Together;
@@ -34,15 +36,18 @@ export function toPriority(priority: string): Together {
     action: "priority",
     name: `Priority ${priority}`,
     done: `given ${priority} priority`,
+    is: `of ${priority} priority already`,
     states: ["queued", "running", "paused"],
     priority,
   };
 }
 
-/** What would come of a command: who takes it, and who refuses it with which words. */
+/** What would come of a command: whom it changes, of how many it is true already, who refuses it. */
 export interface Rehearsal {
   command: Together;
   takes: readonly string[];
+  /** How many it leaves as they are. */
+  same: number;
   refused: readonly BulkItem[];
 }
 
@@ -58,7 +63,8 @@ export async function rehearse(
     });
     return {
       command,
-      takes: results.filter(({ status }) => status < 400).map(({ id }) => id),
+      takes: results.filter(({ changed }) => changed).map(({ id }) => id),
+      same: results.filter(isSame).length,
       refused: results.filter(({ status }) => status >= 400),
     };
   } catch (error) {
@@ -73,6 +79,8 @@ function inReach(command: Together, those: Those): Those {
   return { filter: { ...those.filter, states: command.states } };
 }
 
+const isSame = ({ status, changed }: BulkItem): boolean => status < 400 && !changed;
+
 /** Do it to exactly those that took it in the rehearsal; who refuses now is named. */
 export async function perform({ command, takes }: Rehearsal): Promise<void> {
   if (command.action === "stop") return stopExactly(takes);
@@ -80,11 +88,14 @@ export async function perform({ command, takes }: Rehearsal): Promise<void> {
     const { priority } = command;
     const { results } = await commandBatches(command.action, { ids: takes }, { priority });
     const refused = results.filter(({ status }) => status >= 400);
-    const done = takes.length - refused.length;
+    const done = results.filter(({ changed }) => changed).length;
+    const same = results.filter(isSame).length;
+    const words = refused.map(({ id, detail, status }) => detail || `${id}: ${status}`);
+    if (same > 0) words.push(`${plural(same, "batch was", "batches were")} so already`);
     notify({
       kind: refused.length === 0 ? "success" : "error",
       title: `${plural(done, "batch", "batches")} ${command.done}`,
-      text: refused.map(({ id, detail, status }) => `${id}: ${detail || status}`).join("; "),
+      text: words.join("; "),
     });
   } catch (error) {
     notify({

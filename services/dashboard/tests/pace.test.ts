@@ -32,6 +32,15 @@ describe("the pace", () => {
     expect(pace.perSecond(last, START + 400_000)).toBe(0);
   });
 
+  test("of a slow batch is that of the whole run until the page has watched it for a minute", () => {
+    const pace = new Pace();
+    const slow = seen(100, 4); // 2.4 a minute, the last one 20 s before the page was opened
+    pace.note(slow);
+    expect(pace.perSecond(slow, START + 120_000)).toBeCloseTo(4 / 120, 6);
+    expect(pace.perSecond(slow, START + 159_000)).toBeCloseTo(4 / 159, 6);
+    expect(pace.perSecond(slow, START + 160_000)).toBe(0);
+  });
+
   test("is told of tokens and cost over the same time, and summed", () => {
     const pace = new Pace();
     const at = (second: number, spent: number | null) => {

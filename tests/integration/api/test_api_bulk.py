@@ -106,6 +106,8 @@ async def test_a_dry_run_tells_what_would_happen_and_changes_nothing(lone_api: A
         )
         assert statuses(answer) == expected, action
         assert answer.json()["dry_run"] is True
+        changed = {one["id"] for one in answer.json()["results"] if one["changed"]}
+        assert changed == {"resume": set(), "continue": {ended}}.get(action, {live})
         assert words in answer.json()["results"][0]["detail"]
         if action == "continue":
             child = answer.json()["results"][1]["detail"]
@@ -122,6 +124,8 @@ async def test_a_filter_of_live_batches_needs_no_projector(lone_api: Any) -> Non
     only = {"states": ["paused", "queued"], "recipe": "legal-qa"}
     found = statuses(await bulk(lone_api, action="resume", filter=only))
     assert found == {fast: 200, slow: 202}
+    twice = [await bulk(lone_api, action="pause", ids=[fast]) for _ in range(2)]
+    assert [answer.json()["results"][0]["changed"] for answer in twice] == [True, False]
     refused = await bulk(lone_api, action="stop", filter={"text": "anything"})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
 

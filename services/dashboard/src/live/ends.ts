@@ -2,7 +2,7 @@
 
 import type { QueryClient } from "@tanstack/react-query";
 
-import { isLive, type BatchView } from "../contract";
+import { isLive, isOverBudget, type BatchView } from "../contract";
 import { notify } from "../notices";
 import { play, type Pattern } from "../sound";
 import { grouped, plural, shortId } from "../words";
@@ -55,6 +55,11 @@ function hasEnded(previous: BatchView | undefined, next: BatchView, openedAt: nu
   return next.finished_at !== null && Date.parse(next.finished_at) >= openedAt;
 }
 
+// Who stops a batch knows why; of one that its budget ends it is told.
+function whyStopped(batch: BatchView): string {
+  return isOverBudget(batch) && batch.stop_reason ? `: ${batch.stop_reason}` : "";
+}
+
 function announceEnd(batch: BatchView): Pattern {
   const made = `${grouped(batch.counts.generated)} of ${plural(batch.target, "sample")}`;
   const failed = batch.counts.failed ? `, ${grouped(batch.counts.failed)} failed` : "";
@@ -69,7 +74,7 @@ function announceEnd(batch: BatchView): Pattern {
       notify({ kind: "success", ...words });
       return "success";
     case "stopped":
-      notify({ kind: "info", ...words });
+      notify({ kind: "info", ...words, text: `${words.text}${whyStopped(batch)}` });
       return "stopped";
     default:
       notify({ kind: "error", ...words, text: batch.error?.message ?? words.text });

@@ -7,6 +7,7 @@ import type { Connection, Vitals } from "./feed";
 import { clock } from "./clock";
 import { lag, line } from "./session";
 import { isSteady } from "./steady";
+import type { BatchStore } from "./store";
 import { PRESENT, useWorld } from "./world";
 
 /** Given by the build hook; a page that was built otherwise does not know its build. */
@@ -47,6 +48,17 @@ export function useLiveIds(): readonly string[] {
   return useSyncExternalStore(store.onLists, store.live);
 }
 
+/** How many live batches go on, and how many wait until somebody resumes them. */
+export function useLiveCounts(): { running: number; paused: number } {
+  return useCountsOf(useWorld().store);
+}
+
+function useCountsOf(store: BatchStore): { running: number; paused: number } {
+  const live = useSyncExternalStore(store.onLists, store.live).length;
+  const paused = useSyncExternalStore(store.onLists, store.paused).length;
+  return { running: live - paused, paused };
+}
+
 export function useStuckIds(): readonly string[] {
   const { store } = useWorld();
   return useSyncExternalStore(store.onLists, store.stuck);
@@ -57,10 +69,10 @@ export function useRecentIds(): readonly string[] {
   return useSyncExternalStore(store.onLists, store.recent);
 }
 
-/** How many batches live and are stuck now, whatever moment is looked at. */
+/** How many batches run and are stuck now, whatever moment is looked at. */
 export function useCountsNow(): { running: number; stuck: number } {
   const { store } = PRESENT;
-  const running = useSyncExternalStore(store.onLists, store.live).length;
+  const { running } = useCountsOf(store);
   const stuck = useSyncExternalStore(store.onLists, store.stuck).length;
   return { running, stuck };
 }

@@ -1,11 +1,12 @@
-/** How fast batches go: over the last minute as this page saw it, and until then since the start. */
+/** How fast batches go: over the last minute, or since the start where this page saw too little of it. */
 
 import { isLive, type BatchView, type Counts } from "../contract";
 import { tokens } from "../words";
 
 const WINDOW_MS = 60_000;
-/** What was seen for less long says less than the whole run. */
+/** What was seen for less long says less than the whole run, as do fewer samples in a shorter time. */
 const SEEN_LEAST_MS = 5_000;
+const SEEN_LEAST_SAMPLES = 10;
 const MARK_GAP_MS = 1_000;
 
 /** What was made and paid for: in all, or in each second. `nanoUsd` is null while no price is known. */
@@ -49,10 +50,17 @@ export class Pace {
     const marks = this.#marks.get(batch.id) ?? [];
     const younger = marks.findIndex(({ at }) => at > now - WINDOW_MS);
     const base = younger < 0 ? marks.at(-1) : marks[Math.max(0, younger - 1)];
-    if (base && now - base.at >= SEEN_LEAST_MS) return between(base, batch.counts, now - base.at);
+    if (base && isTelling(base, batch, now)) return between(base, batch.counts, now - base.at);
     const from = Date.parse(batch.started_at);
     return now - from >= 1000 ? between(NOTHING, batch.counts, now - from) : null;
   }
+}
+
+// A slow batch that has made nothing in the seconds since the page was opened has not come to rest.
+function isTelling(base: Mark, batch: BatchView, now: number): boolean {
+  const seen = now - base.at;
+  if (seen >= WINDOW_MS) return true;
+  return seen >= SEEN_LEAST_MS && batch.counts.generated - base.samples >= SEEN_LEAST_SAMPLES;
 }
 
 const NOTHING: Made = { samples: 0, tokens: 0, nanoUsd: null };

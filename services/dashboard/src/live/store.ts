@@ -33,6 +33,7 @@ export class BatchStore {
   #areMovesScheduled = false;
   #movedAt = 0;
   #live: readonly string[] = [];
+  #paused: readonly string[] = [];
   #stuck: readonly string[] = [];
   #recent: readonly string[] = [];
 
@@ -56,10 +57,11 @@ export class BatchStore {
     return this.#pace.perSecond(batch, now);
   }
 
-  /** What all live batches together make and cost in a second at `now` (ms). */
-  rates(now: number): Made {
+  /** What all live batches together make and cost in a second at `now` (ms); null while unknown. */
+  rates(now: number): Made | null {
     const live = this.since(Infinity);
-    return sum(live.map((row) => this.#pace.rates(row, now)).filter((rates) => rates !== null));
+    const known = live.map((row) => this.#pace.rates(row, now)).filter((rates) => rates !== null);
+    return live.length > 0 && known.length === 0 ? null : sum(known);
   }
 
   /** The batches that live, and those that have ended after `sequence`. */
@@ -69,6 +71,9 @@ export class BatchStore {
 
   /** Ids of the live batches, newest first; the same array until the list changes. */
   live = (): readonly string[] => this.#live;
+
+  /** Ids of those live batches that are paused, newest first. */
+  paused = (): readonly string[] => this.#paused;
 
   /** Ids of the live batches that a watchdog holds for stuck, longest first. */
   stuck = (): readonly string[] => this.#stuck;
@@ -232,6 +237,7 @@ export class BatchStore {
     const live = rows.filter((row) => isLive(row.state));
     this.#recent = rows.filter((row) => this.#rows.has(row.id)).map((row) => row.id);
     this.#live = live.map((row) => row.id);
+    this.#paused = live.filter((row) => row.state === "paused").map((row) => row.id);
     this.#stuck = live
       .filter((row) => stuckBy(row) !== undefined)
       .sort((a, b) => Date.parse(a.stuck?.since ?? "") - Date.parse(b.stuck?.since ?? ""))

@@ -6,11 +6,11 @@ import { lazy, Suspense, useMemo } from "react";
 import type { Figures } from "../analysis";
 import { burnOf, type Burn } from "../burn";
 import { getTimeline } from "../calls";
-import { isLive, type BatchView } from "../contract";
+import { isLive, isOverBudget, type BatchView } from "../contract";
 import { useNow } from "../live/hooks";
 import { useWorld } from "../live/world";
-import { budgetWords, localTime, money, plural, UNKNOWN, wordsOf } from "../words";
-import { Empty, Trouble } from "./parts";
+import { budgetWords, localTime, money, plural, tokens as tokensOf, UNKNOWN, wordsOf } from "../words";
+import { Empty, Foreign, Trouble } from "./parts";
 
 const Chart = lazy(() => import("./Chart").then((file) => ({ default: file.Chart })));
 const REFRESH_MS = 5_000;
@@ -62,9 +62,13 @@ function Shown(props: {
     <div data-testid="burn" data-unit={burn.isMoney ? "money" : "tokens"}>
       {!burn.isMoney && (
         <p className="muted">
-          {batch.counts.cost_nano_usd === null
-            ? "No price of this model is known, so tokens are shown in place of a cost."
-            : "This model costs nothing, so its tokens are shown."}
+          {whyTokens(batch)}
+        </p>
+      )}
+      {isOverBudget(batch) && batch.stop_reason && (
+        <p data-testid="burn-over">
+          Ended by its budget: <Foreign>{batch.stop_reason}</Foreign>. What is spent is told below; a
+          budget also counts calls of which nobody knows what they used.
         </p>
       )}
       <Facts batch={batch} burn={burn} figures={figures} unit={unit} />
@@ -105,6 +109,12 @@ function Shown(props: {
       </details>
     </div>
   );
+}
+
+function whyTokens({ counts }: BatchView): string {
+  if (counts.cost_nano_usd !== null) return "Nothing has cost anything so far, so tokens are shown.";
+  if (tokensOf(counts) === 0) return "No call has told yet what it used, so no cost is known.";
+  return "No price of this model is known, so tokens are shown in place of a cost.";
 }
 
 const at = (seconds: number): string => localTime(new Date(seconds * 1000).toISOString());

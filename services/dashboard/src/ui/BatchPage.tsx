@@ -37,6 +37,7 @@ import { Empty, Foreign, ModelName, ProgressBar, StateChip, Trouble } from "./pa
 import { useMoving } from "./moving";
 import { HeldUp, Ticking } from "./RunningPanel";
 import { SampleBrowser } from "./SampleBrowser";
+import { StuckNote } from "./StuckPanel";
 import { TimeTravel } from "./TimeTravel";
 
 const REFRESH_MS = 2_000;
@@ -101,6 +102,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
       </div>
       <ProgressBar batch={batch} />
       {at === null && <Commands batch={batch} />}
+      <StuckNote batch={batch} />
       {at === null && batch.held_up && <HeldUp batch={batch} />}
       {figures.error ? (
         <Trouble
@@ -129,7 +131,8 @@ function FigureList({ batch, figures }: { batch: BatchView; figures: Figures | u
     ["Rate, overall", rate(figures?.rates.overall)],
     [
       "Time left",
-      eta_s == null ? UNKNOWN : `${duration(eta_s * 1000)}, at ${localTime(eta_at ?? "")}`,
+      // What is stuck comes to no end at the pace of before.
+      eta_s == null || batch.stuck ? UNKNOWN : `${duration(eta_s * 1000)}, at ${localTime(eta_at ?? "")}`,
     ],
     ["Spent", money(cost?.spent_nano_usd ?? null)],
     ["Of that wasted", money(cost?.wasted_nano_usd ?? wasted(batch.counts))],

@@ -2,8 +2,9 @@
 
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 
+import type { Quality } from "../analysis";
 import { getQuality } from "../calls";
-import { isLive, type BatchView, type Quality } from "../contract";
+import { isLive, type BatchView } from "../contract";
 import { useAt } from "../place";
 import { ratingOf } from "../rating";
 import { grouped, rounded, wordsOf } from "../words";

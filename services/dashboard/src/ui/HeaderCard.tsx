@@ -5,7 +5,7 @@ import { useState } from "react";
 
 import { getStatistics, getTimeline } from "../calls";
 import type { Statistics } from "../contract";
-import { useConnection, useIsUnheard, useLiveIds, useNow } from "../live/hooks";
+import { useConnection, useIsUnheard, useLiveCounts, useNow } from "../live/hooks";
 import { clock, line, store } from "../live/session";
 import { totals, unpriced } from "../live/totals";
 import { useWorld } from "../live/world";
@@ -22,7 +22,7 @@ const HOUR_S = 3600;
 
 export function HeaderCard() {
   const start = useStart();
-  const running = useLiveIds().length;
+  const { running, paused } = useLiveCounts();
   const isPast = useWorld().at !== null;
   const isUnheard = useIsUnheard();
   const isOffline = useConnection().state === "offline"; // Nobody knows then what goes on.
@@ -31,7 +31,7 @@ export function HeaderCard() {
       <div className="hero-head">
         <div>
           <h1 id="hub-title">Generation hub</h1>
-          <p className="muted">{wordsFor(running > 0, isPast, isUnheard)}</p>
+          <p className="muted">{isPast ? wordsThen(running, paused) : wordsNow(running, paused, isUnheard)}</p>
         </div>
         <div className="hero-actions">
           <span className="chip-slot" role="status">
@@ -60,9 +60,14 @@ export function HeaderCard() {
 }
 
 // Each fits into one line of a narrow page, so that nothing moves when one takes another's place.
-function wordsFor(isRunning: boolean, isPast: boolean, isUnheard: boolean): string {
-  if (isPast) return isRunning ? "These batches were running then." : "Nothing was running then.";
-  if (isRunning) return "Samples appear here as they are made.";
+function wordsThen(running: number, paused: number): string {
+  if (running > 0) return "These batches were running then.";
+  return paused > 0 ? "These batches were paused then." : "Nothing was running then.";
+}
+
+function wordsNow(running: number, paused: number, isUnheard: boolean): string {
+  if (running > 0) return "Samples appear here as they are made.";
+  if (paused > 0) return "All is paused. Resume a batch, or add one.";
   return isUnheard ? "Looking what is running…" : "Nothing is running. Add a batch.";
 }
 
@@ -117,13 +122,13 @@ function Rates() {
   const { store, at } = useWorld();
   const isUnheard = useIsUnheard();
   const isOffline = useConnection().state === "offline";
-  const { samples, tokens, nanoUsd } = store.rates(useNow());
-  const perHour = nanoUsd === null ? UNKNOWN : `${money(nanoUsd * HOUR_S)}/h`;
-  const note = unpricedWords(unpriced(store.since(Infinity)), nanoUsd !== null);
+  const rates = store.rates(useNow());
+  const perHour = rates?.nanoUsd == null ? UNKNOWN : `${money(rates.nanoUsd * HOUR_S)}/h`;
+  const note = unpricedWords(unpriced(store.since(Infinity)), rates?.nanoUsd != null);
   const isUntold = (isUnheard || isOffline) && at === null;
   const facts: FactProps[] = [
-    { name: "Samples", testid: "samples-rate", value: paceWords(samples) },
-    { name: "Tokens", testid: "tokens-rate", value: paceWords(tokens) },
+    { name: "Samples", testid: "samples-rate", value: rates ? paceWords(rates.samples) : UNKNOWN },
+    { name: "Tokens", testid: "tokens-rate", value: rates ? paceWords(rates.tokens) : UNKNOWN },
     { name: "Cost", testid: "cost-rate", value: perHour, note },
   ];
   return facts.map(({ name, testid, ...told }) => (

@@ -57,6 +57,8 @@ export function History({ isPage = false }: { isPage?: boolean }) {
     return { choose: (id) => isNow && toggle(id), stop, help: () => setHelping(true) };
   }, [chosen, isNow, ask]);
   useKeys(keyed);
+  // Until the answer has come, the rows are those of the question before.
+  const isLooking = page.isPlaceholderData;
   const total = page.data?.total ?? 0;
   const isAll = isNow && allOf === asked;
   return (
@@ -67,8 +69,11 @@ export function History({ isPage = false }: { isPage?: boolean }) {
       </header>
       <HistoryControls view={view} facets={page.data?.facets ?? {}} />
       <div className="filter-line">
-        <StateFilter counts={page.data?.states ?? {}} chosen={view.state} />
-        {isNow && total > 1 && !isAll && (
+        <StateFilter counts={page.data?.states} chosen={view.state} />
+        <span className="muted" role="status" data-testid="history-looking">
+          {isLooking && "Looking for what matches…"}
+        </span>
+        {isNow && total > 1 && !isAll && !isLooking && (
           <button
             type="button"
             className="quiet"
@@ -98,8 +103,8 @@ export function History({ isPage = false }: { isPage?: boolean }) {
           letGo={letGo}
         />
       )}
-      {rows.length > 0 && <Rows rows={rows} columns={view.columns} />}
-      {page.data && rows.length === 0 && (
+      {rows.length > 0 && <Rows rows={rows} columns={view.columns} isLooking={isLooking} />}
+      {page.data && !isLooking && rows.length === 0 && (
         <Empty testid="history-empty">
           {isNarrow(filter)
             ? "No batch matches. Choose “All” or clear the search to see every batch."
@@ -155,7 +160,8 @@ function useHistoryPage(question: HistoryQuestion) {
   });
 }
 
-function Rows({ rows, columns }: { rows: readonly BatchView[]; columns: string }) {
+function Rows(props: { rows: readonly BatchView[]; columns: string; isLooking: boolean }) {
+  const { rows, columns, isLooking } = props;
   const shown = columns.split(",");
   const titles = COLUMNS.filter(([name]) => shown.includes(name));
   // The progress stands between what a batch is and what it took.
@@ -170,7 +176,12 @@ function Rows({ rows, columns }: { rows: readonly BatchView[]; columns: string }
   const shares = useShares(names);
   const [isSeen, ref] = useIsDrawn();
   return (
-    <div className="history-rows" ref={ref} style={{ "--rows": rows.length } as CSSProperties}>
+    <div
+      className={isLooking ? "history-rows is-waiting" : "history-rows"}
+      ref={ref}
+      aria-busy={isLooking}
+      style={{ "--rows": rows.length } as CSSProperties}
+    >
       {/* The roles are said again since a narrow page lays the table out as cards. */}
       <table role="table" className={shares ? "history-table is-sized" : "history-table"}>
         {shares && (

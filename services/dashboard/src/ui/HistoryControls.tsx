@@ -140,11 +140,13 @@ function useClosing() {
 }
 
 export function StateFilter(props: {
-  counts: Partial<Record<State, number>>;
+  /** Undefined while nobody has told them. */
+  counts: Partial<Record<State, number>> | undefined;
   chosen: State | null;
 }) {
-  const total = Object.values(props.counts).reduce((sum, count) => sum + count, 0);
-  const shown = STATES.filter((state) => props.counts[state] || state === props.chosen);
+  const counts = props.counts ?? {};
+  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const shown = STATES.filter((state) => counts[state] || state === props.chosen);
   return (
     <div className="filters" role="group" aria-label="Filter by state">
       <button
@@ -153,7 +155,7 @@ export function StateFilter(props: {
         aria-pressed={props.chosen === null}
         onClick={() => changeView({ state: null })}
       >
-        All {grouped(total)}
+        All{props.counts && ` ${grouped(total)}`}
       </button>
       {shown.map((state) => (
         <button
@@ -163,7 +165,7 @@ export function StateFilter(props: {
           aria-pressed={props.chosen === state}
           onClick={() => changeView({ state })}
         >
-          <StateChip state={state} count={props.counts[state] ?? 0} />
+          <StateChip state={state} count={props.counts && (counts[state] ?? 0)} />
         </button>
       ))}
     </div>

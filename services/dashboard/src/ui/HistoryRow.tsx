@@ -2,7 +2,7 @@
 
 import { memo, type MouseEvent } from "react";
 
-import { isLive, type BatchView } from "../contract";
+import { isLive, isOverBudget, type BatchView } from "../contract";
 import type { Column } from "../historyView";
 import { useSteady } from "../live/hooks";
 import { useWorld } from "../live/world";
@@ -54,6 +54,11 @@ export const HistoryRow = memo(function HistoryRow(props: {
           </label>
         )}
         <StateChip state={batch.state} />
+        {isOverBudget(batch) && (
+          <span className="tag" data-testid="over-budget" title={batch.stop_reason ?? undefined}>
+            budget
+          </span>
+        )}
       </td>
       <td role="cell">
         <BatchLink id={id} />

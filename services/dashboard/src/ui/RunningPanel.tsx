@@ -3,7 +3,7 @@
 import { memo, useState } from "react";
 
 import type { BatchView, State } from "../contract";
-import { useLiveIds, useNow, useSteady } from "../live/hooks";
+import { useLiveCounts, useLiveIds, useNow, useSteady } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { stopExactly } from "../stopping";
 import { duration, grouped, paceWords, plural, tokens, waitsFor } from "../words";
@@ -28,6 +28,7 @@ const DENSE_FROM = 13;
 
 export function RunningPanel() {
   const ids = useLiveIds();
+  const counts = useLiveCounts();
   const isPast = useWorld().at !== null;
   // The list as it was when asked, so that the answer stops exactly what was counted.
   const [asked, setAsked] = useState<readonly string[] | null>(null);
@@ -36,7 +37,7 @@ export function RunningPanel() {
     <section className="card running" data-testid="running-panel" aria-labelledby="running-title">
       <header className="card-head">
         <h2 id="running-title">
-          {plural(ids.length, "batch", "batches")} {isPast ? "were running" : "running"}
+          {liveWords(counts, isPast)}
         </h2>
         {ids.length > 1 && !isPast && (
           <button
@@ -67,6 +68,13 @@ export function RunningPanel() {
       </Later>
     </section>
   );
+}
+
+function liveWords({ running, paused }: { running: number; paused: number }, isPast: boolean): string {
+  const were = isPast ? "were " : "";
+  if (running === 0) return `${plural(paused, "batch", "batches")} ${were}paused`;
+  const others = paused > 0 ? `, ${grouped(paused)} paused` : "";
+  return `${plural(running, "batch", "batches")} ${were}running${others}`;
 }
 
 const BatchRow = memo(function BatchRow({ id }: { id: string }) {

@@ -2,7 +2,7 @@
 
 import { useState } from "react";
 
-import type { BatchView, StuckFinding } from "../contract";
+import { isLive, type BatchView, type StuckFinding } from "../contract";
 import { useSteady, useStuckIds } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { batchAddress } from "../place";
@@ -11,7 +11,7 @@ import { useWaits, waitMore, waitNoMore } from "../waits";
 import { duration, grouped, localTime, plural } from "../words";
 import { Icon } from "./Icon";
 import { BatchLink, Link } from "./Link";
-import { ticking, useMoving, writeGenerated } from "./moving";
+import { ticking, useMoving, writeGenerated, type Moves } from "./moving";
 import { Foreign, ModelName, StateChip } from "./parts";
 import { StopError } from "./StopButton";
 
@@ -77,7 +77,6 @@ function Row({
   waitsUntil,
 }: { batch: BatchView; finding: StuckFinding } & Waits) {
   const { id } = batch;
-  const { cause, since, suggestion } = finding;
   const { at } = useWorld();
   const moves = useMoving(batch, undefined);
   return (
@@ -93,6 +92,23 @@ function Row({
           Events
         </Link>
       </div>
+      <Finding finding={finding} moves={moves} />
+      {batch.last_error && (
+        <p className="muted">
+          Last error: <Foreign>{batch.last_error.message}</Foreign>
+        </p>
+      )}
+      {at === null && <Waiting id={id} waitsUntil={waitsUntil} />}
+      <StopError id={id} />
+    </li>
+  );
+}
+
+/** Why a batch is held for stuck, since when, and what to do. */
+function Finding({ finding, moves }: { finding: StuckFinding; moves: Moves }) {
+  const { cause, since, suggestion } = finding;
+  return (
+    <>
       <p data-testid="stuck-cause">
         <Foreign>{cause}</Foreign>, since{" "}
         <time dateTime={since}>{localTime(since)}</time> (by now <span ref={moves(writeStuckFor)} />)
@@ -102,14 +118,24 @@ function Row({
           <Foreign>{suggestion}</Foreign>
         </p>
       )}
-      {batch.last_error && (
-        <p className="muted">
-          Last error: <Foreign>{batch.last_error.message}</Foreign>
-        </p>
-      )}
-      {at === null && <Waiting id={id} waitsUntil={waitsUntil} />}
-      <StopError id={id} />
-    </li>
+    </>
+  );
+}
+
+/** On a batch's own page: that it is stuck, as it stands on the hub. */
+export function StuckNote({ batch }: { batch: BatchView }) {
+  const { at } = useWorld();
+  const waits = useWaits();
+  const moves = useMoving(batch, batch);
+  if (!batch.stuck || !isLive(batch.state)) return null;
+  return (
+    <div className="stuck-note" role="status" data-testid="stuck-note">
+      <p>
+        <Icon name="warning" /> <b>{at === null ? "This batch is stuck." : "This batch was stuck then."}</b>
+      </p>
+      <Finding finding={batch.stuck} moves={moves} />
+      {at === null && <Waiting id={batch.id} waitsUntil={waits.get(batch.id)} />}
+    </div>
   );
 }
 

@@ -97,12 +97,13 @@ export function useRehearsal(letGo: () => void) {
   return { ask, dialog };
 }
 
-function titleOf({ command, takes }: Rehearsal): string {
+function titleOf({ command, takes, same, refused }: Rehearsal): string {
+  if (takes.length === 0 && same > 0 && refused.length === 0) return `All of them are ${command.is}`;
   if (takes.length === 0) return `None of them can be ${command.done}`;
   return `${command.name}: ${plural(takes.length, "batch", "batches")}?`;
 }
 
-function Outlook({ rehearsal: { command, takes, refused } }: { rehearsal: Rehearsal }) {
+function Outlook({ rehearsal: { command, takes, same, refused } }: { rehearsal: Rehearsal }) {
   const told = new Map<string, number>();
   for (const { id, detail, status } of refused) {
     const words = detail || `${id}: ${status}`;
@@ -116,6 +117,11 @@ function Outlook({ rehearsal: { command, takes, refused } }: { rehearsal: Rehear
         <span>
           {plural(takes.length, "batch", "batches")} will be {command.done}
           {command.action === "stop" && ": calls in flight are cancelled, samples made are kept"}.
+        </span>
+      )}
+      {same > 0 && (
+        <span data-testid="outlook-same">
+          {plural(same, "batch is", "batches are")} {command.is}.
         </span>
       )}
       {refused.length > 0 && (

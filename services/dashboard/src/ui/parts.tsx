@@ -17,7 +17,7 @@ const CHIPS: Record<State, { icon: IconName | null; word: string }> = {
   failed: { icon: "cross", word: "Failed" },
 };
 
-export function StateChip({ state, count }: { state: State; count?: number }) {
+export function StateChip({ state, count }: { state: State; count?: number | undefined }) {
   const { icon, word } = CHIPS[state];
   return (
     <span className={`chip chip-${state}`} data-testid="state" data-state={state}>
