@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import HubPage
@@ -119,7 +119,11 @@ def test_the_others_are_stopped_while_one_stuck_batch_is_waited_for(
     expect(hub.part("stop-stuck")).to_have_count(0)
     assert batches.view(waited)["state"] == "running"
     name = "millstream.waits"
-    tab.page.evaluate(f'localStorage.setItem(\'{name}\', \'[{{"name":"{waited}","value":1}}]\')')
+    # What another rule has found is not waited for.
+    value = f'{{"rule": "poison", "until": {4e12:.0f}}}'
+    tab.page.evaluate(
+        f'localStorage.setItem("{name}", \'[{{"name":"{waited}","value":{value}}}]\')'
+    )
     expect(hub.part("stop-stuck")).to_have_text("Stop this one")
 
 
@@ -245,3 +249,28 @@ def test_a_dead_server_is_told_and_the_page_heals_by_itself(
     hub.expect_state(batch_id, "completed")
     expect(hub.part("progress", hub.past(batch_id))).to_have_text("25 / 25")
     expect(hub.part("trouble")).to_have_count(0)
+
+
+def test_a_stuck_row_tells_an_error_once(hub: HubPage, batches: Batches) -> None:
+    batch_id = batches.start(2, "simulated/instant")
+    ended = batches.wait(batch_id)
+    error = {"category": "server", "message": "HTTP 500 from the model"}
+    finding = {"rule": "no_sample", "since": ended["started_at"], "idle_s": 900, "threshold_s": 600}
+    stuck = ended | {"state": "running", "last_error": error, "finished_at": None}
+
+    def open_with(cause: str) -> None:
+        def answer(route: Route) -> None:
+            response = route.fetch()
+            found = [stuck | {"stuck": {**finding, "cause": cause, "suggestion": ""}}]
+            route.fulfill(response=response, json={**response.json(), "batches": found})
+
+        with_live = re.compile(r"/v1/batches\?.*state=running")
+        hub.page.route(with_live, answer)
+        hub.open(f"?at={ended['sequence']}")
+        expect(hub.part("stuck-cause")).to_contain_text(cause)
+        hub.page.unroute(with_live)
+
+    open_with(f"calls go on to fail; the last one said: {error['message']}")
+    expect(hub.part("stuck-error")).to_have_count(0)
+    open_with("calls go on to fail")
+    expect(hub.part("stuck-error")).to_contain_text(error["message"])

@@ -34,13 +34,13 @@ export function watchEnds(store: BatchStore, queries: QueryClient, leads: () => 
     }
     if (hasEnded(previous, next, openedAt())) {
       sound(announceEnd(next));
-    } else if (next.stuck && !previous?.stuck && previous && isLive(next.state)) {
+    } else if (next.stuck && next.stuck.rule !== previous?.stuck?.rule && previous && isLive(next.state)) {
       notify({
         kind: "warning",
         title: `${shortId(next.id)} is stuck`,
         text: next.stuck.cause,
         batch: next.id,
-        fact: `${next.id} stuck since ${next.stuck.since}`,
+        fact: `${next.id} stuck by ${next.stuck.rule} since ${next.stuck.since}`,
       });
       sound("warning");
     }

@@ -7,7 +7,7 @@ import { useSteady, useStuckIds } from "../live/hooks";
 import { useWorld } from "../live/world";
 import { batchAddress } from "../place";
 import { stopExactly } from "../stopping";
-import { useWaits, waitMore, waitNoMore } from "../waits";
+import { useWaits, waitMore, waitNoMore, type Wait } from "../waits";
 import { duration, grouped, localTime, plural } from "../words";
 import { Icon } from "./Icon";
 import { BatchLink, Link } from "./Link";
@@ -15,11 +15,15 @@ import { ticking, useMoving, writeGenerated, type Moves } from "./moving";
 import { Foreign, ModelName, StateChip } from "./parts";
 import { StopError } from "./StopButton";
 
+/** So much of an error a cause quotes at least, if it does: it may be cut off at its end. */
+const QUOTED = 200;
+
 export function StuckPanel() {
   const ids = useStuckIds();
-  const isPast = useWorld().at !== null;
+  const { store, at } = useWorld();
+  const isPast = at !== null;
   const waits = useWaits();
-  const others = ids.filter((id) => !waits.has(id));
+  const others = ids.filter((id) => waitsUntil(waits.get(id), store.get(id)?.stuck) === undefined);
   const [isAsking, setAsking] = useState(false);
   const stopOthers = (): void => {
     setAsking(true);
@@ -50,7 +54,7 @@ export function StuckPanel() {
       </header>
       <ul className="rows">
         {ids.map((id) => (
-          <StuckRow key={id} id={id} waitsUntil={isPast ? undefined : waits.get(id)} />
+          <StuckRow key={id} id={id} wait={isPast ? undefined : waits.get(id)} />
         ))}
       </ul>
     </section>
@@ -62,21 +66,22 @@ function stopWords(count: number, all: number): string {
   return `Stop ${count === all ? "these" : "the other"} ${grouped(count)}`;
 }
 
-interface Waits {
-  waitsUntil: number | undefined;
+/** Until when is waited (ms), unless another rule has found the batch since. */
+function waitsUntil(wait: Wait | undefined, finding: StuckFinding | null | undefined) {
+  return wait?.rule === finding?.rule ? wait?.until : undefined;
 }
 
-function StuckRow({ id, waitsUntil }: { id: string } & Waits) {
+interface RowProps {
+  wait: Wait | undefined;
+}
+
+function StuckRow({ id, wait }: { id: string } & RowProps) {
   const batch = useSteady(id, undefined);
-  return batch?.stuck ? <Row batch={batch} finding={batch.stuck} waitsUntil={waitsUntil} /> : null;
+  return batch?.stuck ? <Row batch={batch} finding={batch.stuck} wait={wait} /> : null;
 }
 
-function Row({
-  batch,
-  finding,
-  waitsUntil,
-}: { batch: BatchView; finding: StuckFinding } & Waits) {
-  const { id } = batch;
+function Row({ batch, finding, wait }: { batch: BatchView; finding: StuckFinding } & RowProps) {
+  const { id, last_error } = batch;
   const { at } = useWorld();
   const moves = useMoving(batch, undefined);
   return (
@@ -93,12 +98,12 @@ function Row({
         </Link>
       </div>
       <Finding finding={finding} moves={moves} />
-      {batch.last_error && (
-        <p className="muted">
-          Last error: <Foreign>{batch.last_error.message}</Foreign>
+      {last_error && !finding.cause.includes(last_error.message.slice(0, QUOTED)) && (
+        <p className="muted" data-testid="stuck-error">
+          Last error: <Foreign>{last_error.message}</Foreign>
         </p>
       )}
-      {at === null && <Waiting id={id} waitsUntil={waitsUntil} />}
+      {at === null && <Waiting id={id} rule={finding.rule} until={waitsUntil(wait, finding)} />}
       <StopError id={id} />
     </li>
   );
@@ -127,32 +132,33 @@ export function StuckNote({ batch }: { batch: BatchView }) {
   const { at } = useWorld();
   const waits = useWaits();
   const moves = useMoving(batch, batch);
-  if (!batch.stuck || !isLive(batch.state)) return null;
+  const { id, stuck, state } = batch;
+  if (!stuck || !isLive(state)) return null;
   return (
     <div className="stuck-note" role="status" data-testid="stuck-note">
       <p>
         <Icon name="warning" /> <b>{at === null ? "This batch is stuck." : "This batch was stuck then."}</b>
       </p>
-      <Finding finding={batch.stuck} moves={moves} />
-      {at === null && <Waiting id={batch.id} waitsUntil={waits.get(batch.id)} />}
+      <Finding finding={stuck} moves={moves} />
+      {at === null && <Waiting id={id} rule={stuck.rule} until={waitsUntil(waits.get(id), stuck)} />}
     </div>
   );
 }
 
-function Waiting({ id, waitsUntil }: { id: string } & Waits) {
-  const isWaiting = waitsUntil !== undefined;
+function Waiting({ id, rule, until }: { id: string; rule: string; until: number | undefined }) {
+  const isWaiting = until !== undefined;
   const words = isWaiting ? "Undo" : "Wait 10 min more";
   return (
     <p className="stuck-wait">
       <span role="status" data-testid="stuck-waits">
-        {isWaiting && `Waited for until ${localTime(new Date(waitsUntil).toISOString())}`}
+        {isWaiting && `Waited for until ${localTime(new Date(until).toISOString())}`}
       </span>
       <button
         type="button"
         className="link"
         data-testid="stuck-wait"
         aria-label={`${words}: ${id}`}
-        onClick={() => (isWaiting ? waitNoMore : waitMore)(id)}
+        onClick={() => (isWaiting ? waitNoMore(id) : waitMore(id, rule))}
       >
         {words}
       </button>
