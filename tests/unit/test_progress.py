@@ -1,9 +1,11 @@
 """How far the projection is: who waits for a sequence is served soon."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from millstream_projector.measures import Measures
 from millstream_projector.progress import Progress
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +40,7 @@ async def test_a_pause_lasts_once_nobody_waits_any_more() -> None:
         pause.cancel()
 
 
-def test_what_came_since_the_look_before_the_last_is_not_due_yet() -> None:
+def test_what_came_since_the_look_before_the_last_is_not_due_yet(tmp_path: Path) -> None:
     progress = Progress(0, now_s=0.0)
     progress.saw_head(40, 0.0)
     assert progress.due == 40, "all that is there at the start has to be caught up with"
@@ -46,3 +48,5 @@ def test_what_came_since_the_look_before_the_last_is_not_due_yet() -> None:
     assert progress.due == 40
     progress.saw_head(1_040, 2.0)
     assert progress.due == 540
+    figures = {figure.name: figure for figure in Measures(progress, tmp_path / "file").figures()}
+    assert figures["millstream_lag_events"].values == {(): 540.0}, "as the page of nodes tells it"

@@ -32,8 +32,8 @@ class Measures:
         )
         yield plain(
             "millstream_lag_events",
-            "Events that are not folded yet.",
-            max(0, progress.head - progress.checkpoint),
+            "Events not folded that had been stored before the last look at the log's end.",
+            max(0, progress.due - progress.checkpoint),
         )
         yield plain(
             "millstream_lag_seconds",
