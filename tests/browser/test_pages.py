@@ -165,6 +165,36 @@ def test_the_sort_and_the_filter_of_the_history_are_in_its_address(
     expect(hub.part("history-sort")).to_have_value("started")
 
 
+def test_the_history_as_a_file_is_of_one_moment(
+    hub: HubPage, batches: Batches, tmp_path: Path
+) -> None:
+    for batch_id in [batches.start(5, "simulated/instant") for _ in range(3)]:
+        batches.wait(batch_id)
+    moving = batches.start(300, STEADY, recipe="instruction", concurrency=3)
+    batches.wait_samples(moving, 1)
+    hub.open("batches?sort=-samples")
+    expect(hub.past(moving)).to_be_visible()
+    pages: list[str] = []
+
+    def answer(route: Route) -> None:
+        pages.append(route.request.url)
+        if len(pages) == 2:  # between two pages it moves ahead of batches behind which it was
+            batches.wait_samples(moving, 8)
+        route.fulfill(response=route.fetch(url=route.request.url.replace("limit=1000", "limit=3")))
+
+    hub.page.route("**/v1/batches?*limit=1000*", answer)
+    with hub.page.expect_download() as download:
+        hub.part("history-jsonl").click()
+    download.value.save_as(tmp_path / "batches")
+    found = [json.loads(line) for line in (tmp_path / "batches").read_text("utf-8").splitlines()]
+    [at] = {re.findall(r"at_seq=(\d+)", url)[0] for url in pages}
+    parameters = {"sort": "-samples", "at_seq": at, "limit": 1000}
+    told = httpx.get(f"{hub.url}/v1/batches", params=parameters).json()
+    assert len(pages) == -(-told["total"] // 3) > 1
+    assert found == told["batches"]
+    assert batches.view(moving) not in found
+
+
 @pytest.mark.parametrize("section", ["statistics", "nodes", "batches", "samples", "settings"])
 def test_the_other_pages_are_sound(hub: HubPage, batches: Batches, section: str) -> None:
     batches.wait(batches.start(5, "simulated/instant"))
@@ -202,21 +232,6 @@ def test_the_statistics_are_told_per_provider_and_all_samples_per_topic(
 
     wait_until(is_all, BOUND_S, "the spread of all samples")
     expect(hub.part("spread-topics").locator("tr").first).to_be_visible()
-
-
-def test_the_time_to_the_first_sample_is_told_per_model_and_per_provider(
-    hub: HubPage, batches: Batches
-) -> None:
-    for model in ("simulated/instant", "simulated/fast"):
-        batches.wait(batches.start(2, model))
-    hub.open("statistics")
-    row = hub.part("first-sample").filter(has_text="simulated/fast")
-    expect(row.locator("td.number")).to_have_text([re.compile(r"^\d+$"), *[re.compile(r" s$")] * 2])
-    hub.part("split").select_option("provider")
-    expect(row).to_have_count(0)
-    told = httpx.get(f"{hub.url}/v1/statistics/timeline", params={"by": "provider"}).json()
-    counts = [f"{one['batches']:,}" for one in told["first_samples"]]
-    expect(hub.part("first-sample").locator("td:nth-child(2)")).to_have_text(counts)
 
 
 def test_the_last_time_on_a_chart_has_room(hub: HubPage, batches: Batches) -> None:

@@ -27,21 +27,22 @@ const CELLS: readonly [name: string, of: (batch: BatchView) => string | number |
 
 /**
  * All batches that answer `question`, in its order: as CSV what a table shows, as JSON lines whole.
- * One that moves in the order while pages are read stands in it once.
+ * All pages are of one sequence, as a batch that moves in the order meanwhile would stand in two or
+ * in none.
  */
 export async function historyFile(
   question: HistoryQuestion,
   format: Format,
   read: ReadPage = listBatches,
 ): Promise<string> {
-  const found = new Map<string, BatchView>();
+  const at = question.at ?? (await read({ ...question, limit: 1 })).as_of;
+  const batches: BatchView[] = [];
   let cursor: string | null = null;
   do {
-    const page: BatchPage = await read({ ...question, cursor, limit: PAGE });
-    for (const batch of page.batches) found.set(batch.id, batch);
+    const page: BatchPage = await read({ ...question, at, cursor, limit: PAGE });
+    batches.push(...page.batches);
     cursor = page.next_cursor;
   } while (cursor !== null);
-  const batches = [...found.values()];
   if (format === "jsonl") return batches.map((batch) => `${JSON.stringify(batch)}\n`).join("");
   const rows = batches.map((batch) => CELLS.map(([, of]) => cell(of(batch))));
   return [CELLS.map(([name]) => name), ...rows].map((row) => `${row.join(",")}\r\n`).join("");
