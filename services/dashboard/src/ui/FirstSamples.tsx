@@ -15,7 +15,7 @@ export function FirstSamples({ rows }: { rows: readonly FirstSampleRow[] }) {
         From a batch’s start, its wait in line included. A batch without a sample is not counted.
       </p>
       <div className="table-scroll" tabIndex={0} role="region" aria-labelledby="first-samples">
-        <table>
+        <table className="first-samples">
           <thead>
             <tr>
               <th scope="col">First sample by</th>
