@@ -94,6 +94,8 @@ class LitellmLane:
         if not _users[loop]:
             del _users[loop]
             await _close_clients(litellm, loop)
+        if not _users:
+            await _close_shared(litellm)
 
     async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
         """Return the whole answer of one streamed call.
@@ -210,6 +212,13 @@ async def _close_clients(litellm: Any, loop: int) -> None:
         closing = close() if close is not None else None
         if isawaitable(closing):
             await closing
+
+
+async def _close_shared(litellm: Any) -> None:
+    """Close the client that litellm shares among all loops; it makes another if it needs one."""
+    client = vars(litellm).pop("module_level_aclient", None)
+    if client is not None:
+        await client.close()
 
 
 def _copy(value: Any) -> Any:
