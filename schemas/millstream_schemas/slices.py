@@ -22,7 +22,8 @@ class SliceState(Contract):
     ``epoch`` counts claims: a rival's epoch means that the lease is lost. ``attempts`` holds
     the attempts used by open slots (offset in the slice, as text, to count). ``node`` is empty
     once its holder gave the slice up in order.
-    ``barren_claims`` counts the claims since the last outcome, ``on_trial`` is the offset of the
+    ``barren_claims`` counts the claims since the last outcome whose holders died at work, and the
+    one that is held; ``on_trial`` is the offset of the
     slot that runs alone (the poison rule). ``unconfirmed`` counts calls that may have been paid
     and whose use stands in no event: those of a holder that died, answered probes that asked for
     another slot's sample and, under a budget of cost or tokens, calls that broke off.
@@ -88,6 +89,11 @@ class SliceClaimed(SliceEvent):
 
     type: Literal["slice.claimed.v1"] = "slice.claimed.v1"
     rescue_of: str | None = Field(None, description="The node whose lease had run out.")
+    holder_lives: bool | None = Field(
+        None,
+        description="Whether that node still lived: then its claim counts as no death. Null: the "
+        "slice was held by nobody, or the claim is older than this field.",
+    )
 
 
 class SliceReleased(SliceEvent):

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.domain.recorded import Recorded
-from millstream.domain.stuck import Surroundings, find_stuck, moved_at, threshold_s
+from millstream.domain.stuck import find_stuck, moved_at, threshold_s
+from millstream.domain.surroundings import Surroundings
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
-from millstream_schemas.control import BatchStarted
+from millstream_schemas.control import BatchStarted, Budgets
 from millstream_schemas.notes import RouteThrottled, StuckFinding
 from millstream_schemas.slices import SampleAttemptFailed, SliceClaimed
 
@@ -105,6 +106,24 @@ def test_the_dominant_error_decides_the_suggestion() -> None:
         " the last one said: the key was refused"
     )
     assert "API key" in finding.suggestion
+
+
+def test_a_few_failures_before_are_no_cause_while_nobody_makes_a_call() -> None:
+    """The node was killed and lives again, but what it held nobody has claimed since."""
+    script = Script(spec=example_spec(8, slice_size=4, budgets=Budgets(max_attempts=100)))
+    script.start()
+    script.claim(0, node="g1")
+    for slot in range(3):
+        script.generate(slot)
+    script.fail_attempt(3, "validation", "too short")
+    idle = found(script, around(script, 31, alive={"g1", "g2"}, calling={"g2"}, live_nodes=2))
+    assert idle.cause == (
+        "no outcome for 31 s and no call in flight: 5 samples are open in slices that node g1 held"
+        " last; they wait to be granted from its budget again, 2 generators of the pool live"
+    )
+    assert "dispatcher" in idle.suggestion
+    busy = found(script, around(script, 31, alive={"g1", "g2"}, calling={"g1"}))
+    assert "1 attempt failed by validation" in busy.cause
 
 
 def test_resolved_slots_without_completion_are_stuck_with_a_cause_of_their_own() -> None:

@@ -219,7 +219,8 @@ def _is_kept(old: int | None, new: int | None) -> bool:
 def moves_until(time_us: int, event: SliceEvent, kind: str) -> int | None:
     """Return what ``stuck.moved_at`` returns, for an event that a run has taken."""
     if kind == CLAIMED:
-        return time_us if event.after.barren_claims <= FRESH_CLAIMS else None
+        is_passed_on = event.holder_lives  # type: ignore[attr-defined]  # this kind has it
+        return time_us if event.after.barren_claims <= FRESH_CLAIMS and not is_passed_on else None
     if kind == ATTEMPT_FAILED:
         if event.category == "timeout":  # type: ignore[attr-defined]  # this kind has one
             return None

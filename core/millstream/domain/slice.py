@@ -83,7 +83,12 @@ def is_done(state: SliceState, size: int) -> bool:
 
 
 def claimed(
-    state: SliceState, node: str, *, at_risk: int = 0, allowance: int | None = None
+    state: SliceState,
+    node: str,
+    *,
+    at_risk: int = 0,
+    allowance: int | None = None,
+    holder_lives: bool = False,
 ) -> SliceState:
     """Return the state after ``node`` leased the slice: a new epoch fences the holder before.
 
@@ -93,7 +98,10 @@ def claimed(
         at_risk: The most calls that a holder has in flight; one that did not give the slice up
             may have paid for so many that no event tells of.
         allowance: How many calls this lease may start; None: no budget bounds them.
+        holder_lives: Whether the holder before has only lost its lease: nobody died at its work,
+            so its claim was not barren, and no slot is to blame that it ran alone.
     """
+    before = state.barren_claims
     lost = at_risk if state.node else 0
     if state.allowance is not None:
         lost = min(lost, state.allowance)
@@ -101,7 +109,8 @@ def claimed(
         update={
             "epoch": state.epoch + 1,
             "node": node,
-            "barren_claims": state.barren_claims + 1,
+            "barren_claims": max(1, before) if holder_lives else before + 1,
+            "on_trial": None if holder_lives else state.on_trial,
             "unconfirmed": state.unconfirmed + lost,
             "allowance": allowance,
         }
@@ -118,6 +127,11 @@ def released(state: SliceState) -> SliceState:
             "allowance": None,
         }
     )
+
+
+def dropped(state: SliceState) -> SliceState:
+    """Return the state after the holder's work broke off: its claim was barren, though it lives."""
+    return state.model_copy(update={"node": "", "allowance": None})
 
 
 def on_trial(state: SliceState, offset: int) -> SliceState:

@@ -12,8 +12,6 @@ A paused batch is never stuck, nor one that waits for a known moment: a provider
 circuit's next probe, the pause before a retry, a place in line behind generators that are full.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from millstream.domain import slice as slices
@@ -21,6 +19,7 @@ from millstream.domain import stuck_words as words
 from millstream.domain.batch_state import BatchState
 from millstream.domain.phases import LEGAL
 from millstream.domain.recorded import Recorded
+from millstream.domain.surroundings import CAP_S, Surroundings
 from millstream_schemas import notes
 from millstream_schemas import slices as slice_events
 from millstream_schemas.envelope import BatchEvent
@@ -32,57 +31,14 @@ STOP_OVERDUE_S = 5.0
 POISON_S = 1.0
 """It is found at the next look; a finding has to name some threshold."""
 LATENCY_FACTOR = 4.0
-CAP_S = 900.0
 WAIT_MOST_S = 600.0
 BARREN_FACTOR = 2.0
 """Calls that go on to fail may do so for longer than calls of which nothing is heard."""
 FRESH_CLAIMS = 2
 """Claims without an outcome between them that still count as movement: a node that dies again
-and again on a slice must not keep its batch looking alive."""
+and again on a slice must not keep its batch looking alive, nor one that is passed to and fro."""
 POISON_CLAIMS = 6
 """So many and the poison rule of the generators, which sets in with the fourth, has not helped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the rules need besides the batch's own state; made by the one who has the clock.
-
-    Time in which nobody could move the batch, or nobody could have seen it move, is not held
-    against it: ``working_since`` and ``observed_since`` see to that.
-    """
-
-    now: datetime
-    moved_at: datetime | None
-    """When the batch last moved: ``moved_at`` of its events."""
-    live_nodes: int
-    """How many generators of the batch's pool live."""
-    nodeless_since: datetime | None
-    """Since when none has; None while one does."""
-    latency_p95_s: float | None
-    """Of the last calls of the batch's model; None before any is known."""
-    floor_s: float
-    working_since: datetime | None = None
-    """Since when at least one generator has lived without a break."""
-    observed_since: datetime | None = None
-    """Since when somebody has been watching without a break."""
-    alive: Collection[str] | None = None
-    """The names of all generators that live; None: whoever holds a slice does."""
-    missed: Mapping[str, datetime] = field(default_factory=dict)
-    """Nodes that were seen to live, and since when they do not."""
-    full_at: Mapping[str, datetime] = field(default_factory=dict)
-    """When a generator last had no room for another slice: then its calls take turns."""
-    turn_s: float = 0.0
-    """How long a turn may take there: the longest threshold of the batches of the pool."""
-    is_full: bool = False
-    """Whether generators of the pool live and none of them has room for another slice."""
-    roomy_since: datetime | None = None
-    """Since when one has had room without a break; None for as long as anybody knows."""
-    barren_since: datetime | None = None
-    """Since when attempts end and none of them gave a sample."""
-    complaint: str = ""
-    """Why the generators of the pool start no call, in their own words."""
-    lease_s: float = 10.0
-    cap_s: float = CAP_S
 
 
 def moved_at(recorded: Recorded[BatchEvent]) -> datetime | None:
@@ -90,7 +46,7 @@ def moved_at(recorded: Recorded[BatchEvent]) -> datetime | None:
     event = recorded.event
     match event:
         case slice_events.SliceClaimed():
-            is_fresh = event.after.barren_claims <= FRESH_CLAIMS
+            is_fresh = event.after.barren_claims <= FRESH_CLAIMS and not event.holder_lives
             return recorded.stored_at if is_fresh else None
         case slice_events.SliceClosed() | slice_events.SampleAbandoned():
             return None
@@ -271,8 +227,21 @@ def _no_progress(
         live_nodes=around.live_nodes,
         latency_p95_s=around.latency_p95_s,
         complaint=around.complaint,
+        idle_holders=_holders(state) if _is_nobody_calling(state, around) else (),
     )
     return _explained(finding, said)
+
+
+def _is_nobody_calling(state: BatchState, around: Surroundings) -> bool:
+    """Tell whether none of those that hold what is left makes any call, of this batch or another.
+
+    Then a few failures before are not why nothing comes: some held it in an earlier life. Many are,
+    and so is a provider that is known to hold the batch up: either ends calls, too.
+    """
+    if around.calling is None or state.held_up is not None:
+        return False
+    is_failing = sum(state.errors.values()) > state.totals.generated
+    return not is_failing and _holders(state).isdisjoint(around.calling)
 
 
 def _no_sample(state: BatchState, around: Surroundings) -> StuckFinding | None:

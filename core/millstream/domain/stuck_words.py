@@ -35,11 +35,8 @@ def no_worker(state: BatchState, idle_s: float) -> Said:
 
 def lost_node(state: BatchState, holders: Collection[str], live_nodes: int, complaint: str) -> Said:
     """Say that the slices of dead nodes wait although somebody lives who could take them."""
-    named = ", ".join(sorted(holders)[:_NODES_NAMED])
-    more = f" and {len(holders) - _NODES_NAMED} more" if len(holders) > _NODES_NAMED else ""
-    one = len(holders) == 1
     return (
-        f"node{'' if one else 's'} {named}{more} died at work and nobody took over;"
+        f"{_named(holders)} died at work and nobody took over;"
         f" {state.counts.pending} samples are open, {_nodes(live_nodes)} of the pool live"
         + _complaint(complaint),
         (
@@ -80,8 +77,12 @@ def no_progress(
     live_nodes: int,
     latency_p95_s: float | None,
     complaint: str,
+    idle_holders: Collection[str] = (),
 ) -> Said:
-    """Say why nothing comes, as far as the log tells."""
+    """Say why nothing comes, as far as the log tells.
+
+    ``idle_holders`` hold what is left, and none of them makes a call.
+    """
     counts, idle, nodes = state.counts, f"{idle_s:.0f} s", _nodes(live_nodes)
     if not counts.pending:
         return (
@@ -93,6 +94,8 @@ def no_progress(
             f"no outcome for {idle}{_complaint(complaint)}",
             "mend what the generators name; the batch goes on by itself",
         )
+    if idle_holders:
+        return _idle(state, idle_s, idle_holders, live_nodes)
     if not len(state.slices):
         return (
             f"no slice was ever claimed in {idle}, although {nodes} of its pool live",
@@ -145,12 +148,35 @@ def stop_overdue(state: BatchState, idle_s: float, complaint: str) -> Said:
     )
 
 
+def _idle(state: BatchState, idle_s: float, holders: Collection[str], live_nodes: int) -> Said:
+    """Say that whoever holds what is left makes no call: it held that in an earlier life."""
+    counts, budgets = state.counts, state.spec.budgets
+    waits = "granted from its budget" if budgets.bounds_calls else "offered"
+    return (
+        (
+            f"no outcome for {idle_s:.0f} s and no call in flight: {counts.pending} samples are"
+            f" open in slices that {_named(holders)} held last; they wait to be {waits} again,"
+            f" {_nodes(live_nodes)} of the pool live"
+        ),
+        (
+            "this should mend itself within 20 s; if not, look at the generators' logs"
+            " (`dispatcher.`, `slice.dropped`)"
+        ),
+    )
+
+
 def _by_errors(state: BatchState, made: str) -> Said:
     category, count = max(state.errors.items(), key=lambda item: (item[1], item[0]))
     last = f"; the last one said: {state.last_error.message}" if state.last_error else ""
     failed = f"{count} attempt{'' if count == 1 else 's'} failed by {category}"
     most = "most often " if len(state.errors) > 1 else ""
     return f"{made}; {most}{failed}{last}", _SUGGESTIONS[category]
+
+
+def _named(nodes: Collection[str]) -> str:
+    named = ", ".join(sorted(nodes)[:_NODES_NAMED])
+    more = f" and {len(nodes) - _NODES_NAMED} more" if len(nodes) > _NODES_NAMED else ""
+    return f"node{'' if len(nodes) == 1 else 's'} {named}{more}"
 
 
 def _nodes(count: int) -> str:

@@ -36,6 +36,11 @@ class Nodes:
         """Return the beats of all processes that live."""
         return [beat for beat, _ in await self.heard()]
 
+    async def of(self, service: str, node: str) -> NodeBeat | None:
+        """Return the beat under a name, None when it has aged out or was taken back."""
+        entry = await self._bucket.get(f"{service}.{node}")
+        return None if entry is None else NodeBeat.model_validate_json(entry.value)
+
     async def heard(self) -> list[tuple[NodeBeat, datetime]]:
         """Return the beats of all processes that live, each with the server's time of it."""
         found: list[tuple[NodeBeat, datetime]] = []

@@ -8,16 +8,19 @@ neither: the name is free when its last beat has aged out, and with it all that 
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 
 import structlog
 from nats.aio.msg import Msg
 
 from millstream.errors import ConflictError, LogError, LogUnavailableError, NameTakenError
-from millstream.eventlog.answers import receive, subscribed
+from millstream.eventlog.answers import Answers, receive, subscribed
 from millstream.eventlog.buckets import Bucket, Entry
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import BEAT_S, Nodes
+from millstream.runtime.clock import boot_seconds
 from millstream_schemas import subjects
 from millstream_schemas.answers import NodeBeat
 
@@ -26,14 +29,48 @@ log = structlog.get_logger()
 ASK_S = 0.5
 """The server says within milliseconds that nobody listens."""
 POLL_S = 0.1
+SIGN_S = 2.0
+"""How long one that lives may take to beat when it is asked to."""
 TAKES_MOST = 5
+GAP_S = 7.0
+"""Beats so far apart: an outage may have let others age out, which are 10 s after the last one."""
+SETTLE_S = 2 * BEAT_S
+"""Whoever lives has beaten again so long after an outage."""
+
+
+class Beats:
+    """The beats of this process: whether they came through without a break, as far as it knows.
+
+    Only then does it tell something that another one's is missing.
+    """
+
+    def __init__(self) -> None:
+        self._last_at: float | None = None
+        self._since = -math.inf
+
+    def note(self) -> None:
+        """Note that a beat was stored."""
+        now = boot_seconds()
+        if self._last_at is not None and now - self._last_at > GAP_S:
+            self._since = now
+        self._last_at = now
+
+    @property
+    def are_unbroken(self) -> bool:
+        """Whether there was no outage until just now; one that has not beaten knows of none."""
+        now = boot_seconds()
+        is_beating = self._last_at is None or now - self._last_at <= GAP_S
+        return is_beating and now - self._since >= SETTLE_S
 
 
 class Presence:
     """Holds a service's name for this process, as long as it beats."""
 
-    def __init__(self, event_log: EventLog, make: Callable[[], NodeBeat]) -> None:
-        """Hold the name that the beats of ``make`` carry."""
+    def __init__(
+        self, event_log: EventLog, make: Callable[[], NodeBeat], beats: Beats | None = None
+    ) -> None:
+        """Hold the name that the beats of ``make`` carry; ``beats`` is told of each."""
+        self._beats = beats or Beats()
         self._log = event_log
         self._make = make
         first = make()
@@ -52,7 +89,7 @@ class Presence:
         """
         for _ in range(TAKES_MOST):
             entry = await self._bucket.get(self._key)
-            while entry is not None and not stop.is_set() and await self._has_listener():
+            while entry is not None and not stop.is_set() and await self._is_heard():
                 entry = await self._outlived(entry, stop)
             if stop.is_set():
                 return
@@ -100,20 +137,14 @@ class Presence:
     async def _put(self, expected: int) -> None:
         value = self._make().model_dump_json().encode()
         self._revision = await self._bucket.put(self._key, value, expected=expected)
+        self._beats.note()
 
     def _is_own(self, entry: Entry) -> bool:
-        return NodeBeat.model_validate_json(entry.value).started_at == self._started_at
+        return _start(entry) == self._started_at
 
-    async def _has_listener(self) -> bool:
-        """Ask for a sign of life; False when nobody is there to give one."""
-        answers, subject = self._log.answers, subjects.sign_of_life(self._service, self._name)
-        async with answers.expected() as (reply, queue):
-            await answers.send(subject, b"", reply=reply)
-            try:
-                await receive(queue, subject, ASK_S)  # only the server answers: nobody listens
-            except LogUnavailableError:
-                return True
-        return False
+    async def _is_heard(self) -> bool:
+        subject = subjects.sign_of_life(self._service, self._name)
+        return await has_listener(self._log.answers, subject)
 
     async def _outlived(self, before: Entry, stop: asyncio.Event) -> Entry | None:
         """Return once the beat has aged out or is another one's.
@@ -144,3 +175,44 @@ class Presence:
         subject = subjects.sign_of_life(self._service, self._name)
         async with subscribed(self._log.connection, subject, hear):
             yield
+
+
+async def has_listener(answers: Answers, subject: str) -> bool:
+    """Tell whether a process hears what is sent to ``subject``, though it says nothing.
+
+    Raises:
+        LogUnavailableError: there is no connection.
+    """
+    async with answers.expected() as (reply, queue):
+        await answers.send(subject, b"", reply=reply)
+        try:
+            await receive(queue, subject, ASK_S)  # only the server answers: nobody listens
+        except LogUnavailableError:
+            return True
+    return False
+
+
+async def gives_sign(answers: Answers, service: str, name: str) -> bool:
+    """Ask the process that beats under a name for a sign of life; tell whether it gives one.
+
+    One that was killed does not, though its last beat is still there: the server says so at once.
+    Nor does one that is frozen, within ``SIGN_S``.
+
+    Raises:
+        LogUnavailableError: the log did not answer.
+    """
+    bucket, subject = Bucket(answers, subjects.NODES_BUCKET), subjects.sign_of_life(service, name)
+    before = await bucket.get(f"{service}.{name}")
+    deadline = boot_seconds() + SIGN_S
+    async with answers.expected() as (reply, queue):
+        await answers.send(subject, b"", reply=reply)
+        while before is not None and queue.empty() and boot_seconds() < deadline:
+            entry = await bucket.get(f"{service}.{name}")
+            if entry is None or entry.revision != before.revision:
+                return entry is not None and _start(entry) == _start(before)
+            await asyncio.sleep(POLL_S)
+    return False
+
+
+def _start(entry: Entry) -> datetime:
+    return NodeBeat.model_validate_json(entry.value).started_at

@@ -69,7 +69,8 @@ class Watch:
         """Let ``node`` beat from now on until it dies; ``fields`` are further ones of NodeBeat."""
         known = self._beats.get(node)
         began = self.tape.now if known is None or known[1] is not None else known[0].started_at
-        beat = NodeBeat(node=node, service="generator", started_at=began, **fields)
+        own = {"in_flight": 1, **fields}  # it waits for a model, unless it is told to be idle
+        beat = NodeBeat(node=node, service="generator", started_at=began, **own)
         self._beats[node] = (beat, None)
 
     def die(self, node: str = "node-1") -> None:

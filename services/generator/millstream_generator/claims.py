@@ -10,12 +10,12 @@ import structlog
 
 from millstream.domain import slice as slices
 from millstream.errors import LogUnavailableError
-from millstream.eventlog.stored import decode
 from millstream.eventlog.work import Lease
 from millstream_generator import steps
 from millstream_generator.allowance import Allowance
 from millstream_generator.grants import Ledgers
 from millstream_generator.held import HeldBatch
+from millstream_generator.holders import has_died
 from millstream_generator.node import Node
 from millstream_generator.steps import Attempt
 from millstream_generator.writer import LeaseLostError, SliceWriter
@@ -71,6 +71,7 @@ class Claim:
             step = steps.claimed(
                 self._node.settings.node,
                 rescue_of=before.node or None,
+                holder_lives=await self._holder_lives(before),
                 at_risk=self._at_risk(before),
                 allowance=calls,
             )
@@ -102,13 +103,16 @@ class Claim:
         An outage took its lease. Nobody else would ever be granted the slice: to others its
         holder seems alive. What an earlier process of the same name left, it died at.
         """
-        if before.node != self._node.settings.node:
-            return
-        stored = await self._node.event_log.last(self._writer.subject)
-        recorded = decode(stored) if stored is not None else None
-        if recorded is not None and recorded.event.time >= self._node.started_at:
+        is_own = before.node == self._node.settings.node
+        if is_own and self._writer.written_at >= self._node.started_at:
             step = steps.released("its lease was lost", at_risk=self._at_risk(before))
             await self._writer.record(step)
+
+    async def _holder_lives(self, before: SliceState) -> bool | None:
+        """Tell whether the holder before has only lost its lease; None when there was none."""
+        if not before.node:
+            return None
+        return not await has_died(self._node, before.node, self._writer.written_at)
 
     def _at_risk(self, before: SliceState) -> int:
         """Return the most calls that the holder before may have had in flight."""
@@ -125,8 +129,8 @@ class Claim:
         died = state.barren_claims - 1
         error = ErrorInfo(
             category="server",
-            message=f"{died} nodes died at work on this slice, the last while this slot ran "
-            "alone; look at its prompt and at what the model answers to it",
+            message=f"{died} nodes died or broke off at work on this slice, the last while this "
+            "slot ran alone; look at its prompt and at what the model answers to it",
             slot=slot,
         )
         log.error("slot.poisonous", batch_id=self._batch.batch_id, slot=slot, nodes=died)

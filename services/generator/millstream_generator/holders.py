@@ -1,4 +1,4 @@
-"""Who holds the slices that the queue has lost: those go on, the others must come back to it."""
+"""Who holds a slice, and whether that process still lives."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -6,13 +6,39 @@ from datetime import datetime
 from millstream.domain.batch_state import BatchState
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import Nodes
+from millstream.eventlog.presence import gives_sign
 from millstream.eventlog.stored import decode
 from millstream.runtime.clock import boot_seconds
+from millstream_generator.node import Node
 from millstream_schemas import subjects
 from millstream_schemas.answers import NodeBeat
 
+GENERATOR = "generator"
 LEASES = 2
 """Silent for so many leases beyond its longest call, a holder that lives has dropped the slice."""
+
+
+async def has_died(node: Node, holder: str, wrote_at: datetime) -> bool:
+    """Tell whether the process has died that wrote to a slice as ``holder``, last at ``wrote_at``.
+
+    Right after an outage nobody can tell: all beats have aged out, and who lives beats again in a
+    while. It takes everybody's lease, so a holder is then taken to live.
+
+    Args:
+        node: Who asks.
+        holder: The name that the slice's tail bears.
+        wrote_at: When that was written, by the writer's own clock.
+
+    Raises:
+        LogUnavailableError: the log did not answer.
+    """
+    if holder == node.settings.node:
+        return wrote_at < node.started_at
+    answers = node.event_log.answers
+    beat = await Nodes(answers).of(GENERATOR, holder)
+    if beat is not None and wrote_at < beat.started_at:
+        return True
+    return node.beats.are_unbroken and not await gives_sign(answers, GENERATOR, holder)
 
 
 class Holders:
@@ -83,5 +109,5 @@ class Holders:
     async def _live(self) -> dict[str, NodeBeat]:
         if self._beats is None:
             beats = await self._nodes.live()
-            self._beats = {beat.node: beat for beat in beats if beat.service == "generator"}
+            self._beats = {beat.node: beat for beat in beats if beat.service == GENERATOR}
         return self._beats

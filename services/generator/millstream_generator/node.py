@@ -10,6 +10,7 @@ from typing import Protocol
 from millstream.domain.decide import Stamp
 from millstream.eventlog.fullness import Fullness
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.presence import Beats
 from millstream.runtime.clock import new_id, utc_now
 from millstream.runtime.metrics import Figure, plain
 from millstream.runtime.settings import Settings
@@ -46,6 +47,7 @@ class Node:
     gates: Gates = field(init=False)
     fullness: Fullness = field(init=False)
     tally: Tally = field(default_factory=Tally)
+    beats: Beats = field(default_factory=Beats)
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.settings.node_concurrency)

@@ -90,7 +90,13 @@ class _SliceWork:
         """Claim, fill, finish; the lease is kept until then."""
         async with asyncio.TaskGroup() as tasks:
             beats = tasks.create_task(self._keep_lease())
-            await self._work()
+            try:
+                await self._work()
+            except* (LogError, LeaseLostError):
+                raise
+            except* Exception as group:
+                await self._drop(_count(group))
+                raise
             beats.cancel()
 
     async def _work(self) -> None:
@@ -228,6 +234,16 @@ class _SliceWork:
         else:
             await self._lease.done()
 
+    async def _drop(self, broken: int) -> None:
+        """Tell that the work broke off: a slot that does that each time is found like a deadly one.
+
+        The calls whose work that was have no event; ``broken`` is how many they are at most.
+        """
+        if self._writer.last_id:  # else nothing was claimed yet
+            self._writer.untold_calls += broken
+            with contextlib.suppress(LeaseLostError):
+                await self._writer.record(steps.dropped("the work on it broke off"))
+
     async def _let_go(self) -> None:
         """Tell a stop that no call is in flight here; one that was first has counted them."""
         if not slices.is_done(self._writer.state, len(self._slots)):
@@ -256,3 +272,10 @@ class _SliceWork:
         )
         await self._let_go()
         await run_stop_fence(node.event_log, batch_id, stamper)
+
+
+def _count(group: BaseExceptionGroup[BaseException]) -> int:
+    """Return how many exceptions a group is made of."""
+    return sum(
+        _count(one) if isinstance(one, BaseExceptionGroup) else 1 for one in group.exceptions
+    )

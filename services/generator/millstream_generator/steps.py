@@ -46,13 +46,26 @@ class Attempt:
 
 
 def claimed(
-    node: str, rescue_of: str | None = None, *, at_risk: int = 0, allowance: int | None = None
+    node: str,
+    rescue_of: str | None = None,
+    *,
+    at_risk: int = 0,
+    allowance: int | None = None,
+    holder_lives: bool | None = None,
 ) -> Step:
     """Return the step of a node that takes the lease; the arguments as in the slice's domain."""
 
     def step(state: SliceState, envelope: Envelope) -> SliceEvent:
-        after = slices.claimed(state, node, at_risk=at_risk, allowance=allowance)
-        return events.SliceClaimed(**envelope, after=after, rescue_of=rescue_of)
+        after = slices.claimed(
+            state,
+            node,
+            at_risk=at_risk,
+            allowance=allowance,
+            holder_lives=holder_lives is True,
+        )
+        return events.SliceClaimed(
+            **envelope, after=after, rescue_of=rescue_of, holder_lives=holder_lives
+        )
 
     return step
 
@@ -69,6 +82,15 @@ def released(reason: str, *, at_risk: int = 0) -> Step:
             lost = at_risk if state.allowance is None else min(at_risk, state.allowance)
             after = after.model_copy(update={"unconfirmed": after.unconfirmed + lost})
         return events.SliceReleased(**envelope, after=after, reason=reason)
+
+    return step
+
+
+def dropped(reason: str) -> Step:
+    """Return the step of a holder whose work on the slice broke off; no call is in flight."""
+
+    def step(state: SliceState, envelope: Envelope) -> SliceEvent:
+        return events.SliceReleased(**envelope, after=slices.dropped(state), reason=reason)
 
     return step
 

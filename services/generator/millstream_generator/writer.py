@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 
@@ -22,6 +23,7 @@ log = structlog.get_logger()
 
 CHAIN_MOST = 64
 FULL_WAIT_S = 1.0
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class LeaseLostError(Exception):
@@ -80,6 +82,8 @@ class SliceWriter:
         self._is_writing = False
         self.state = SliceState()
         self.sequence = 0
+        self.written_at = NEVER
+        """When its tail was written that was loaded, by the clock of whoever wrote it."""
         self.last_id = ""
         self.is_lost = False
         self.allowance = Allowance()
@@ -90,7 +94,7 @@ class SliceWriter:
 
     async def load(self) -> None:
         """Start from the slice's tail, read from its leader; forgets what was not stored."""
-        self.state, self.sequence = await self._tail()
+        self.state, self.sequence, self.written_at = await self._tail()
         self._pending, self._unsettled, self.is_lost = [], None, False
 
     async def confirm(self) -> None:
@@ -98,18 +102,18 @@ class SliceWriter:
 
         The epoch tells, not the sequence: that may have grown by an append of ours under way.
         """
-        state, _ = await self._tail()
+        state, _, _ = await self._tail()
         if state.epoch != self.state.epoch or state.closed:
             raise LeaseLostError(f"{self.subject} was written while the lease was out")
 
-    async def _tail(self) -> tuple[SliceState, int]:
+    async def _tail(self) -> tuple[SliceState, int, datetime]:
         stored = await self._log.last(self.subject)
         if stored is None:
-            return SliceState(), 0
+            return SliceState(), 0, NEVER
         recorded = decode(stored)
         if recorded is None or not isinstance(recorded.event, SliceEvent):
             raise LeaseLostError(f"{self.subject} ends with an event this version can't read")
-        return recorded.event.after, stored.sequence
+        return recorded.event.after, stored.sequence, recorded.event.time
 
     async def record(self, *steps: Step) -> None:
         """Store the events of ``steps``; returns once they are durable.

@@ -1,15 +1,19 @@
 """Many generators and many batches: shares, pools, leaving in order, and a queue that vanishes."""
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 
 import pytest
 
-from millstream.eventlog.work import WorkQueue
+from millstream.domain.batch_state import BatchState
+from millstream.domain.slice import POISON_CLAIMS
+from millstream.eventlog.work import WorkQueue, WorkSize
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
 from millstream.testing.site import Site, route, sample
 from millstream.testing.waiting import BOUND_S
+from millstream_generator import slice_work
 from millstream_schemas import slices, subjects
 from millstream_schemas.commands import PauseBatch, ResumeBatch, SetPriority
 from millstream_schemas.routes import Route
@@ -216,6 +220,39 @@ async def _serving(tasks: asyncio.TaskGroup, site: Site, node: str) -> asyncio.E
     tasks.create_task(serve())
     await ready.wait()
     return stop
+
+
+async def test_a_slice_that_is_taken_from_nodes_that_live_blames_none_of_its_slots(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease is lost again and again, as in outages; nobody dies at it.
+
+    Nodes whose calls are in flight learn of it only from their answers, and claim nothing.
+    """
+    gate = Gate()
+    monkeypatch.setattr(slice_work, "HERE_S", 0.02)
+    async with contextlib.AsyncExitStack() as stack:
+        llm = await stack.enter_async_context(ScriptedLLM(gate))
+        for number in range(POISON_CLAIMS + 2):
+            await stack.enter_async_context(site.generator(f"g{number}"))
+        ways = [route(llm.base_url, timeout_s=600.0, stall_s=600.0)]
+        batch_id = await site.begin(ways, 8, slice_size=8, concurrency=128)
+        for epoch in range(1, POISON_CLAIMS + 2):
+            await site.reach(batch_id, lambda state, least=epoch: _epoch(state) >= least)
+            await site.log.event_log.answers.ask(f"$JS.API.STREAM.PURGE.{subjects.WORK}", b"")
+            await work(site).enqueue("default", "normal", batch_id, [0], WorkSize(8, 8))
+        gate.event.set()
+        state = await site.ended(batch_id)
+        claims = await site.events(batch_id, slices.SliceClaimed)
+        trials = await site.events(batch_id, slices.SlotOnTrial)
+    assert (state.counts.generated, state.counts.failed, trials) == (8, 0, [])
+    assert [claim.holder_lives for claim in claims[1:]] == [True] * (len(claims) - 1)
+    assert {claim.after.barren_claims for claim in claims} == {1}
+    assert len(claims) > POISON_CLAIMS
+
+
+def _epoch(state: BatchState) -> int:
+    return state.slices[0].state.epoch if 0 in state.slices else 0
 
 
 async def test_a_deleted_work_stream_gives_every_pool_its_slices_back(site: Site) -> None:

@@ -9,8 +9,10 @@ import pytest
 from nats.aio.msg import Msg
 
 from millstream.errors import NameTakenError
+from millstream.eventlog import presence
 from millstream.eventlog.answers import subscribed
 from millstream.eventlog.nodes import Nodes
+from millstream.eventlog.presence import gives_sign
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
 from millstream.testing.site import Site, route, sample
 from millstream.testing.waiting import BOUND_S
@@ -42,6 +44,12 @@ async def deaf(site: Site) -> AsyncIterator[None]:
 
 async def beats(site: Site) -> list[datetime]:
     return [beat.started_at for beat in await Nodes(site.log.event_log.answers).live()]
+
+
+async def until_beats(site: Site) -> None:
+    async with asyncio.timeout(20):
+        while not await beats(site):
+            await asyncio.sleep(0.02)
 
 
 async def beat_of_another(site: Site) -> None:
@@ -101,3 +109,37 @@ async def test_a_generator_that_was_replaced_meanwhile_ends_and_says_so(site: Si
             async with asyncio.timeout(BOUND_S):
                 await stop.wait()
     assert await beats(site) == [LONG_AGO]
+
+
+async def test_a_living_process_gives_a_sign_and_one_that_was_killed_or_is_frozen_does_not(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = site.log.event_log.answers
+    async with site.generator("g1"):
+        await until_beats(site)
+        assert await gives_sign(answers, "generator", "g1")
+    assert not await gives_sign(answers, "generator", "g1")
+    await beat_of_another(site)  # it has nobody who listens: it was killed
+    assert not await gives_sign(answers, "generator", "g1")
+    monkeypatch.setattr(presence, "SIGN_S", 0.3)
+    async with deaf(site):
+        assert not await gives_sign(answers, "generator", "g1")
+
+
+def test_after_an_outage_a_missing_beat_says_nothing_until_all_have_beaten_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(presence, "boot_seconds", lambda: now)
+    beats = presence.Beats()
+
+    def beats_at(moment: float) -> bool:
+        nonlocal now
+        now = moment
+        was_unbroken = beats.are_unbroken
+        beats.note()
+        return was_unbroken
+
+    assert [beats_at(moment) for moment in (103.0, 106.0, 109.0)] == [True] * 3
+    assert [beats_at(moment) for moment in (117.0, 127.0, 128.0, 132.9)] == [False] * 4
+    assert beats_at(133.0)

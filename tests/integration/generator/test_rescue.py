@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,12 @@ from millstream.domain.batch_state import BatchState
 from millstream.domain.plan import attempt_seed
 from millstream.runtime.settings import Settings
 from millstream.testing.nats import RunningLog, running_log
-from millstream.testing.scripted_llm import Answer, Request, ScriptedLLM, Stall
+from millstream.testing.scripted_llm import Answer, Ok, Request, ScriptedLLM, Stall
 from millstream.testing.service_process import ServiceProcess
-from millstream.testing.site import Site, route, sample
+from millstream.testing.site import Serve, Site, route, sample
 from millstream.testing.waiting import until
+from millstream_generator import slot_work
+from millstream_generator.validation import validate
 from millstream_schemas import slices
 
 pytestmark = [pytest.mark.anyio, pytest.mark.fault, pytest.mark.timeout(400)]
@@ -68,6 +71,7 @@ async def test_an_idle_generator_takes_over_from_a_dead_one_by_itself(tmp_path: 
     rescues = [claim for claim in claims if claim.rescue_of == "g1"]
     assert (state.counts.generated, len(rescues)) == (30, 8)
     assert state.counts.unconfirmed_calls == 8
+    assert {claim.holder_lives for claim in rescues} == {False}
 
 
 async def test_a_slot_that_kills_every_node_fails_alone(tmp_path: Path) -> None:
@@ -108,3 +112,33 @@ async def test_a_slot_that_kills_every_node_fails_alone(tmp_path: Path) -> None:
     assert "nodes died" in failed[0].message
     assert trials[-1].slot == deadly
     assert outcomes == dict.fromkeys(range(8), 1)
+
+
+async def test_a_slot_at_which_the_work_breaks_off_each_time_fails_alone(
+    tmp_path: Path, serve_direct: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect that one answer brings out; the node lives on and says that it dropped the slice."""
+
+    def broken(recipe: Any, cell: Any, text: str, *more: Any) -> Any:
+        if "deadly" in text:
+            raise RuntimeError("a defect")
+        return validate(recipe, cell, text, *more)
+
+    def answer(request: Request) -> Answer:
+        return Ok("deadly") if request.body["seed"] in seeds else sample(request)
+
+    monkeypatch.setattr(slot_work, "validate", broken)
+    seeds: set[int] = set()
+    async with running_log(tmp_path, lease_s=1.0) as log, ScriptedLLM(answer) as llm:
+        site = Site(log, serve_direct)
+        batch_id = await site.begin(llm.base_url, 4, slice_size=4, concurrency=64)
+        spec = (await site.state(batch_id)).spec
+        seeds.update(attempt_seed(spec, 2, number) for number in range(1, 4))
+        async with site.generator():
+            state = await site.ended(batch_id)
+        (failed,) = await site.events(batch_id, slices.SampleFailed)
+        claims = await site.events(batch_id, slices.SliceClaimed)
+    assert (state.counts.generated, state.counts.failed, failed.slot) == (3, 1, 2)
+    assert "broke off" in failed.message
+    assert {claim.holder_lives for claim in claims} == {None}
+    assert state.counts.unconfirmed_calls >= len(claims) - 1

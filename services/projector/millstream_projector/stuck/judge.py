@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from millstream.domain.batch_state import BatchState
-from millstream.domain.stuck import Surroundings, call_threshold_s, find_stuck
+from millstream.domain.stuck import call_threshold_s, find_stuck
+from millstream.domain.surroundings import Surroundings
 from millstream_projector.heads import Known
 from millstream_projector.stuck.pools import Pools
 from millstream_schemas.answers import NodeBeat
@@ -116,5 +117,6 @@ class Judge:
             is_full=pool.is_full,
             roomy_since=pool.roomy_since,
             complaint=pool.complaint,
+            calling=self._pools.calling,
             lease_s=self._lease_s,
         )

@@ -27,6 +27,7 @@ class Pools:
 
     def __init__(self) -> None:
         self.alive: frozenset[str] = frozenset()
+        self.calling: frozenset[str] = frozenset()
         self.full_at: dict[str, datetime] = {}
         self.missed: dict[str, datetime] = {}
         self._pools: dict[str, Pool] = {}
@@ -46,6 +47,9 @@ class Pools:
         for node in list(self.missed)[:-MISSED_MOST]:
             del self.missed[node]
         self.alive = alive
+        self.calling = frozenset(
+            beat.node for found in self._beats.values() for beat in found if beat.in_flight
+        )
         self.full_at = {node: at for node, at in self.full_at.items() if node in alive}
         full = (beat.node for found in self._beats.values() for beat in found if beat.is_full)
         self.full_at.update(dict.fromkeys(full, now))
