@@ -96,6 +96,11 @@ def sign_of_life(service: str, node: str) -> str:
     return f"mill.live.node.{service}.{node}"
 
 
+def lead(node: str) -> str:
+    """Core NATS subject that the generator which leads listens on, as long as it runs."""
+    return f"{sign_of_life('generator', node)}.lead"
+
+
 def work(pool: str, priority: Priority, batch_id: str, index: int) -> str:
     """Subject of the work message of one slice."""
     return f"mill.work.{pool}.{priority}.{batch_id}.{index}"

@@ -7,7 +7,7 @@ harm: queueing a slice twice is once, and every ending is a compare-and-set.
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -20,38 +20,23 @@ from millstream.eventlog.follow import follow
 from millstream.eventlog.live import LiveBatches
 from millstream.eventlog.stop import run_stop_fence
 from millstream.eventlog.stored import Stored
-from millstream.eventlog.topology import ensure_topology
 from millstream.eventlog.work import WorkQueue, WorkSize
-from millstream.runtime.clock import boot_seconds
 from millstream.runtime.lifecycle import fault_point
 from millstream_generator.budgets import BudgetWatch, is_any
 from millstream_generator.grants import Ledgers, Purse
-from millstream_generator.holders import Holders
 from millstream_generator.leadership import Leadership
 from millstream_generator.newest import newest
 from millstream_generator.node import Node
+from millstream_generator.rounds import Rounds, Tended
 from millstream_generator.windows import Window, pending
 
 log = structlog.get_logger()
 
 RENEW_S = 3.0
 RETRY_S = 1.0
-RECONCILE_S = 3.0
-RECONCILE_SHARE = 0.02
-"""The most of its time that the dispatcher spends on looking at everything."""
 TICK_S = 0.25
 AT_ONCE = 64
 """Batches tended at once: each waits for the server, and there may be thousands."""
-
-
-@dataclass(slots=True)
-class _Tended:
-    """What the leading dispatcher keeps of a live batch."""
-
-    window: Window
-    purse: Purse | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    fence: asyncio.Task[None] | None = None
 
 
 class Dispatcher:
@@ -62,24 +47,24 @@ class Dispatcher:
         self._log = node.event_log
         self._work = WorkQueue(node.event_log.answers)
         self._leadership = Leadership(node)
-        self._holders = Holders(node.event_log, node.settings.lease_s)
         self._ledgers = Ledgers(node.event_log.answers)
         self._budgets = BudgetWatch(node)
         self._live = LiveBatches({}, 0)
-        self._tended: dict[str, _Tended] = {}
+        self._tended: dict[str, Tended] = {}
         self._timed: set[str] = set()
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
         """Lead whenever nobody else does, until the node stops."""
-        while not self._node.stop.is_set():
-            try:
-                if await self._leadership.hold():
-                    log.info("dispatcher.leading")
-                    await self._lead()
-            except* LogError as group:
-                log.warning("dispatcher.interrupted", reason=repr(group.exceptions))
-            await self._pause(RETRY_S)
+        async with self._leadership.listening():
+            while not self._node.stop.is_set():
+                try:
+                    if await self._leadership.hold():
+                        log.info("dispatcher.leading")
+                        await self._lead()
+                except* LogError as group:
+                    log.warning("dispatcher.interrupted", reason=repr(group.exceptions))
+                await self._pause(RETRY_S)
         with contextlib.suppress(LogError):  # it ages out by itself
             await self._leadership.leave()
 
@@ -106,14 +91,16 @@ class Dispatcher:
 
     async def _follow(self, tasks: asyncio.TaskGroup) -> None:
         """Look at everything once, then at what moves, and now and then at everything again."""
-        await self._reconcile(tasks)
-        reconciling = tasks.create_task(self._keep_reconciling(tasks))
+        tend = partial(self._tend_all, tasks=tasks)
+        rounds = Rounds(self._node, self._live, self._tended_of, tend)
+        await rounds.reconcile()
+        keeping = tasks.create_task(rounds.keep())
         try:
             async with contextlib.aclosing(follow(self._log, after=self._live.sequence)) as feed:
                 async for chunk in feed:
                     await self._tend_all(self._moved(chunk), tasks)
         finally:
-            reconciling.cancel()
+            keeping.cancel()
 
     def _moved(self, chunk: list[Stored]) -> set[str]:
         """Fold a chunk; return the batches for which something may have to be done."""
@@ -158,13 +145,13 @@ class Dispatcher:
                 # One batch's defect must not take the others down; the next round tries again.
                 log.exception("dispatcher.crashed", batch_id=batch_id)
 
-    def _tended_of(self, state: BatchState) -> _Tended:
+    def _tended_of(self, state: BatchState) -> Tended:
         tended = self._tended.get(state.batch_id)
         if tended is None:
-            tended = self._tended[state.batch_id] = _Tended(Window(state))
+            tended = self._tended[state.batch_id] = Tended(Window(state))
         return tended
 
-    async def _advance(self, state: BatchState, tended: _Tended, tasks: asyncio.TaskGroup) -> None:
+    async def _advance(self, state: BatchState, tended: Tended, tasks: asyncio.TaskGroup) -> None:
         """Do what the batch's state asks for."""
         if state.is_final:
             return
@@ -180,7 +167,7 @@ class Dispatcher:
         elif state.phase == "active":
             await self._queue(state, tended)
 
-    async def _keep_within_budgets(self, state: BatchState, tended: _Tended) -> None:
+    async def _keep_within_budgets(self, state: BatchState, tended: Tended) -> None:
         """Queue what the batch's budgets let start; warn or stop where it is time."""
         as_of, budgets = self._live.sequence, state.spec.budgets
         if budgets.bounds_calls and tended.purse is None:
@@ -205,7 +192,7 @@ class Dispatcher:
         log.info("batch.completed", batch_id=state.batch_id, **event.counts.model_dump())
 
     async def _begin_fence(
-        self, state: BatchState, tended: _Tended, tasks: asyncio.TaskGroup
+        self, state: BatchState, tended: Tended, tasks: asyncio.TaskGroup
     ) -> None:
         stop = state.stop
         if tended.fence is not None or stop is None:
@@ -216,7 +203,7 @@ class Dispatcher:
                 return
         tended.fence = tasks.create_task(self._fence(state.batch_id, tended, stop.event.id))
 
-    async def _fence(self, batch_id: str, tended: _Tended, cause: str) -> None:
+    async def _fence(self, batch_id: str, tended: Tended, cause: str) -> None:
         try:
             final = await run_stop_fence(self._log, batch_id, self._node.stamper(cause))
             log.info("batch.ended", batch_id=batch_id, state=final.state)
@@ -225,7 +212,7 @@ class Dispatcher:
         finally:
             tended.fence = None
 
-    async def _queue(self, state: BatchState, tended: _Tended, as_of: int = 0) -> None:
+    async def _queue(self, state: BatchState, tended: Tended, as_of: int = 0) -> None:
         """Keep the batch's window of slices in the work queue full.
 
         ``as_of`` is the sequence up to which ``state`` is folded; only budgets ask for it.
@@ -241,51 +228,6 @@ class Dispatcher:
             size = WorkSize(calls=parallel_calls(spec), slots=spec.slice_size)
             await self._work.enqueue(spec.pool, state.priority, state.batch_id, wanted, size)
             window.is_queued(wanted)
-
-    async def _keep_reconciling(self, tasks: asyncio.TaskGroup) -> None:
-        """Look at every live batch once in a while, also when no event comes."""
-        while True:
-            began = boot_seconds()
-            is_done = await self._reconcile(tasks)
-            pause_s = max(RECONCILE_S, (boot_seconds() - began) / RECONCILE_SHARE)
-            await asyncio.sleep(pause_s if is_done else RETRY_S)
-
-    async def _reconcile(self, tasks: asyncio.TaskGroup) -> bool:
-        """Queue again what the queue has lost (it is a cache, the log knows what is left).
-
-        What was postponed gets its next round too. Returns whether all was seen to.
-        """
-        try:
-            found = await self._work.all_queued()
-            self._holders.begin_round()
-            for batch_id in list(self._live.batches):
-                if (state := self._live.batches.get(batch_id)) is not None:  # else it has ended
-                    await self._match(state, found.get(batch_id, set()))
-        except LogError as error:
-            log.warning("dispatcher.round_cut_short", reason=str(error))
-            with contextlib.suppress(LogError):
-                await ensure_topology(self._log.connection, self._node.settings)
-            return False
-        await self._tend_all(list(self._live.batches), tasks)
-        return True
-
-    async def _match(self, state: BatchState, found: set[int]) -> None:
-        """Find the slices that nobody works on any more, though the log says that a node does.
-
-        The queue offers those it still has by itself, once the lease has run out; where a budget
-        bounds the calls, they can be claimed only with a grant.
-        """
-        tended = self._tended_of(state)
-        lost = tended.window.matched(state, found)
-        if state.phase != "active":
-            return
-        queued = sorted(tended.window.held.difference(lost))
-        abandoned = await self._holders.abandoned(state, lost)
-        if tended.purse is not None:
-            gone = [*abandoned, *await self._holders.dead(state, queued)]
-            tended.purse.gone = {index: state.slices[index].state.epoch for index in gone}
-        for index in abandoned:
-            tended.window.is_missing(index)
 
     async def _watch_times(self, tasks: asyncio.TaskGroup) -> None:
         """Tend batches for which time itself changes something."""

@@ -75,8 +75,15 @@ class Purse:
         self._ledgers = ledgers
         self.bound = bound
         self._ledger: Ledger | None = None
-        self.gone: dict[int, int] = {}
-        """Slices whose holder is gone, with the epoch it claimed them in."""
+        self.dead: dict[int, int] = {}
+        """Slices whose holder has died, with the epoch it claimed them in."""
+        self.abandoned: dict[int, int] = {}
+        """The same of those that the queue has lost and nobody works on, whoever holds them."""
+
+    @property
+    def gone(self) -> dict[int, int]:
+        """Slices that nobody works on any more, with the epoch they were claimed in."""
+        return self.abandoned | self.dead
 
     async def allot(self, state: BatchState, as_of: int, wanted: Iterable[int]) -> list[int]:
         """Return those of the slices that have a grant to be claimed with, new ones included.

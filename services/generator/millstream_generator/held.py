@@ -7,7 +7,9 @@ re-read from the leader once a second, since both of the others may be lost.
 import asyncio
 import contextlib
 import itertools
+import math
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Literal
 
 import structlog
@@ -17,6 +19,7 @@ from millstream.domain.plan import Plan
 from millstream.errors import LogError
 from millstream.eventlog.aggregate import load_batch
 from millstream.eventlog.answers import subscribed
+from millstream.eventlog.limits import LogClock
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stop import FENCED
 from millstream.eventlog.stored import Stored, decode, from_headers
@@ -48,8 +51,13 @@ _AT_ONCE = contextlib.nullcontext()
 class HeldBatch:
     """One batch of which this node holds slices."""
 
-    def __init__(self, batch_id: str, started: control.BatchStarted) -> None:
+    def __init__(self, batch_id: str, started: control.BatchStarted, at: datetime) -> None:
+        """Take up a batch that was ``started`` at that time of the log."""
         self.batch_id = batch_id
+        lasts_s = started.spec.budgets.max_duration_s
+        self.ends_at = math.inf if lasts_s is None else at.timestamp() + lasts_s
+        """When its time is up, in seconds of the log's clock."""
+        self._clock: LogClock | None = None
         self.started_id = started.id
         self.spec = started.spec
         self.plan = Plan(started.spec)
@@ -76,6 +84,7 @@ class HeldBatch:
 
     def come_to(self, gates: Gates) -> None:
         """Get the gates of the batch's routes; each finds out how its route does meanwhile."""
+        self._clock = gates.clock
         if not self.gates:
             self.gates = gates.of(self.spec.routes)
             for gate in self.gates:
@@ -103,6 +112,16 @@ class HeldBatch:
     def is_read_long_ago(self) -> bool:
         """Whether control was last read so long ago that this process must have been frozen."""
         return boot_seconds() - self.read_at > OLD_S
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether its time is up, as far as the log's clock is known: no call starts then."""
+        return self.is_past(self.ends_at)
+
+    def is_past(self, moment: float) -> bool:
+        """Tell whether it is later than ``moment``; not while nobody knows the log's time."""
+        clock = self._clock
+        return clock is not None and clock.is_measured and clock.now() >= moment
 
     @property
     def may_call(self) -> bool:
@@ -197,7 +216,7 @@ class HeldBatches:
         recorded = decode(stored) if stored else None
         if recorded is None or not isinstance(recorded.event, control.BatchStarted):
             return None
-        return HeldBatch(batch_id, recorded.event)
+        return HeldBatch(batch_id, recorded.event, recorded.stored_at)
 
     def cancel_all_calls(self) -> None:
         """Cancel the calls of all batches: the node leaves."""

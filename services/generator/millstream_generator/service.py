@@ -13,6 +13,7 @@ from millstream.eventlog.presence import Presence
 from millstream.eventlog.topology import ensure_topology
 from millstream.runtime.metrics_server import metrics_served
 from millstream.runtime.settings import Settings
+from millstream_generator.deadlines import Deadlines
 from millstream_generator.dispatcher import Dispatcher
 from millstream_generator.held import HeldBatches
 from millstream_generator.intake import Intake
@@ -40,7 +41,7 @@ async def main(settings: Settings, provider: Provider, stop: asyncio.Event) -> N
         event_log = EventLog(connection)
         node = Node(settings, event_log, provider, stop)
         held = HeldBatches(event_log)
-        presence = Presence(event_log, lambda: _beat(node))
+        presence = Presence(event_log, lambda: _beat(node), node.beats)
         await presence.take(stop)
         await node.fullness.look()
         async with (
@@ -52,6 +53,7 @@ async def main(settings: Settings, provider: Provider, stop: asyncio.Event) -> N
                 background.create_task(node.gates.run()),
                 background.create_task(node.fullness.watch(stop)),
                 background.create_task(RouteNotes(node, held).run()),
+                background.create_task(Deadlines(node, held).run()),
                 background.create_task(presence.keep()),
             ]
             async with asyncio.TaskGroup() as tasks:

@@ -56,7 +56,7 @@ class SlotWork:
         """
         try:
             while await self._may_call():
-                if not self._has_room:
+                if not self._has_room or self._batch.is_over_time:
                     await self._wait(LOOK_S)
                     continue
                 self._way.choose()
@@ -87,7 +87,8 @@ class SlotWork:
 
     @property
     def _may_start(self) -> bool:
-        return not self._node.stop.is_set() and self._batch.may_call
+        batch = self._batch
+        return not self._node.stop.is_set() and batch.may_call and not batch.is_over_time
 
     async def _try_once(self, turn: Turn) -> float | None:
         """Make one call and record it; None when the slot has its outcome, else when to go on."""

@@ -9,6 +9,8 @@ import pytest
 
 from millstream.domain.batch_state import BatchState
 from millstream.eventlog.nodes import Nodes, keep_beating
+from millstream.eventlog.topology import ensure_topology
+from millstream.eventlog.work import WorkQueue, WorkSize
 from millstream.runtime.clock import new_id
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
 from millstream.testing.site import Site, route, sample
@@ -132,6 +134,13 @@ async def test_a_name_that_moves_to_a_machine_whose_clock_is_behind_is_silent_in
 BUDGETS = Budgets(max_attempts=1000)
 
 
+async def work_message(site: Site, batch_id: str) -> None:
+    """Queue slice 0, as its message is that of a node which was killed."""
+    await ensure_topology(site.log.connection, site.log.settings, takes_work=True)
+    queue = WorkQueue(site.log.event_log.answers)
+    await queue.enqueue("default", "normal", batch_id, [0], WorkSize(1, 2))
+
+
 @contextlib.asynccontextmanager
 async def beating(site: Site) -> AsyncIterator[Callable[[datetime], None]]:
     """Keep ``ghost`` beating; what is given lets another start of it beat from then on."""
@@ -175,6 +184,34 @@ async def test_what_a_living_node_dropped_and_the_queue_lost_is_done_within_a_bu
             state = await site.ended(batch_id)
         claims = await site.events(batch_id, SliceClaimed)
     assert (state.state, state.counts.generated) == ("completed", 20)
+    assert [event.slice for event in claims if event.rescue_of == "ghost"] == [0]
+
+
+async def test_what_a_dead_node_was_granted_is_granted_again_while_the_thorough_round_waits(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it comes while the server takes long over what the queue holds."""
+    look, looks, is_over = WorkQueue.all_queued, 0, asyncio.Event()
+
+    async def slow(self: WorkQueue) -> dict[str, set[int]]:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            await is_over.wait()
+        return await look(self)
+
+    monkeypatch.setattr(WorkQueue, "all_queued", slow)
+    async with ScriptedLLM(sample) as llm:
+        batch_id = await site.begin(llm.base_url, 20, budgets=BUDGETS)
+        await claim(site, batch_id)
+        await work_message(site, batch_id)
+        async with beating(site) as start_anew, site.generator():
+            await site.reach(batch_id, lambda state: state.counts.generated == 18)
+            start_anew(AFTER)
+            state = await site.ended(batch_id)
+            is_over.set()
+        claims = await site.events(batch_id, SliceClaimed)
+    assert (state.state, state.counts.generated, looks) == ("completed", 20, 2)
     assert [event.slice for event in claims if event.rescue_of == "ghost"] == [0]
 
 
