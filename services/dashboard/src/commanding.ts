@@ -4,7 +4,7 @@ import { useCallback, useSyncExternalStore } from "react";
 
 import { commandBatch, setPriority, type CommandName } from "./calls";
 import type { BatchView, CommandAnswer } from "./contract";
-import { Problem, randomKey } from "./http";
+import { Problem } from "./http";
 import { store } from "./live/session";
 import { notify } from "./notices";
 import { showBatch } from "./place";
@@ -38,16 +38,22 @@ export function useAsked(id: string): Asked | undefined {
   );
 }
 
-/** Ask for a command; `words` say at once what happens. A batch that it makes is opened. */
+/**
+ * Ask for a command; `words` say at once what happens. A batch that it makes is opened.
+ *
+ * `shown` is the same as long as a page of the batch is on show: of one showing comes one clone and
+ * one child, however often and fast a button is pressed.
+ */
 export function ask(
   batch: BatchView,
   command: CommandName,
   words: string,
   body: Record<string, unknown>,
+  shown: string,
 ): Promise<void> {
   const reason = `${command} on the page`;
   return carryOut(batch.id, words, () =>
-    commandBatch(batch.id, command, { reason, ...body }, randomKey()),
+    commandBatch(batch.id, command, { reason, ...body }, `${shown}-${command}`),
   );
 }
 

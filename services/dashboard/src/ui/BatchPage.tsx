@@ -101,7 +101,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
         <ModelName batch={batch} />
       </div>
       <ProgressBar batch={batch} />
-      {at === null && <Commands batch={batch} />}
+      {at === null && <Commands key={batch.id} batch={batch} />}
       <StuckNote batch={batch} />
       {at === null && batch.held_up && <HeldUp batch={batch} />}
       {figures.error ? (

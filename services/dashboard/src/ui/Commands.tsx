@@ -1,8 +1,11 @@
 /** Buttons for every command that the batch takes now. */
 
+import { useState, type MouseEvent } from "react";
+
 import { ask, askPriority, useAsked } from "../commanding";
 import type { CommandName } from "../calls";
 import { isLive, type BatchView } from "../contract";
+import { randomKey } from "../http";
 import { PRIORITIES } from "../together";
 import { grouped, spaced } from "../words";
 import { Icon } from "./Icon";
@@ -39,7 +42,11 @@ function choices({ state, counts, target, child_id }: BatchView): Choice[] {
   return found;
 }
 
+/** The second press of a double click; by then another batch's button may stand there. */
+const isRepeat = (event: MouseEvent): boolean => event.detail > 1;
+
 export function Commands({ batch }: { batch: BatchView }) {
+  const [shown] = useState(randomKey);
   const asked = useAsked(batch.id);
   const isBusy = asked?.isUnderWay === true;
   return (
@@ -51,7 +58,9 @@ export function Commands({ batch }: { batch: BatchView }) {
             type="button"
             data-testid={`do-${testid}`}
             disabled={isBusy}
-            onClick={() => void ask(batch, command, words, body ?? {})}
+            onClick={(event) => {
+              if (!isRepeat(event)) void ask(batch, command, words, body ?? {}, shown);
+            }}
           >
             {name}
           </button>
