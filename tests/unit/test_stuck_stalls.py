@@ -74,6 +74,7 @@ STALLS: list[tuple[Callable[[Watch], stalls.Scene], str, float, str]] = [
     (stalls_of_slices.stop_never_ends, "stop_overdue", 5, "4 of 4 slices are open"),
     (stalls_of_slices.stop_half_done, "stop_overdue", 5, "3 of 4 slices are open"),
     (stalls_of_slices.drain_past_its_bound, "stop_overdue", 5, "has not ended"),
+    (stalls_of_slices.drain_by_a_clock_an_hour_ahead, "stop_overdue", 5, "has not ended"),
     (stalls_of_slices.stop_without_any_node, "stop_overdue", 5, "has not ended"),
 ]
 

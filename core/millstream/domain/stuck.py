@@ -262,7 +262,7 @@ def _no_sample(state: BatchState, around: Surroundings) -> StuckFinding | None:
 def _stop_overdue(state: BatchState, around: Surroundings) -> StuckFinding | None:
     if state.stop is None:
         return None
-    since = max(state.stop.stored_at, state.stop.event.bound_at or state.stop.stored_at)
+    since = max(state.stop.stored_at, state.drains_until or state.stop.stored_at)
     finding = _finding("stop_overdue", since, STOP_OVERDUE_S, around)
     if finding is None:
         return None

@@ -76,13 +76,15 @@ class Journal:
             control.BatchStopRequested(**self._control(), reason=reason, error=error)
         )
 
-    def drain(self, seconds: float = 30.0) -> Recorded[BatchEvent]:
-        """Append BatchStopRequested that lets calls in flight finish for ``seconds``."""
-        return self.record(
-            control.BatchStopRequested(
-                **self._control(), mode="drain", bound_at=self.tape.now + timedelta(seconds=seconds)
-            )
-        )
+    def drain(self, seconds: float = 30.0, *, ahead_s: float = 0.0) -> Recorded[BatchEvent]:
+        """Append BatchStopRequested that lets calls in flight finish for ``seconds``.
+
+        ``ahead_s``: how far the clock of who writes it is ahead of the log's.
+        """
+        written_at = self.tape.now + timedelta(seconds=ahead_s)
+        envelope = {**self._control(), "time": written_at}
+        bound_at = written_at + timedelta(seconds=seconds)
+        return self.record(control.BatchStopRequested(**envelope, mode="drain", bound_at=bound_at))
 
     def end_stop(self) -> Recorded[BatchEvent]:
         """Append BatchStopped (or BatchFailed) with the counts of the fold."""

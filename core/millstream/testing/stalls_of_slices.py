@@ -76,6 +76,13 @@ def drain_past_its_bound(found: Watch) -> Scene:
     return scene._replace(heal=lambda: finish(scene.script), after_s=30)
 
 
+def drain_by_a_clock_an_hour_ahead(found: Watch) -> Scene:
+    """Drain past its bound, asked for by an API whose clock is wrong."""
+    scene = working(found)
+    scene.script.drain(30, ahead_s=3600)
+    return scene._replace(heal=lambda: finish(scene.script), after_s=30)
+
+
 def stop_without_any_node(found: Watch) -> Scene:
     """Stop without any node."""
     scene = stop_never_ends(found)
