@@ -1,9 +1,9 @@
 """Leaves out what libraries load without a use for it here; imported before any of them.
 
-structlog and httpx take some of these modules where they are installed: for tracebacks in colour, a
-command line of httpx's own, the name of a green thread. litellm takes fastapi, which the API brings,
-for its proxy, and opentelemetry for its traces; both are extras that it does without. A generator
-has none of these; 13 MB with litellm.
+structlog and httpx take some of these modules where they are installed: for tracebacks in colour,
+a command line of httpx's own, the name of a green thread. litellm takes fastapi, which the API
+brings, for its proxy, and opentelemetry for its traces; it does without either. A generator has
+none of these; 13 MB with litellm.
 """
 
 import sys
