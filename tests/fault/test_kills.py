@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 
 FINAL = {"completed", "stopped", "failed"}
 SHORT_LEASE = {"MILLSTREAM_LEASE_S": "2"}
+FROZEN_S = 40.0
 
 
 def start(stack: Stack, target: int, model: str = "simulated/fast", concurrency: int = 8) -> str:
@@ -60,6 +62,36 @@ def assert_whole(audit: BatchAudit, target: int) -> None:
 def stack() -> Iterator[Stack]:
     with Stack.start(env=SHORT_LEASE) as running:
         yield running
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A system whose first generator was frozen in mid-batch."""
+
+    stack: Stack
+    batch_id: str
+    at_s: float
+
+    def wake(self) -> None:
+        """Let the generator go on, after 40 s at least."""
+        wait_until(lambda: boot_seconds() - self.at_s >= FROZEN_S, BOUND_S)
+        self.stack.thaw("generator-1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[dict[str, Frozen]]:
+    """Systems of one generator and of two; both freezes last while the other tests run."""
+    with (
+        Stack.start(env=SHORT_LEASE) as one,
+        Stack.start(env=SHORT_LEASE, generators=2) as two,
+    ):
+        found = {}
+        for name, stack in (("lone", one), ("with another", two)):
+            batch_id = start(stack, 400, concurrency=16)
+            stack.wait_until(lambda on=stack, of=batch_id: generated(on, of) >= 50, BOUND_S)
+            stack.freeze("generator-1")
+            found[name] = Frozen(stack, batch_id, boot_seconds())
+        yield found
 
 
 POINTS = ["before-queue", "first-outcome", "mid-slice", "before-completed"]
@@ -120,27 +152,22 @@ def test_a_batch_goes_on_after_the_whole_of_up_was_killed_and_started_again() ->
         assert_whole(wait_final(stack, batch_id), 300)
 
 
-def test_a_frozen_generator_that_wakes_writes_nothing_twice() -> None:
+def test_a_frozen_generator_that_wakes_writes_nothing_twice(frozen: dict[str, Frozen]) -> None:
     """SIGSTOP for 40 s, far longer than the lease; a second generator takes over meanwhile."""
-    with Stack.start(env=SHORT_LEASE, generators=2) as stack:
-        batch_id = start(stack, 400, concurrency=16)
-        stack.wait_until(lambda: generated(stack, batch_id) >= 50, BOUND_S)
-        stack.freeze("generator-1")
-        frozen_at = boot_seconds()
-        taken_over = wait_final(stack, batch_id)
-        wait_until(lambda: boot_seconds() - frozen_at >= 40, 45)
-        stack.thaw("generator-1")
-        other = start(stack, 50)
-        assert_whole(wait_final(stack, other), 50)
-        assert_whole(taken_over, 400)
-        assert_whole(asyncio.run(audit_batch(stack.nats_url, batch_id)), 400)
+    found = frozen["with another"]
+    stack, batch_id = found.stack, found.batch_id
+    taken_over = wait_final(stack, batch_id)
+    found.wake()
+    other = start(stack, 50)
+    assert_whole(wait_final(stack, other), 50)
+    assert_whole(taken_over, 400)
+    assert_whole(asyncio.run(audit_batch(stack.nats_url, batch_id)), 400)
 
 
-def test_a_lone_generator_frozen_for_forty_seconds_goes_on_after_it_wakes(stack: Stack) -> None:
-    batch_id = start(stack, 200)
-    stack.wait_until(lambda: generated(stack, batch_id) >= 30, BOUND_S)
-    stack.freeze("generator-1")
-    frozen_at = boot_seconds()
-    wait_until(lambda: boot_seconds() - frozen_at >= 40, 45)
-    stack.thaw("generator-1")
-    assert_whole(wait_final(stack, batch_id), 200)
+def test_a_lone_generator_frozen_for_forty_seconds_goes_on_after_it_wakes(
+    frozen: dict[str, Frozen],
+) -> None:
+    found = frozen["lone"]
+    assert view(found.stack, found.batch_id)["state"] not in FINAL
+    found.wake()
+    assert_whole(wait_final(found.stack, found.batch_id), 400)
