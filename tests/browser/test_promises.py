@@ -152,7 +152,9 @@ def test_promise_08_the_duration_ticks_every_second(hub: HubPage, batches: Batch
     )
 
 
-def test_the_rate_and_the_time_left_are_told_and_are_true(hub: HubPage, batches: Batches) -> None:
+def test_the_rate_its_course_and_the_time_left_are_told_and_are_true(
+    hub: HubPage, batches: Batches
+) -> None:
     hub.open()
     batch_id = batches.start(300, STEADY, recipe="instruction", concurrency=1)
     row = hub.row(batch_id)
@@ -163,6 +165,11 @@ def test_the_rate_and_the_time_left_are_told_and_are_true(hub: HubPage, batches:
     rate = float(told["rate"].partition("/")[0]) / (60 if told["rate"].endswith("min") else 1)
     seconds = int(told["duration"].removesuffix(" s"))
     assert told["made"] / (seconds + 1.5) * 0.6 <= rate <= told["made"] / (seconds - 0.5) * 1.4
+    course = hub.part("rate-course", row)
+    points = re.compile(r"^\d+,[\d.]+ (\d+,[\d.]+ )*19,[\d.]+$")
+    expect(course.locator("polyline")).to_have_attribute("points", points)
+    expect(course).to_have_attribute("aria-hidden", "true")
+    assert course.evaluate("line => line.getAnimations({ subtree: true }).length") == 0
     batches.stop(batch_id)
     expect(hub.part("rate", row)).to_have_count(0)
 

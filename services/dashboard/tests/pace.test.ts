@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { Pace, sum } from "../src/live/pace";
+import { COURSE_STEPS, courseLine, Pace, sum } from "../src/live/pace";
 import { paceWords } from "../src/words";
 import { batch, counts } from "./builders";
 
@@ -58,6 +58,29 @@ describe("the pace", () => {
     expect(sum([])).toEqual({ samples: 0, tokens: 0, nanoUsd: 0 });
     const failing = { ...at(220, 9000), counts: counts({ cost_nano_usd: 1000 }) };
     expect(new Pace().rates(failing, START + 1000)?.nanoUsd).toBe(1000);
+  });
+
+  test("has a course of the last minute, as far as this page saw it", () => {
+    const pace = new Pace();
+    const at = (second: number): number => START + second * 1000;
+    expect(pace.course(seen(100, 200), at(100))).toEqual([]);
+    for (let second = 100; second <= 112; second += 1) pace.note(seen(second, 10 * second));
+    // From 100 to 112 seconds are whole the steps 102 to 105, 108 and 111.
+    expect(pace.course(seen(112, 1120), at(112))).toEqual([10, 10, 10]);
+    // Then nothing came for six seconds, and before that a sample more than was noted.
+    const course = pace.course(seen(112, 1120), at(120));
+    expect(course.slice(0, 3)).toEqual([10, 10, 10]);
+    expect(course[3]).toBeCloseTo(10 / 3, 6);
+    expect(course.slice(4)).toEqual([0, 0]);
+    for (let second = 120; second <= 300; second += 1) pace.note(seen(second, 10 * second));
+    expect(pace.course(seen(300, 3000), at(300))).toEqual(Array(COURSE_STEPS).fill(10));
+  });
+
+  test("has its course as a line that ends at the right, the highest rate at the top", () => {
+    expect(courseLine([])).toBe("");
+    expect(courseLine([3])).toBe("");
+    expect(courseLine([5, 0, 10])).toBe("17,0.50 18,1.00 19,0.00");
+    expect(courseLine([0, 0])).toBe("18,1.00 19,1.00");
   });
 
   test("forgets a batch that has ended", () => {

@@ -8,6 +8,9 @@ const WINDOW_MS = 60_000;
 const SEEN_LEAST_MS = 5_000;
 const SEEN_LEAST_SAMPLES = 10;
 const MARK_GAP_MS = 1_000;
+/** So many steps has the course of the last minute. */
+export const COURSE_STEPS = 20;
+const STEP_MS = WINDOW_MS / COURSE_STEPS;
 
 /** What was made and paid for: in all, or in each second. `nanoUsd` is null while no price is known. */
 export interface Made {
@@ -45,6 +48,35 @@ export class Pace {
     return batch.counts.generated === 0 ? null : (this.rates(batch, now)?.samples ?? null);
   }
 
+  /**
+   * Samples a second in each step of the last minute that this page saw whole, the latest last. Steps
+   * begin at whole multiples of their length, so that one that is told stays as it was told.
+   */
+  course(batch: BatchView, now: number): number[] {
+    const marks = this.#marks.get(batch.id) ?? [];
+    const [first] = marks;
+    if (!first) return [];
+    const { counts, last_progress_at } = batch;
+    const latest = Math.max(Date.parse(last_progress_at ?? ""), marks.at(-1)!.at);
+    const seen: Seen[] = [
+      ...marks,
+      { at: latest, samples: counts.generated },
+      { at: Math.max(now, latest), samples: counts.generated },
+    ];
+    const rates: number[] = [];
+    const end = Math.floor(now / STEP_MS) * STEP_MS;
+    let next = 0;
+    let before: number | null = null;
+    for (let at = end - WINDOW_MS; at <= end; at += STEP_MS) {
+      if (at < first.at) continue;
+      while (next < seen.length && seen[next]!.at <= at) next += 1;
+      const made: number = madeAt(at, seen[next - 1]!, seen[next]);
+      if (before !== null) rates.push((1000 * (made - before)) / STEP_MS);
+      before = made;
+    }
+    return rates;
+  }
+
   /** As `perSecond`, of all that is made and paid for. */
   rates(batch: BatchView, now: number): Made | null {
     const marks = this.#marks.get(batch.id) ?? [];
@@ -63,6 +95,15 @@ function isTelling(base: Mark, batch: BatchView, now: number): boolean {
   return seen >= SEEN_LEAST_MS && batch.counts.generated - base.samples >= SEEN_LEAST_SAMPLES;
 }
 
+type Seen = Pick<Mark, "at" | "samples">;
+
+/** How many samples there were at a time between two at which it is known. */
+function madeAt(at: number, before: Seen, after: Seen | undefined): number {
+  if (!after) return before.samples;
+  const share = (at - before.at) / (after.at - before.at);
+  return before.samples + share * (after.samples - before.samples);
+}
+
 const NOTHING: Made = { samples: 0, tokens: 0, nanoUsd: null };
 
 function made(counts: Counts): Made {
@@ -77,6 +118,18 @@ function between(before: Made, counts: Counts, milliseconds: number): Made {
     tokens: rate(after.tokens - before.tokens),
     nanoUsd: after.nanoUsd === null ? null : rate(after.nanoUsd - (before.nanoUsd ?? 0)),
   };
+}
+
+/**
+ * A course as points of a line, one unit apart and ending at the right; the highest rate is at the top,
+ * 0, and none at the bottom, 1. Empty while there are too few for a line.
+ */
+export function courseLine(rates: readonly number[]): string {
+  if (rates.length < 2) return "";
+  const most = Math.max(...rates);
+  const left = COURSE_STEPS - rates.length;
+  const height = (rate: number): string => (most > 0 ? 1 - rate / most : 1).toFixed(2);
+  return rates.map((rate, place) => `${left + place},${height(rate)}`).join(" ");
 }
 
 /** All together; the cost is that of the known prices, null where none of several is known. */

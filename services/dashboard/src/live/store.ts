@@ -18,6 +18,8 @@ type Listener = () => void;
 export type ChangeListener = (previous: BatchView | undefined, next: BatchView) => void;
 
 export class BatchStore {
+  /** How fast the live batches go, as this page sees it. */
+  readonly pace = new Pace();
   readonly #schedule: Schedule;
   readonly #scheduleMoves: Schedule | undefined;
   readonly #rows = new Map<string, BatchView>();
@@ -25,7 +27,6 @@ export class BatchStore {
   /** Those of the pending ones by which lists move, where they are laid out by themselves. */
   readonly #moves = new Map<string, BatchView>();
   readonly #lastSample = new Map<string, string>();
-  readonly #pace = new Pace();
   readonly #rowListeners = new Map<string, Set<Listener>>();
   readonly #listListeners = new Set<Listener>();
   readonly #changeListeners = new Set<ChangeListener>();
@@ -52,15 +53,10 @@ export class BatchStore {
     return this.#lastSample.get(id);
   }
 
-  /** Samples a second of a batch at `now` (ms), null while unknown. */
-  perSecond(batch: BatchView, now: number): number | null {
-    return this.#pace.perSecond(batch, now);
-  }
-
   /** What all live batches together make and cost in a second at `now` (ms); null while unknown. */
   rates(now: number): Made | null {
     const live = this.since(Infinity);
-    const known = live.map((row) => this.#pace.rates(row, now)).filter((rates) => rates !== null);
+    const known = live.map((row) => this.pace.rates(row, now)).filter((rates) => rates !== null);
     return live.length > 0 && known.length === 0 ? null : sum(known);
   }
 
@@ -135,7 +131,7 @@ export class BatchStore {
     this.#pending.delete(id);
     this.#moves.delete(id);
     this.#lastSample.delete(id);
-    this.#pace.forget(id);
+    this.pace.forget(id);
     if (!this.#rows.delete(id)) return;
     this.#sortLists();
     this.#notify(this.#rowListeners.get(id));
@@ -161,7 +157,7 @@ export class BatchStore {
     for (const [previous, next] of changes) {
       this.#rows.set(next.id, next);
       this.#noteSample(previous, next);
-      this.#pace.note(next);
+      this.pace.note(next);
       if (previous?.state !== next.state) this.#movedAt = Math.max(this.#movedAt, next.sequence);
       areListsMoved ||= movesLists(previous, next);
     }

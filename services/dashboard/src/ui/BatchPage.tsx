@@ -97,7 +97,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
         </span>
         {batch.counts.failed > 0 && <span className="is-bad">{grouped(batch.counts.failed)} failed</span>}
         <span>{plural(tokens(batch.counts), "token")}</span>
-        {at === null && isLive(batch.state) && <Ticking state={batch.state} moves={moves} />}
+        {at === null && isLive(batch.state) && <Ticking state={batch.state} moves={moves} hasCourse />}
         <ModelName batch={batch} />
       </div>
       <ProgressBar batch={batch} />

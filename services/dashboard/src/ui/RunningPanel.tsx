@@ -4,6 +4,7 @@ import { memo, useState } from "react";
 
 import type { BatchView, State } from "../contract";
 import { useLiveCounts, useLiveIds, useNow, useSteady } from "../live/hooks";
+import { COURSE_STEPS, courseLine } from "../live/pace";
 import { useWorld } from "../live/world";
 import { stopExactly } from "../stopping";
 import { duration, grouped, paceWords, plural, tokens, waitsFor } from "../words";
@@ -19,6 +20,7 @@ import {
   writeGenerated,
   type Moment,
   type Moves,
+  type Write,
 } from "./moving";
 import { Foreign, ModelName, ProgressBar, StateChip } from "./parts";
 import { StopButton, StopError } from "./StopButton";
@@ -52,7 +54,7 @@ export function RunningPanel() {
       </header>
       <ul className={ids.length >= DENSE_FROM ? "rows dense" : "rows"}>
         {ids.map((id) => (
-          <BatchRow key={id} id={id} />
+          <BatchRow key={id} id={id} isDense={ids.length >= DENSE_FROM} />
         ))}
       </ul>
       <Later when={asked !== null}>
@@ -77,12 +79,17 @@ function liveWords({ running, paused }: { running: number; paused: number }, isP
   return `${plural(running, "batch", "batches")} ${were}running${others}`;
 }
 
-const BatchRow = memo(function BatchRow({ id }: { id: string }) {
+interface RowProps {
+  id: string;
+  isDense: boolean;
+}
+
+const BatchRow = memo(function BatchRow({ id, isDense }: RowProps) {
   const batch = useSteady(id, undefined);
-  return batch ? <Row batch={batch} /> : null;
+  return batch ? <Row batch={batch} isDense={isDense} /> : null;
 });
 
-function Row({ batch }: { batch: BatchView }) {
+function Row({ batch, isDense }: { batch: BatchView; isDense: boolean }) {
   const { id, state } = batch;
   const moves = useMoving(batch, undefined);
   return (
@@ -113,7 +120,7 @@ function Row({ batch }: { batch: BatchView }) {
             title="Cost of all attempts; — means that no price is known"
             ref={moves(writeCost)}
           />
-          <Ticking state={state} moves={moves} />
+          <Ticking state={state} moves={moves} hasCourse={!isDense} />
         </div>
       </div>
       <StopButton batch={batch} />
@@ -135,13 +142,15 @@ export function HeldUp({ batch }: { batch: BatchView }) {
 }
 
 /** The facts that move with the clock too. */
-export function Ticking({ state, moves }: { state: State; moves: Moves }) {
+export function Ticking(props: { state: State; moves: Moves; hasCourse: boolean }) {
+  const { state, moves, hasCourse } = props;
   return (
     <>
       <span data-testid="duration" ref={moves(writeDuration)} />
       {state === "running" && (
         <>
           <span data-testid="rate" title="Samples made, over the last minute" ref={moves(writeRate)} />
+          {hasCourse && <Course moves={moves} />}
           <span data-testid="eta" className="fact-eta" title="At this rate" ref={moves(writeEta)} />
         </>
       )}
@@ -149,6 +158,27 @@ export function Ticking({ state, moves }: { state: State; moves: Moves }) {
     </>
   );
 }
+
+/** The rate over the last minute as a line; the words beside it tell the same. */
+function Course({ moves }: { moves: Moves }) {
+  return (
+    <span className="course" data-testid="rate-course" aria-hidden="true" ref={moves(writeCourse)}>
+      <svg viewBox={`0 0 ${COURSE_STEPS - 1} 1`} preserveAspectRatio="none">
+        <polyline vectorEffect="non-scaling-stroke" />
+      </svg>
+    </span>
+  );
+}
+
+/** Moves when a step of the minute is over, and in one jump: nothing here is animated. */
+const writeCourse: Write = (element, { batch, now, isTick, store }) => {
+  if (!isTick) return;
+  const points = courseLine(store.pace.course(batch, now));
+  const line = element.firstElementChild?.firstElementChild;
+  if (line?.getAttribute("points") === points) return;
+  line?.setAttribute("points", points);
+  element.hidden = points === "";
+};
 
 const writeFailed = failing((failed) => `${grouped(failed)} failed`);
 const writeTokens = following(({ batch }) => plural(tokens(batch.counts), "token"));
@@ -164,7 +194,7 @@ const writeEta = ticking((moment) => {
 const writeLastSample = following(lastSample);
 
 function paceOf({ batch, now, store }: Moment): number | null {
-  return store.perSecond(batch, now);
+  return store.pace.perSecond(batch, now);
 }
 
 function lastSample({ batch, now, store }: Moment): string {
