@@ -8,6 +8,7 @@ from pydantic import Field
 from millstream_schemas.envelope import Contract
 from millstream_schemas.views import Query
 
+LANES_MOST = 40
 LanesBy = Literal["node", "model"]
 LaneKind = Literal[
     "made",
@@ -69,6 +70,7 @@ class LanesQuery(Query):
 
     batch_id: str
     by: LanesBy = "node"
+    limit: Annotated[int, Field(ge=1, le=LANES_MOST)] = LANES_MOST
 
 
 QUERIES: dict[str, tuple[type[Contract], type[Contract]]] = {"lanes": (LanesQuery, Lanes)}

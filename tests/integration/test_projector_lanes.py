@@ -16,9 +16,9 @@ from millstream_projector.opening import open_store
 from millstream_projector.past.as_of import Past
 from millstream_projector.projection import Projection
 from millstream_projector.views import queries
-from millstream_projector.views.lanes import BUCKETS_MOST, BUCKETS_MS, LANES_MOST
+from millstream_projector.views.lanes import BUCKETS_MOST, BUCKETS_MS
 from millstream_projector.views.paging import RefusedError
-from millstream_schemas.lanes import Lane, Lanes, LanesQuery
+from millstream_schemas.lanes import LANES_MOST, Lane, Lanes, LanesQuery
 
 
 class Model:
@@ -32,8 +32,8 @@ class Model:
     def fold(self, stored: list[Stored]) -> None:
         self._projection.advance(stored)
 
-    def ask(self, script: Script, by: Any = "node", most_bytes: int = 900_000) -> Lanes:
-        request = LanesQuery(batch_id=script.batch_id, by=by)
+    def ask(self, script: Script, *, most_bytes: int = 900_000, **fields: Any) -> Lanes:
+        request = LanesQuery(batch_id=script.batch_id, **fields)
         body = queries.answer(self.connection, "lanes", request, most_bytes=most_bytes)
         return Lanes.model_validate_json(body)
 
@@ -150,6 +150,7 @@ def test_lanes_beyond_what_an_answer_holds_are_counted(model: Model) -> None:
     model.fold(script.tape.stored)
     found = model.ask(script)
     assert (len(found.lanes), found.left_out) == (LANES_MOST, 61 - LANES_MOST)
+    assert [lane.name for lane in model.ask(script, limit=2).lanes] == [None, "node-0"]
     few = model.ask(script, most_bytes=600)
     assert few.lanes[0].name is None
     assert len(few.lanes) + few.left_out == 61

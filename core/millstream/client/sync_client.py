@@ -523,6 +523,7 @@ class Client(SyncRequests):
         batch_id: str,
         *,
         by: Literal["node", "model"] = "node",
+        limit: int = 40,
         min_sequence: int = 0,
         at_seq: int | None = None,
         at_time: str | None = None,
@@ -535,6 +536,7 @@ class Client(SyncRequests):
                 f"/v1/batches/{segment(batch_id)}/lanes",
                 query={
                     "by": by,
+                    "limit": limit,
                     "min_sequence": min_sequence,
                     "at_seq": at_seq,
                     "at_time": at_time,

@@ -168,11 +168,11 @@ export function getEvents(
 
 export function getLanes(
   batch: BatchView,
-  by: LanesBy,
+  question: { by: LanesBy; limit: number },
   at: At,
   signal?: AbortSignal,
 ): Promise<Lanes> {
-  const parameters = { by, ...completeFor(batch, at) };
+  const parameters = { ...question, ...completeFor(batch, at) };
   return request(withQuery(`${batchPath(batch.id)}/lanes`, parameters), { signal });
 }
 

@@ -8,8 +8,10 @@ import {
   marksOf,
   mostOf,
   nearest,
+  sharing,
   type Counted,
   type Lane,
+  type Lanes,
 } from "../src/lanes";
 
 function lane(marks: Lane["marks"]): Lane {
@@ -76,6 +78,21 @@ describe("the lanes of a batch", () => {
     const one = lane({ made: [[0, 1200, 1]], failed: [[3, 1, 9]], claimed: [[0, 2, 1]] });
     expect(laneWords(one)).toBe("1 slot given up, 1,200 samples made, 2 slices claimed");
     expect(legendOf([one, lane({ failed: [[1, 4, 8]] })])).toEqual([["failed", "slots given up (5)"]]);
+  });
+
+  it("stay the same objects while nothing comes to them", () => {
+    const answer = (as_of: number, made: number, bucket_ms = 10): Lanes => ({
+      ...{ batch_id: "", by: "node", start: "", end: "", bucket_ms, left_out: 0, as_of },
+      lanes: [lane({ note: [[0, 1, 1]] }), { ...lane({ made: [[1, made, 2]] }), name: "two" }],
+    });
+    const first = answer(1, 3);
+    const next = sharing(first, answer(2, 4));
+    expect([next.as_of, next.lanes[0] === first.lanes[0]]).toEqual([2, true]);
+    expect(next.lanes[1]!.marks.made).toEqual([[1, 4, 2]]);
+    expect(sharing(first, answer(2, 3, 20)).lanes[0]).not.toBe(first.lanes[0]);
+    expect(sharing(undefined, first)).toBe(first);
+    expect(sharing(first, first)).toBe(first);
+    expect(sharing(next, answer(2, 4))).toBe(next);
   });
 
   it("lead from anywhere to the nearest event", () => {

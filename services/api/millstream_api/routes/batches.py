@@ -190,10 +190,11 @@ async def get_lanes(
     parts: Parts,
     moment: Moment,
     by: Annotated[lanes.LanesBy, Query(description="A lane for each of these.")] = "node",
+    limit: Annotated[int, Query(ge=1, le=lanes.LANES_MOST)] = lanes.LANES_MOST,
 ) -> Response:
     """Return who worked on a batch when: its events, counted by kind along time."""
     check_batch_id(batch_id)
-    query = asked(lanes.LanesQuery, moment, batch_id=batch_id, by=by)
+    query = asked(lanes.LanesQuery, moment, batch_id=batch_id, by=by, limit=limit)
     return model_answer(await parts.reads.queries.lanes(query))
 
 

@@ -1,12 +1,22 @@
 /** Who worked on a batch when: a lane for each node or model; a table tells the same in words. */
 
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { memo, useDeferredValue, useState } from "react";
 
 import "../styles/lanes.css";
 import { getLanes } from "../calls";
 import { isLive, type BatchView } from "../contract";
-import { bucketsOf, countOf, legendOf, mostOf, type Lane, type LaneKind, type Lanes } from "../lanes";
+import {
+  bucketsOf,
+  countOf,
+  laneKey,
+  legendOf,
+  mostOf,
+  sharing,
+  type Lane,
+  type LaneKind,
+  type Lanes,
+} from "../lanes";
 import { addressWith, go, useAt, useParameter } from "../place";
 import { duration, grouped, localTime, plural, wordsOf } from "../words";
 import { LaneRows, Shape } from "./LaneRows";
@@ -29,19 +39,24 @@ const COLUMNS: readonly [words: string, kinds: readonly LaneKind[]][] = [
   ["Stops, ends", ["stop"]],
   ["Notes", ["note"]],
 ];
-/** So many lanes are drawn until more are asked for. */
-const DRAWN = 12;
+/** So many lanes are asked for at first, and as many as there are after a click. */
+const FEW = 12;
+const MOST = 40;
 
 export function BatchLanes({ batch }: { batch: BatchView }) {
   const [named, setBy] = useParameter("by", "node");
   const by = named === "model" ? "model" : "node";
   const at = useAt();
+  const [limit, setLimit] = useState(FEW);
   const answer = useQuery({
-    queryKey: ["batch", batch.id, "lanes", by, isLive(batch.state), at],
-    queryFn: ({ signal }) => getLanes(batch, by, at, signal),
+    queryKey: ["batch", batch.id, "lanes", by, limit, isLive(batch.state), at],
+    queryFn: ({ signal }) => getLanes(batch, { by, limit }, at, signal),
     placeholderData: keepPreviousData,
+    structuralSharing: (old, fresh) => sharing(old as Lanes | undefined, fresh as Lanes),
     refetchInterval: at === null && isLive(batch.state) && REFRESH_MS,
   });
+  // Drawn in pieces, between which the page answers: a busy batch's lanes all change at once.
+  const found = useDeferredValue(answer.data);
   return (
     <section className="lanes" aria-labelledby="lanes-title" data-testid="lanes" data-by={by}>
       <header>
@@ -66,7 +81,7 @@ export function BatchLanes({ batch }: { batch: BatchView }) {
         />
       )}
       {answer.isPending && <Empty>Reading the lanes…</Empty>}
-      {answer.data && <Shown found={answer.data} />}
+      {found && <Shown found={found} more={limit === FEW ? () => setLimit(MOST) : null} />}
     </section>
   );
 }
@@ -75,15 +90,18 @@ export function BatchLanes({ batch }: { batch: BatchView }) {
 const show = (sequence: number): void =>
   go(addressWith({ from: String(sequence), type: null }));
 
-function Shown({ found }: { found: Lanes }) {
-  const [isWhole, setWhole] = useState(false);
-  const lanes = isWhole ? found.lanes : found.lanes.slice(0, DRAWN);
-  const hidden = found.lanes.length - lanes.length;
+const Shown = memo(function Shown(props: { found: Lanes; more: (() => void) | null }) {
+  const { found, more } = props;
   const span = Date.parse(found.end) - Date.parse(found.start);
   const middle = new Date(Date.parse(found.start) + span / 2).toISOString();
   return (
     <>
-      <LaneRows lanes={lanes} buckets={bucketsOf(found)} most={mostOf(found.lanes)} show={show} />
+      <LaneRows
+        lanes={found.lanes}
+        buckets={bucketsOf(found)}
+        most={mostOf(found.lanes)}
+        show={show}
+      />
       <p className="lane-times muted">
         {[found.start, middle, found.end].map((time) => (
           <time key={time} dateTime={time}>
@@ -98,22 +116,22 @@ function Shown({ found }: { found: Lanes }) {
             : "No call to a model has ended yet."}
         </Empty>
       )}
-      {hidden > 0 && (
-        <button type="button" data-testid="lanes-more" onClick={() => setWhole(true)}>
-          Show {plural(hidden, "more lane")}
-        </button>
-      )}
       {found.left_out > 0 && (
         <p className="muted">
           {plural(found.left_out, "lane")} with fewer events {found.left_out === 1 ? "is" : "are"}{" "}
-          left out.
+          left out.{" "}
+          {more && (
+            <button type="button" className="link" data-testid="lanes-more" onClick={more}>
+              Show more
+            </button>
+          )}
         </p>
       )}
       <Legend found={found} />
       <Table lanes={found.lanes} by={found.by} />
     </>
   );
-}
+});
 
 function Legend({ found }: { found: Lanes }) {
   const most = mostOf(found.lanes);
@@ -175,7 +193,7 @@ function Table({ lanes, by }: { lanes: readonly Lane[]; by: Lanes["by"] }) {
           </thead>
           <tbody>
             {lanes.map((lane) => (
-              <tr key={`${lane.name} ${lane.provider}`}>
+              <tr key={laneKey(lane)}>
                 <th scope="row">{lane.name === null ? "The batch" : <Foreign>{lane.name}</Foreign>}</th>
                 <td>{localTime(lane.first)}</td>
                 <td>{localTime(lane.last)}</td>

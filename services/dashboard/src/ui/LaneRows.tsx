@@ -1,10 +1,19 @@
 /** Lanes as bars and marks. All marks together are one stop of the Tab key; arrows go among them. */
 
-import { memo, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
+import {
+  memo,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+  type CSSProperties,
+  type KeyboardEvent,
+} from "react";
 
 import {
   BARS,
   drawingOf,
+  laneKey,
   laneWords,
   marksOf,
   nearest,
@@ -68,6 +77,7 @@ export function LaneRows({ lanes, buckets, most, show }: RowsProps) {
       className="lane-rows"
       role="toolbar"
       aria-label="Marks along time"
+      style={{ "--buckets": buckets } as CSSProperties}
       onKeyDown={move}
       onFocus={({ target }) => {
         const { sequence } = (target as HTMLElement).dataset;
@@ -76,7 +86,7 @@ export function LaneRows({ lanes, buckets, most, show }: RowsProps) {
     >
       {lanes.map((lane, place) => (
         <LaneRow
-          key={`${lane.name} ${lane.provider}`}
+          key={laneKey(lane)}
           lane={lane}
           marks={marks[place]!}
           buckets={buckets}
@@ -128,7 +138,6 @@ const LaneRow = memo(function LaneRow(props: {
   const name = lane.name ?? "The batch";
   // A lane without a call needs no room for bars.
   const top = made || lost ? 0 : BARS - TICKS;
-  const percent = (bucket: number): string => `${((bucket + 0.5) / buckets) * 100}%`;
   return (
     <div className="lane-row" role="group" aria-label={name} data-testid="lane">
       <span className="lane-name">
@@ -156,26 +165,40 @@ const LaneRow = memo(function LaneRow(props: {
         {marks.length > 0 && (
           <span className="lane-marks">
             {marks.map((mark) => (
-              <button
+              <MarkButton
                 key={mark.sequence}
-                type="button"
-                className="lane-mark"
-                data-testid="lane-mark"
-                data-kind={mark.kind}
-                data-sequence={mark.sequence}
-                style={{ left: percent(mark.bucket) }}
-                tabIndex={mark.sequence === stop ? 0 : -1}
-                aria-label={`${mark.words}, from event ${mark.sequence}`}
-                title={mark.words}
-                onClick={() => show(mark.sequence)}
-              >
-                <Shape kind={mark.kind} />
-                {mark.events > 1 && <small>{short(mark.events)}</small>}
-              </button>
+                {...mark}
+                isStop={mark.sequence === stop}
+                show={show}
+              />
             ))}
           </span>
         )}
       </span>
     </div>
+  );
+});
+
+/** Where it stands depends on the row's `--buckets`, so one that stays is not drawn anew. */
+const MarkButton = memo(function MarkButton(
+  props: Mark & { isStop: boolean; show(sequence: number): void },
+) {
+  const { kind, bucket, events, sequence, words, isStop, show } = props;
+  return (
+    <button
+      type="button"
+      className="lane-mark"
+      data-testid="lane-mark"
+      data-kind={kind}
+      data-sequence={sequence}
+      style={{ "--bucket": bucket } as CSSProperties}
+      tabIndex={isStop ? 0 : -1}
+      aria-label={`${words}, from event ${sequence}`}
+      title={words}
+      onClick={() => show(sequence)}
+    >
+      <Shape kind={kind} />
+      {events > 1 && <small>{short(events)}</small>}
+    </button>
   );
 });

@@ -15,7 +15,6 @@ from millstream_schemas.lanes import LaneKind, LanesQuery
 from millstream_schemas.views import FINAL_STATES
 
 BUCKETS_MOST = 200
-LANES_MOST = 40
 _MINUTE, _HOUR, _DAY = 60_000, 3_600_000, 86_400_000
 BUCKETS_MS: tuple[int, ...] = (
     *(digit * 10**power for power in range(4) for digit in (1, 2, 5)),
@@ -124,7 +123,7 @@ def lanes(
         f" min(stored_at), max(stored_at), min(seq) FROM ({seen}) GROUP BY ALL",
         values | {"start": start},
     ).fetchall()
-    shown, left_out = _fitting(_by_lane(rows), most_bytes)
+    shown, left_out = _fitting(_by_lane(rows), request.limit, most_bytes)
     return {
         "batch_id": request.batch_id,
         "by": request.by,
@@ -155,13 +154,13 @@ def _by_lane(rows: Sequence[Any]) -> dict[tuple[str | None, str | None], _Lane]:
 
 
 def _fitting(
-    found: dict[tuple[str | None, str | None], _Lane], most_bytes: int
+    found: dict[tuple[str | None, str | None], _Lane], most: int, most_bytes: int
 ) -> tuple[list[orjson.Fragment], int]:
     """Return the lanes that an answer holds, and how many it does not."""
     ranked = sorted(found.items(), key=lambda item: (item[0][0] is not None, -item[1].events))
     kept: list[tuple[tuple[bool, int], bytes]] = []
     room = most_bytes
-    for (name, provider), lane in ranked[:LANES_MOST]:
+    for (name, provider), lane in ranked[:most]:
         body = orjson.dumps(lane.body(name, provider))
         room -= len(body) + 1
         if room < 0:
