@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,11 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),  # litellm's own
 ]
+
+
+FIRST = 150
+"""So many slices stand in the order in which their batches were begun, and one round of three
+batches of a class has as many."""
 
 
 class Gate:
@@ -78,6 +84,30 @@ async def test_lines_that_are_full_are_served_eight_to_four_to_one(site: Site) -
         calls = Counter(asked(llm.requests[:26]))
     # A line may be empty for a moment: the others are served then.
     assert (calls["high"] >= 13, calls["normal"] >= 6, 1 <= calls["low"] <= 4) == (True,) * 3
+
+
+@pytest.mark.parametrize(
+    ("priorities", "shares"),
+    [(("high", "normal", "low"), (320, 160, 40)), (("normal",) * 3, (100, 100, 100))],
+    ids=["by their weights", "equally"],
+)
+async def test_three_nodes_share_their_calls_among_batches(
+    direct_site: Site, priorities: tuple[subjects.Priority, ...], shares: tuple[int, ...]
+) -> None:
+    async with ScriptedLLM(sample) as llm, direct_site.generator("queues", pool="other"):
+        for number, priority in enumerate(priorities):
+            ways = named(llm.base_url, f"b{number}")
+            fields: dict[str, Any] = {"slice_size": 1, "concurrency": 50, "priority": priority}
+            await queued(direct_site, await direct_site.begin(ways, 1000, **fields), 50)
+        async with (
+            direct_site.generator("first", node_concurrency=4),
+            direct_site.generator("second", node_concurrency=4),
+            direct_site.generator("third", node_concurrency=4),
+        ):
+            await llm.wait_for(lambda found: len(found) >= FIRST + sum(shares), 60)
+        calls = Counter(asked(llm.requests[FIRST : FIRST + sum(shares)]))
+    for number, share in enumerate(shares):
+        assert calls[f"b{number}"] == pytest.approx(share, rel=0.1)
 
 
 async def test_an_empty_line_costs_the_others_nothing(site: Site) -> None:
