@@ -140,7 +140,14 @@ def _hint_channels() -> Document:
         ),
         "sign of life": _channel(
             subjects.sign_of_life("{service}", "{node}"),
-            "Asks who lives under a name to beat at once, before another takes it; no payload.",
+            "Asks who lives under a name to beat at once, before another takes it or claims what "
+            "it held; no payload.",
+            (),
+        ),
+        "lead": _channel(
+            subjects.lead("{node}"),
+            "Asks whether the generator that leads is there: nobody listens once it was killed; "
+            "no payload.",
             (),
         ),
         "checkpoint": _channel(
