@@ -26,6 +26,8 @@ from millstream_schemas.routes import ModelAlias, Price, Route
 
 _NANO_PER_1K = 1_000_000
 """USD per million tokens -> nano-USD per thousand."""
+USD_MOST = 1_000_000
+"""Of a price per million tokens: a dollar a token, far beyond any price."""
 _SECRET_FIELDS = frozenset({"api_key", "key", "token", "password"})
 
 
@@ -78,8 +80,12 @@ def _route(path: Path, where: str, entry: Any) -> Route:
     prices = ("input_usd_per_million", "output_usd_per_million")
     amounts = [fields.pop(name, None) for name in prices]
     if any(amount is not None for amount in amounts):
-        if not all(isinstance(amount, int | float) and amount >= 0 for amount in amounts):
-            raise _broken(path, f"{where}: give both {' and '.join(prices)} as numbers >= 0")
+        if not all(
+            isinstance(amount, int | float) and 0 <= amount <= USD_MOST for amount in amounts
+        ):
+            raise _broken(
+                path, f"{where}: give both {' and '.join(prices)} as numbers from 0 to {USD_MOST:,}"
+            )
         fields["price"] = Price(
             input_nano_usd_per_1k=round(amounts[0] * _NANO_PER_1K),
             output_nano_usd_per_1k=round(amounts[1] * _NANO_PER_1K),

@@ -1,15 +1,31 @@
 """The part that all events share: CloudEvents field names, the actor, and the kinds of ids."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 BATCH_ID_PATTERN = r"^batch_[0-9]{9,11}_[0-9a-f]{8}$"
+
+EXACT_MOST = 2**53 - 1
+"""The greatest whole number that every reader of JSON, browsers too, holds exactly."""
 
 BatchId = Annotated[str, StringConstraints(pattern=BATCH_ID_PATTERN)]
 """``batch_<unix seconds>_<8 hex>``: no dots and no wildcards, so that it can be a subject token."""
 
-NanoUsd = Annotated[int, Field(ge=0, description="Money in 1e-9 US dollars.")]
+
+def _stopped(value: Any) -> Any:
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return EXACT_MOST if is_whole and value > EXACT_MOST else value
+
+
+Saturating = BeforeValidator(_stopped)
+"""A number above ``EXACT_MOST`` is read as that: a log may hold whatever a provider once told."""
+
+Tokens = Annotated[int, Field(ge=0, le=EXACT_MOST), Saturating]
+
+NanoUsd = Annotated[
+    int, Field(ge=0, le=EXACT_MOST, description="Money in 1e-9 US dollars."), Saturating
+]
 """Integer money: sums of floats differ between a live fold and a rebuild."""
 
 
@@ -71,8 +87,8 @@ class Counts(Contract):
     pending: Annotated[int, Field(ge=0)] = 0
     rejected: Annotated[int, Field(ge=0, description="Attempts refused by validation.")] = 0
     attempts_failed: Annotated[int, Field(ge=0, description="Attempts lost to an error.")] = 0
-    tokens_in: Annotated[int, Field(ge=0)] = 0
-    tokens_out: Annotated[int, Field(ge=0)] = 0
+    tokens_in: Tokens = 0
+    tokens_out: Tokens = 0
     cost_nano_usd: NanoUsd | None = None
     wasted_nano_usd: NanoUsd | None = None
     unconfirmed_calls: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from millstream_schemas.control import SLICE_SLOTS_MAX
-from millstream_schemas.envelope import BatchEvent, Contract, NanoUsd
+from millstream_schemas.envelope import BatchEvent, Contract, NanoUsd, Tokens
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 from millstream_schemas.recipes import Cell
 
@@ -38,8 +38,8 @@ class SliceState(Contract):
     attempts: dict[str, int] = {}
     rejected: Annotated[int, Field(ge=0)] = 0
     attempts_failed: Annotated[int, Field(ge=0)] = 0
-    tokens_in: Annotated[int, Field(ge=0)] = 0
-    tokens_out: Annotated[int, Field(ge=0)] = 0
+    tokens_in: Tokens = 0
+    tokens_out: Tokens = 0
     cost_nano_usd: NanoUsd | None = None
     wasted_nano_usd: NanoUsd | None = None
     errors: dict[ErrorCategory, int] = {}
@@ -61,8 +61,8 @@ class SliceEvent(BatchEvent):
 class Usage(Contract):
     """What one call used; None where the provider did not say."""
 
-    tokens_in: Annotated[int, Field(ge=0)] | None = None
-    tokens_out: Annotated[int, Field(ge=0)] | None = None
+    tokens_in: Tokens | None = None
+    tokens_out: Tokens | None = None
     cost_nano_usd: NanoUsd | None = None
     latency_ms: Annotated[float, Field(ge=0)] | None = None
     first_token_ms: Annotated[float, Field(ge=0)] | None = None

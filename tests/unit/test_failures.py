@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream_generator.completion import CallFailedError, storable
-from millstream_generator.failures import RETRY_AFTER_MOST_S, classify, in_answer, safe_message
+from millstream_generator.failures import classify, in_answer, safe_message
+from millstream_generator.waits_asked import RETRY_AFTER_MOST_S
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 
 
@@ -135,6 +136,9 @@ def test_status_first_class_second(error: Exception, category: ErrorCategory) ->
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
         ({"retry-after": "Wed, 99 Oct 2026"}, None),
         ({"retry-after": ""}, None),
+        ({"retry-after": "3, 60"}, 3.0),
+        ({"retry-after-ms": "2500", "retry-after": "60"}, 2.5),
+        ({"retry-after-ms": "soon", "retry-after": "60"}, 60.0),
         ({}, None),
         (None, None),
     ],

@@ -150,6 +150,10 @@ def test_a_models_file_adds_models_and_replaces_built_in_ones(tmp_path: Path) ->
             '[[models]]\nid="a"\n[[models.routes]]\nlitellm_model="groq/x"\ninput_usd_per_million=1',
             "give both",
         ),
+        (
+            '[[models]]\nid="a"\n[[models.routes]]\ninput_usd_per_million=inf\noutput_usd_per_million=1',
+            "numbers from 0 to 1,000,000",
+        ),
         ("models = [1]", "is not a table"),
     ],
 )

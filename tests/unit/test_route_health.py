@@ -1,5 +1,7 @@
 """Cooldowns, the share of a throttled route, and the circuit breaker."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from millstream.domain import route_health as health
 from millstream.domain.limits import FACTOR_LEAST, OPEN_MOST_S, RouteState, factor
 from millstream.domain.route_health import Outcomes
+from millstream_generator.turns import Window
 
 START = 1_767_225_600.0
 
@@ -51,6 +54,42 @@ def test_without_a_time_the_pause_doubles_up_to_its_bound_and_starts_anew_after_
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
     now += health.CALM_S + 1
     assert throttle(state, now).cooldown_until == now + 1
+
+
+def test_a_429_among_answers_costs_a_short_pause_however_long_the_last_one_was() -> None:
+    state = throttle(RouteState(), START)
+    for _ in range(5):  # a storm: each call after a cooldown is refused
+        state = throttle(state, state.cooldown_until)
+    assert state.backoff_s == 30
+    before = health.answered(state, state.cooldown_until - 0.1)
+    assert before is state  # that call says nothing of what came after
+    now = state.cooldown_until + 5
+    state = health.answered(state, now)
+    assert health.answered(state, now + 1) is state  # the first one tells all
+    again = throttle(state, now + 2)
+    assert again.cooldown_until == now + 2 + health.BACKOFF_LEAST_S
+    pauses = []
+    for _ in range(4):  # none is answered any more
+        at = again.cooldown_until
+        again = throttle(again, at)
+        pauses.append(again.cooldown_until - at)
+    assert pauses == [0.5, 1, 2, 4]
+
+
+def test_an_answer_means_nothing_to_a_route_that_was_never_throttled() -> None:
+    assert health.answered(RouteState(), START) == RouteState()
+
+
+def test_a_window_is_halved_by_a_429_and_grows_with_answers_and_with_time() -> None:
+    window = Window()
+    window.cut(32, is_first=True)
+    assert window.most(0.5) == 16
+    for _ in range(5):
+        window.cut(10, is_first=False)
+    assert (window.most(0.01), window.most(0.25), window.most(1.0)) == (1, 8, math.inf)
+    for _ in range(15):  # 1 + 2 + 3 + ... answers for one call more each
+        window.grow()
+    assert window.most(0.01) == 5
 
 
 @given(st.lists(st.tuples(st.floats(0, 90), st.none() | st.floats(0, 700)), max_size=60))

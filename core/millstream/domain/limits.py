@@ -80,7 +80,8 @@ class RouteState(Contract):
     """What the nodes know together about one route; one document in the limits bucket.
 
     ``requested_at`` is the last due time that was given away, ``reserved_at`` that of the last
-    token reservation, which takes ``reserved_s`` seconds at the full rate.
+    token reservation, which takes ``reserved_s`` seconds at the full rate. ``answered_at`` is the
+    start of a call that was answered, after the last cooldown.
     """
 
     requested_at: float = 0.0
@@ -89,6 +90,7 @@ class RouteState(Contract):
     permits: dict[str, Permit] = {}
     cooldown_until: float = 0.0
     backoff_s: float = 0.0
+    answered_at: float = 0.0
     cause: str = ""
     factor: Annotated[float, Field(ge=FACTOR_LEAST, le=1)] = 1.0
     factor_at: float = 0.0
@@ -135,6 +137,7 @@ def sound(state: RouteState, now: float) -> RouteState:
         and state.requested_at <= most
         and state.reserved_at <= most
         and state.factor_at <= most
+        and state.answered_at <= most
         and state.cooldown_until <= most + COOLDOWN_MOST_S
     ):
         return state
@@ -143,6 +146,7 @@ def sound(state: RouteState, now: float) -> RouteState:
             "requested_at": min(state.requested_at, now),
             "reserved_at": min(state.reserved_at, now),
             "factor_at": min(state.factor_at, now),
+            "answered_at": min(state.answered_at, now),
             "cooldown_until": min(state.cooldown_until, now),
             "breaker": breaker,
         }

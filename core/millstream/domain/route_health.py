@@ -17,7 +17,10 @@ from millstream.domain.limits import (
     factor,
 )
 
-BACKOFF_LEAST_S = 1.0
+BACKOFF_LEAST_S = 0.25
+"""The cooldown after a 429 that comes while others are answered: most calls may go on."""
+BACKOFF_FIRST_S = 1.0
+"""The one after a 429 of a route of which nothing is known."""
 BACKOFF_MOST_S = 30.0
 CALM_S = 60.0
 """After so long without a 429 the next one counts as the first."""
@@ -38,14 +41,13 @@ def throttled(
     """Return the state after a provider answered 429 to a call that started at ``started_at``.
 
     One burst is one cut: a call that had started before the last cooldown was over only
-    lengthens it, and only when the provider named a longer one.
+    lengthens it, and only when the provider named a longer one. Where it names none, a cooldown is
+    twice as long as the last one as long as no call after that was answered.
     """
     is_first = started_at >= state.cooldown_until
     backoff_s = state.backoff_s
     if is_first:
-        is_calm = now - state.cooldown_until > CALM_S
-        again_s = BACKOFF_LEAST_S if is_calm else max(BACKOFF_LEAST_S, 2 * state.backoff_s)
-        backoff_s = min(BACKOFF_MOST_S, again_s)
+        backoff_s = _back_off_s(state, now)
     asked_s = min(retry_after_s or 0.0, COOLDOWN_MOST_S)
     until = now + (asked_s or (backoff_s if is_first else 0.0))
     if not is_first and until < state.cooldown_until + LONGER_LEAST_S:
@@ -58,6 +60,29 @@ def throttled(
     if is_first:
         update |= {"factor": max(FACTOR_LEAST, factor(state, now) / 2), "factor_at": now}
     return state.model_copy(update=update)
+
+
+def _back_off_s(state: RouteState, now: float) -> float:
+    if is_answering(state):
+        return BACKOFF_LEAST_S
+    is_calm = now - state.cooldown_until > CALM_S
+    return (
+        BACKOFF_FIRST_S
+        if is_calm
+        else min(BACKOFF_MOST_S, max(BACKOFF_LEAST_S, 2 * state.backoff_s))
+    )
+
+
+def is_answering(state: RouteState) -> bool:
+    """Tell whether a call was answered that started after the last cooldown."""
+    return state.answered_at >= max(state.cooldown_until, 1.0)
+
+
+def answered(state: RouteState, started_at: float) -> RouteState:
+    """Return the state after a call that started at ``started_at`` was answered."""
+    if state.backoff_s == 0 or is_answering(state) or started_at < state.cooldown_until:
+        return state
+    return state.model_copy(update={"answered_at": started_at})
 
 
 def opened(

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from millstream_schemas.envelope import EXACT_MOST
 from millstream_schemas.slices import SliceState, bits
 
 
@@ -27,10 +28,10 @@ class Totals(NamedTuple):
             self.abandoned + _grown(old.abandoned, new.abandoned),
             self.rejected + new.rejected - old.rejected,
             self.attempts_failed + new.attempts_failed - old.attempts_failed,
-            self.tokens_in + new.tokens_in - old.tokens_in,
-            self.tokens_out + new.tokens_out - old.tokens_out,
-            _moved(self.cost_nano_usd, old.cost_nano_usd, new.cost_nano_usd),
-            _moved(self.wasted_nano_usd, old.wasted_nano_usd, new.wasted_nano_usd),
+            _moved(self.tokens_in, old.tokens_in, new.tokens_in),
+            _moved(self.tokens_out, old.tokens_out, new.tokens_out),
+            _spent(self.cost_nano_usd, old.cost_nano_usd, new.cost_nano_usd),
+            _spent(self.wasted_nano_usd, old.wasted_nano_usd, new.wasted_nano_usd),
             self.unconfirmed_calls + new.unconfirmed - old.unconfirmed,
         )
 
@@ -40,7 +41,9 @@ def _grown(old: str, new: str) -> int:
     return 0 if new == old else bits(new).bit_count() - bits(old).bit_count()
 
 
-def _moved(total: int | None, old: int | None, new: int | None) -> int | None:
-    if new is None:
-        return total
-    return (total or 0) + new - (old or 0)
+def _spent(total: int | None, old: int | None, new: int | None) -> int | None:
+    return total if new is None else _moved(total or 0, old or 0, new)
+
+
+def _moved(total: int, old: int, new: int) -> int:
+    return min(EXACT_MOST, total + new - old)

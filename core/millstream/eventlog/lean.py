@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AwareDatetime, BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
-from millstream_schemas.envelope import BATCH_ID_PATTERN
+from millstream_schemas.envelope import BATCH_ID_PATTERN, Saturating
 from millstream_schemas.slices import BITMAP_PATTERN, SliceEvent, SliceState
 
 NEAR_BYTES = 128
@@ -138,9 +138,7 @@ def _kind(annotation: Any, metadata: list[Any], where: str) -> Any:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kind(arguments[0], [*arguments[1:], *metadata], where)
-    bounds: dict[str, Any] = {}
-    for item in metadata:
-        bounds |= _bounds(item, where)
+    bounds = _all_bounds(metadata, where)
     if annotation is AwareDatetime:
         kind: Any = datetime
         bounds["tz"] = True
@@ -158,6 +156,14 @@ def _kind(annotation: Any, metadata: list[Any], where: str) -> Any:
     return Annotated[kind, msgspec.Meta(**bounds)] if bounds else kind
 
 
+def _all_bounds(metadata: list[Any], where: str) -> dict[str, Any]:
+    bounds: dict[str, Any] = {}
+    for item in metadata:
+        if item is not Saturating:  # the bound beside it refuses here what it would change
+            bounds |= _bounds(item, where)
+    return bounds
+
+
 def _bounds(item: Any, where: str) -> dict[str, Any]:
     match item:
         case Ge(ge=value):
@@ -173,9 +179,7 @@ def _bounds(item: Any, where: str) -> dict[str, Any]:
         case MaxLen(max_length=value):
             return {"max_length": value}
         case FieldInfo():
-            return {
-                key: value for one in item.metadata for key, value in _bounds(one, where).items()
-            }
+            return _all_bounds(item.metadata, where)
         case StringConstraints():
             return _text_bounds(vars(item), where)
         case _ if hasattr(item, "__dict__"):

@@ -26,7 +26,7 @@ from millstream.testing.histories import BATCH, ENDINGS, any_event, own, play
 from millstream.testing.redacted import redacted, redaction
 from millstream.testing.tape import BEGIN, Tape
 from millstream_schemas import control, events, slices
-from millstream_schemas.envelope import BatchEvent
+from millstream_schemas.envelope import EXACT_MOST, BatchEvent
 
 STEP = 10
 """A digest is kept after every tenth event and after the last one."""
@@ -142,6 +142,7 @@ def golden_logs() -> dict[str, list[Stored]]:
     logs["redacted"] = _redacted_log()
     logs["newer"] = _newer_log()
     logs["corners"] = _corners_log()
+    logs["absurd"] = absurd_log()
     logs["wide"] = play(_chance(9), example_spec(130, slice_size=64), 70, "stopped").tape.stored
     return logs
 
@@ -173,6 +174,27 @@ def _newer_log() -> list[Stored]:
     return log + [
         Stored(last + place, microseconds(BEGIN), own_start.subject, payload)
         for place, payload in enumerate(odd, start=1)
+    ]
+
+
+def absurd_log() -> list[Stored]:
+    """A log as of a time when any number that a provider told was believed."""
+    script = Script(spec=example_spec(8, slice_size=2))
+    script.start()
+    for slot, told in enumerate((2**53 - 2, 2**53, 2**64 - 1, 10**30)):
+        index, _ = script.place(slot)
+        if index not in script.slices:
+            script.claim(index)
+        script.generate(slot, tokens_in=told, cost_nano_usd=told)
+    script.claim(3)
+    script.fail_attempt(6, tokens_in=10**15, cost_nano_usd=2**63 - 1)
+    script.generate(6)
+    script.request_stop()
+    # As those wrote it who did not stop at that number.
+    exact, more = str(EXACT_MOST).encode(), str(10**30).encode()
+    return [
+        Stored(item.sequence, item.time_us, item.subject, item.payload.replace(exact, more))
+        for item in script.tape.stored
     ]
 
 

@@ -4,10 +4,13 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from millstream_schemas.envelope import EXACT_MOST
 from millstream_schemas.errors import ErrorCategory
 from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
 
+TOKENS_MOST = 10_000_000
+"""No model reads or writes so many tokens in one call."""
 ANSWER_CHARACTERS_MOST = 250_000
 """More than validation lets pass: such an answer is refused there, and the rest is not read."""
 
@@ -89,4 +92,15 @@ def priced(route: Route, tokens_in: int | None, tokens_out: int | None) -> int |
     """Return the cost in nano-dollars; None where the price or the tokens are not known."""
     if route.price is None or tokens_in is None or tokens_out is None:
         return None
-    return route.price.cost_nano_usd(tokens_in, tokens_out)
+    cost = route.price.cost_nano_usd(tokens_in, tokens_out)
+    return cost if cost <= EXACT_MOST else None
+
+
+def told_tokens(value: object) -> int | None:
+    """Return a number of tokens as a provider told it; None where no call can have used so many.
+
+    One absurd number would stand in the log for good, and in every sum over it.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= TOKENS_MOST else None

@@ -12,8 +12,8 @@ from millstream.domain.limits import RouteState
 from millstream.eventlog.limits import SharedLimits, Step, limits_of
 from millstream.runtime.clock import boot_seconds
 from millstream_generator.completion import CallFailedError
-from millstream_generator.failures import RETRY_AFTER_MOST_S
 from millstream_generator.turns import Trouble, Turn
+from millstream_generator.waits_asked import RETRY_AFTER_MOST_S
 from millstream_schemas.routes import Route
 
 NEVER = -1e9
@@ -92,11 +92,13 @@ class Condition:
 
     def note_answer(self, turn: Turn, used_tokens: int | None) -> None:
         """Learn that a call was answered; ``used_tokens`` is None where nobody said."""
-        turn.is_judged = True
+        turn.is_judged = turn.is_answered = True
         self.answered_from = max(self.answered_from, turn.started_at)
         self._outcomes = self._outcomes.after(turn.started_at, failed=False)
         if turn.is_probe:
             self._close()
+        if health.answered(self.state, turn.started_at) is not self.state:
+            self.apply(lambda state, _: health.answered(state, turn.started_at))
         self.settle(turn, used_tokens)
         turn.end()
 

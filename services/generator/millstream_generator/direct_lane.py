@@ -18,6 +18,7 @@ from millstream_generator.completion import (
     Prompt,
     priced,
     storable,
+    told_tokens,
 )
 from millstream_generator.endpoints import Endpoint
 from millstream_generator.failures import (
@@ -148,12 +149,16 @@ class _Answer:
             chunk = orjson.loads(payload)
         except ValueError as error:
             raise CallFailedError("server", "the stream holds an event that is no JSON") from error
+        if not isinstance(chunk, dict):
+            return  # holds nothing of an answer, as a keep-alive does
         try:
             if chunk.get("error"):
                 self._raise_told(payload.decode(errors="replace"))
             self._request_id = self._request_id or chunk.get("id")
             self._usage = chunk.get("usage") or self._usage
             for choice in chunk.get("choices") or ():
+                if choice.get("index"):
+                    continue  # one answer is asked for: what else comes is another one
                 text = (choice.get("delta") or {}).get("content")
                 if text:
                     self._take_text(text)
@@ -203,7 +208,8 @@ class _Answer:
 
     def _used(self, route: Route) -> Usage:
         used = self._usage if isinstance(self._usage, dict) else {}
-        tokens_in, tokens_out = _count(used, "prompt_tokens"), _count(used, "completion_tokens")
+        tokens_in = told_tokens(used.get("prompt_tokens"))
+        tokens_out = told_tokens(used.get("completion_tokens"))
         started = self._progress.started_at
         first = self._progress.first_token_at
         return Usage(
@@ -213,12 +219,6 @@ class _Answer:
             latency_ms=round((time.monotonic() - started) * 1000, 3),
             first_token_ms=None if first is None else round((first - started) * 1000, 3),
         )
-
-
-def _count(usage: Mapping[str, Any], name: str) -> int | None:
-    """Return a number of tokens; None where the provider gave none that makes sense."""
-    value = usage.get(name)
-    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _short(value: object) -> str | None:

@@ -7,11 +7,9 @@ misleads.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
-from millstream.runtime.clock import utc_now
 from millstream_generator.completion import CallFailedError, Link, storable
+from millstream_generator.waits_asked import wait_of
 from millstream_schemas.errors import ErrorCategory
 
 _BY_STATUS: dict[int, ErrorCategory] = {
@@ -61,7 +59,6 @@ _KEY_LEAST = 8
 """A shorter "key" is a placeholder for an endpoint that needs none."""
 _ABOUT_THE_KEY = ("incorrect api key", "api key not valid", "credit balance is too low")
 """What xAI, Gemini and Anthropic say with status 400 of a key that can't be used."""
-RETRY_AFTER_MOST_S = 600.0
 ERROR_BYTES_MOST = 20_000
 """No more of a body is read for an error."""
 _REFUSED = frozenset({"ConnectError", "ClientConnectorError", "ConnectionRefusedError", "gaierror"})
@@ -112,7 +109,7 @@ def from_response(
         _category(status, set(), body.lower()),
         safe_message(f"HTTP {status}: {words}", key),
         status_code=status,
-        retry_after_s=_seconds(headers),
+        retry_after_s=wait_of(headers),
         is_unpaid=is_unpaid,
     )
 
@@ -198,35 +195,10 @@ def _retry_after(error: BaseException) -> float | None:
             getattr(found, "litellm_response_headers", None),
             getattr(response, "headers", None),
         ):
-            seconds = _seconds(headers) if isinstance(headers, Mapping) else None
+            seconds = wait_of(headers) if isinstance(headers, Mapping) else None
             if seconds is not None:
                 return seconds
     return None
-
-
-def _seconds(headers: Mapping[str, str]) -> float | None:
-    """Return a Retry-After as seconds from now; it may be a number or an HTTP date."""
-    text = headers.get("retry-after") or headers.get("Retry-After")
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        sent_at = _date(headers.get("date") or headers.get("Date") or "") or utc_now()
-        until = _date(text)
-        if until is None:
-            return None  # neither: the own back-off serves
-        # The provider's own clock counts from: ours may be wrong.
-        seconds = max(0.0, (until - sent_at).total_seconds())
-    return min(seconds, RETRY_AFTER_MOST_S) if seconds >= 0 else None  # false for nan too
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        found = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _redirect(error: BaseException, key: str) -> CallFailedError | None:

@@ -20,7 +20,7 @@ from millstream.errors import LogError
 from millstream.runtime.clock import boot_seconds
 from millstream_generator import holding
 from millstream_generator.condition import Condition
-from millstream_generator.turns import Line, Trouble, Turn, Waiter
+from millstream_generator.turns import Line, Trouble, Turn, Waiter, Window
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class Gate:
         self._slots: deque[Slot] = deque()
         self._wake = asyncio.Event()
         self._probe: Turn | None = None
-        self._throttled_at = 0
+        self._window = Window()
         self._ahead_s = rules.AHEAD_S
         self._ask_at = 0.0
         self._renew_at = 0.0
@@ -101,6 +101,8 @@ class Gate:
             self._probe = None
             if not turn.is_judged:
                 condition.drop_probe()
+        if turn.is_answered and turn.started_at >= condition.state.cooldown_until:
+            self._window.grow()
         if not turn.is_used:
             condition.settle(turn, 0)
         if self._limits.concurrency is not None:
@@ -110,8 +112,8 @@ class Gate:
     def _follow(self, condition: Condition, before: RouteState, after: RouteState) -> None:
         """Act on a change: slots of an untroubled past are void."""
         is_cut = after.factor_at > before.factor_at
-        if is_cut and rules.factor(before, condition.now()) >= 1.0:
-            self._throttled_at = max(1, self.in_flight)
+        if is_cut:
+            self._window.cut(self.in_flight, is_first=rules.factor(before, condition.now()) >= 1)
         if is_cut or condition.is_open:
             self._slots.clear()
         self._wake.set()
@@ -168,13 +170,13 @@ class Gate:
         if breaker is not None:
             return await self._give_probe(breaker, now)
         if state.cooldown_until > now:
-            return state.cooldown_until - now + self._chance.uniform(0, SPREAD_S)
+            spread_s = SPREAD_S * min(1.0, state.backoff_s)
+            return state.cooldown_until - now + self._chance.uniform(0, spread_s)
         if self._limits.is_paced:
             return await self._give_leased()
         if self._limits.is_any:
             return await self._give_permitted()
-        share = rules.factor(state, now)
-        most = math.inf if share >= 1.0 else max(1, math.ceil(self._throttled_at * share))
+        most = self._window.most(rules.factor(state, now))
         while self.line and self.in_flight < most:
             self._grant()
         return 4 * AGAIN_S
@@ -214,11 +216,9 @@ class Gate:
             self._give_due()
             if not self.line:
                 return BUSY_S
-            now = self.condition.now()
-            if self._slots:
-                return self._slots[0].due_at - now
-            if now < self._ask_at:
-                return self._ask_at - now
+            wait_s = self.next_at - self.condition.now()
+            if self._slots or wait_s > 0:
+                return wait_s
             got = await self._lease()
             if not got.slots:
                 lacks_permit = holding.is_used_up(self.condition, self.in_flight)

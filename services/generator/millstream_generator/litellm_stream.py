@@ -14,7 +14,12 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from millstream_generator.completion import ANSWER_CHARACTERS_MOST, CallFailedError, Progress
+from millstream_generator.completion import (
+    ANSWER_CHARACTERS_MOST,
+    CallFailedError,
+    Progress,
+    told_tokens,
+)
 from millstream_generator.failures import classify
 
 TOKENIZER = "litellm.litellm_core_utils.default_encoding"
@@ -130,6 +135,7 @@ class LitellmAnswer:
             choices = getattr(chunk, "choices", None)
             if not isinstance(choices, list):
                 return False
+            choices = [choice for choice in choices if not getattr(choice, "index", 0)]
             deltas = [_delta(choice) for choice in choices]
             texts = [getattr(delta, "content", 0) for delta in deltas]
             reasons = [getattr(choice, "finish_reason", None) for choice in choices]
@@ -210,6 +216,6 @@ async def _failed(error: Exception) -> AsyncIterator[Any]:
 
 def _count(usage: Any, name: str, before: int | None) -> int | None:
     """Return a number of tokens; some providers tell it in parts, with zeros for the others."""
-    found = usage.get(name) if isinstance(usage, dict) else getattr(usage, name, None)
-    is_told = isinstance(found, int) and found >= 0 and (found > 0 or before is None)
-    return found if is_told else before
+    told = usage.get(name) if isinstance(usage, dict) else getattr(usage, name, None)
+    tokens = told_tokens(told)
+    return before if tokens is None else tokens or before or 0

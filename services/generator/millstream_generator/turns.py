@@ -35,6 +35,7 @@ class Turn:
     is_used: bool = False
     is_judged: bool = False
     is_over: bool = False
+    is_answered: bool = False
 
     @property
     def may_start(self) -> bool:
@@ -52,6 +53,34 @@ class Turn:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+@dataclass(slots=True)
+class Window:
+    """How many calls one node has in flight at most on a route that has had a 429.
+
+    A cut halves it. Then it grows with the answers, by one for as many as are in flight, and with
+    the time, which is all that slow calls grow by.
+    """
+
+    _size: float = 1.0
+    _whole: int = 1
+
+    def cut(self, in_flight: int, *, is_first: bool) -> None:
+        """Take note of a 429; ``is_first``: the route was not bounded until now."""
+        if is_first:
+            self._size = self._whole = max(1, in_flight)
+        self._size = max(1.0, self._size / 2)
+
+    def grow(self) -> None:
+        """Take note of an answer."""
+        self._size += 1 / self._size
+
+    def most(self, share: float) -> float:
+        """Return how many calls there may be where time has given ``share`` of the whole back."""
+        if share >= 1.0:
+            return math.inf
+        return max(int(self._size), math.ceil(self._whole * share))
 
 
 @dataclass(slots=True, eq=False)

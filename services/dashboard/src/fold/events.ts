@@ -168,7 +168,8 @@ export function readEvent(payload: string): Found {
   let raw: unknown;
   try {
     raw = JSON.parse(payload);
-    // Only a seed may need more digits than a double has; readers refuse any other such number.
+    // Only a seed may need more digits than a double has; readers refuse any other such number,
+    // or stop at the greatest exact one.
     if ((raw as { type?: unknown } | null)?.type === STARTED) raw = readExact(payload);
   } catch (error) {
     return { kind: "malformed", words: `not JSON (${(error as Error).message})` };

@@ -256,6 +256,8 @@ function number(schema: Schema): Reader {
   const isWhole = schema.type === "integer";
   // Only a bound that a double can't hold says that the field may need more digits than it has.
   const mayBeBig = (schema.exclusiveMaximum ?? schema.maximum ?? 0) > Number.MAX_SAFE_INTEGER;
+  // The contract reads more than this as this: sums that have to stay exact.
+  const stops = schema.maximum === Number.MAX_SAFE_INTEGER;
   const least = schema.minimum ?? -Infinity;
   const most = schema.maximum ?? Infinity;
   const above = schema.exclusiveMinimum ?? -Infinity;
@@ -264,6 +266,7 @@ function number(schema: Schema): Reader {
     const value = typeof given === "bigint" && !isWhole ? Number(given) : given;
     if (typeof value !== "number" && typeof value !== "bigint")
       throw new FormError("", "is no number");
+    if (stops && value > most && (typeof value === "bigint" || Number.isInteger(value))) return most;
     if (typeof value === "bigint" && !mayBeBig)
       throw new FormError("", "is a number with more digits than a browser can count with");
     if (isWhole && typeof value === "number" && !Number.isSafeInteger(value))

@@ -26,10 +26,10 @@ export function movedTotals(totals: Totals, old: SliceState, next: SliceState): 
     abandoned: totals.abandoned + grown(old.abandoned, next.abandoned),
     rejected: totals.rejected + next.rejected - old.rejected,
     attempts_failed: totals.attempts_failed + next.attempts_failed - old.attempts_failed,
-    tokens_in: totals.tokens_in + next.tokens_in - old.tokens_in,
-    tokens_out: totals.tokens_out + next.tokens_out - old.tokens_out,
-    cost_nano_usd: moved(totals.cost_nano_usd, old.cost_nano_usd, next.cost_nano_usd),
-    wasted_nano_usd: moved(totals.wasted_nano_usd, old.wasted_nano_usd, next.wasted_nano_usd),
+    tokens_in: moved(totals.tokens_in, old.tokens_in, next.tokens_in),
+    tokens_out: moved(totals.tokens_out, old.tokens_out, next.tokens_out),
+    cost_nano_usd: spent(totals.cost_nano_usd, old.cost_nano_usd, next.cost_nano_usd),
+    wasted_nano_usd: spent(totals.wasted_nano_usd, old.wasted_nano_usd, next.wasted_nano_usd),
     unconfirmed_calls: totals.unconfirmed_calls + next.unconfirmed - old.unconfirmed,
   };
 }
@@ -38,8 +38,13 @@ function grown(old: string, next: string): number {
   return old === next ? 0 : countOf(maskOf(next)) - countOf(maskOf(old));
 }
 
-function moved(total: number | null, old: number | null, next: number | null): number | null {
-  return next === null ? total : (total ?? 0) + next - (old ?? 0);
+function spent(total: number | null, old: number | null, next: number | null): number | null {
+  return next === null ? total : moved(total ?? 0, old ?? 0, next);
+}
+
+/** A sum that stops where numbers are no longer exact. */
+function moved(total: number, old: number, next: number): number {
+  return Math.min(Number.MAX_SAFE_INTEGER, total + next - old);
 }
 
 /** A batch's error counts after one slice went from `before` to `after`. */

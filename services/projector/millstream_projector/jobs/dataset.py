@@ -15,6 +15,7 @@ from millstream.domain.recorded import microseconds
 from millstream.eventlog.stored import Stored, decode
 from millstream_projector.changes import as_json
 from millstream_projector.views.paging import RefusedError, no_such_batch, one
+from millstream_projector.views.sums import exact_sum
 from millstream_schemas.control import BatchStarted
 from millstream_schemas.exports import CardBatch, CardRoute, ExportRequest
 from millstream_schemas.redactions import REDACTED_CONTENT
@@ -176,8 +177,8 @@ def _count(connection: duckdb.DuckDBPyConnection, selection: Selection, mark: st
     total, first, last, tokens_in, tokens_out, cost, priced, selection.redacted = one(
         connection,
         "SELECT count(*) FILTER (kept), min(seq) FILTER (kept), max(seq) FILTER (kept),"  # noqa: S608
-        " sum(tokens_in) FILTER (kept), sum(tokens_out) FILTER (kept),"
-        " sum(cost_nano_usd) FILTER (kept), count(cost_nano_usd) FILTER (kept),"
+        f" {exact_sum('tokens_in', 'kept')}, {exact_sum('tokens_out', 'kept')},"
+        f" {exact_sum('cost_nano_usd', 'kept')}, count(cost_nano_usd) FILTER (kept),"
         " count(*) FILTER (NOT kept)"
         f" FROM (SELECT *, content <> '{mark}' AS kept FROM samples WHERE {selection.where})",
     )
@@ -185,9 +186,9 @@ def _count(connection: duckdb.DuckDBPyConnection, selection: Selection, mark: st
     selection.sums = {
         "first_sequence": first,
         "last_sequence": last,
-        "tokens_in": int(tokens_in or 0),
-        "tokens_out": int(tokens_out or 0),
-        "cost_nano_usd": int(cost) if total and priced == total else None,
+        "tokens_in": tokens_in or 0,
+        "tokens_out": tokens_out or 0,
+        "cost_nano_usd": cost if total and priced == total else None,
     }
     for axis in _AXES:
         selection.counts[axis] = _tally(connection, axis, where)

@@ -9,6 +9,7 @@ import orjson
 from millstream.runtime.clock import utc_now
 from millstream_projector.views.error_groups import error_groups
 from millstream_projector.views.paging import column_time, no_such_batch, one
+from millstream_projector.views.sums import exact
 from millstream_schemas import analysis, views
 
 WINDOW_S = 60.0
@@ -128,12 +129,13 @@ def cost(counts: dict[str, Any], target: int, *, is_final: bool) -> dict[str, in
         elif resolved:
             projected = -(-spent * target // resolved)
     made = counts["generated"]
-    return {
+    found = {
         "spent_nano_usd": spent,
         "wasted_nano_usd": counts["wasted_nano_usd"],
         "projected_nano_usd": projected,
         "per_sample_nano_usd": None if spent is None or not made else -(-spent // made),
     }
+    return {name: None if amount is None else exact(amount) for name, amount in found.items()}
 
 
 def percentiles(found: list[float | None] | None) -> dict[str, float | None]:

@@ -9,6 +9,7 @@ from millstream_projector.views.by_batch import UNPRICED
 from millstream_projector.views.paging import Filter, no_such_batch, one
 from millstream_projector.views.running import average_lengths, tally
 from millstream_projector.views.samples import LABEL
+from millstream_projector.views.sums import exact_sum
 from millstream_schemas import views
 
 _AXES = {
@@ -22,8 +23,8 @@ _AXES = {
 _USED = ("tokens_in", "tokens_out", "cost_nano_usd", "unpriced_batches")
 _SUMS = (
     "coalesce(sum(generated), 0)::BIGINT,"
-    " coalesce(sum(tokens_in), 0)::BIGINT, coalesce(sum(tokens_out), 0)::BIGINT,"
-    f" sum(cost_nano_usd)::BIGINT, count(*) FILTER ({UNPRICED})"
+    f" coalesce({exact_sum('tokens_in')}, 0), coalesce({exact_sum('tokens_out')}, 0),"
+    f" {exact_sum('cost_nano_usd')}, count(*) FILTER ({UNPRICED})"
 )
 
 
@@ -94,8 +95,9 @@ def quality(
     rejected, failed = batches[0]
     total, tokens = one(
         connection,
-        "SELECT count(*),"
-        " coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0)::BIGINT"
+        "SELECT count(*), coalesce("  # noqa: S608
+        + exact_sum("coalesce(tokens_in, 0)::HUGEINT + coalesce(tokens_out, 0)")
+        + ", 0)"
         " FROM samples WHERE batch_id = ?",
         where.values,
     )

@@ -11,6 +11,7 @@ from millstream_projector.views.by_batch import first_samples, unpriced_batches
 from millstream_projector.views.paging import Filter, RefusedError, column_time, one
 from millstream_projector.views.running import Buckets, running
 from millstream_projector.views.samples import as_utc, started
+from millstream_projector.views.sums import exact, exact_sum
 from millstream_schemas import analysis
 
 BUCKETS_MOST = 1_500
@@ -212,8 +213,9 @@ def _rated(row: Row, over_s: float) -> Row:
 
 
 _TOTALS = (
-    "count(*) AS calls, sum(tokens_in)::BIGINT AS tokens_in, sum(tokens_out)::BIGINT AS tokens_out,"
-    " sum(cost_nano_usd)::BIGINT AS cost_nano_usd, max(seq) AS last"
+    f"count(*) AS calls, {exact_sum('tokens_in')} AS tokens_in,"
+    f" {exact_sum('tokens_out')} AS tokens_out, {exact_sum('cost_nano_usd')} AS cost_nano_usd,"
+    " max(seq) AS last"
 )
 
 
@@ -283,4 +285,4 @@ def _row(key: Sequence[Any], good: Sequence[Any], bad: Sequence[Any], seconds: i
 
 def _sum(first: int | None, second: int | None) -> int | None:
     """Add what is known; None when neither is."""
-    return None if first is None and second is None else (first or 0) + (second or 0)
+    return None if first is None and second is None else exact((first or 0) + (second or 0))
