@@ -18,6 +18,11 @@ def _stopped(value: Any) -> Any:
     return EXACT_MOST if is_whole and value > EXACT_MOST else value
 
 
+def saturated(known: int | None, more: int | None) -> int:
+    """Return a sum that stops at ``EXACT_MOST``; None adds nothing."""
+    return min(EXACT_MOST, (known or 0) + (more or 0))
+
+
 Saturating = BeforeValidator(_stopped)
 """A number above ``EXACT_MOST`` is read as that: a log may hold whatever a provider once told."""
 

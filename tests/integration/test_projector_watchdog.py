@@ -157,6 +157,30 @@ async def test_a_paused_batch_is_left_alone(scene: Scene) -> None:
     assert await scene.look(100_000) == []
 
 
+async def test_time_in_which_a_batch_is_paused_is_held_against_nobody(scene: Scene) -> None:
+    await scene.nodes.leave("generator", "n")
+    assert await scene.look(0) == []
+    scene.script.release(0)
+    scene.script.pause()
+    await scene.publish()
+    await scene.fold()
+    assert await scene.look(10) == []
+    scene.script.resume()
+    await scene.publish()
+    await scene.fold()
+    assert await scene.look(24) == []
+    (note,) = await scene.look(26)
+    assert isinstance(note, StuckDetected)
+    assert (note.finding.rule, note.finding.idle_s) == ("no_worker", pytest.approx(16, abs=1))
+
+
+async def test_a_pause_that_is_not_folded_yet_is_left_alone_too(scene: Scene) -> None:
+    assert await scene.look(0) == []
+    scene.script.pause()
+    await scene.publish()
+    assert await scene.look(100) == []
+
+
 async def test_a_new_watchdog_neither_accuses_nor_acquits_at_once(
     running: RunningLog, scene: Scene
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from millstream_schemas.control import BatchSpec
-from millstream_schemas.envelope import EXACT_MOST
+from millstream_schemas.envelope import saturated
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 from millstream_schemas.slices import SliceState, Usage, bitmap, bits
 
@@ -168,20 +168,16 @@ def with_usage(state: SliceState, usage: Usage, *, wasted: bool) -> SliceState:
 
 def _used(state: SliceState, usage: Usage, *, wasted: bool) -> dict[str, int | None]:
     update: dict[str, int | None] = {
-        "tokens_in": _sum(state.tokens_in, usage.tokens_in),
-        "tokens_out": _sum(state.tokens_out, usage.tokens_out),
+        "tokens_in": saturated(state.tokens_in, usage.tokens_in),
+        "tokens_out": saturated(state.tokens_out, usage.tokens_out),
     }
     if state.allowance is not None:
         update["allowance"] = max(0, state.allowance - 1)
     if usage.cost_nano_usd is not None:
-        update["cost_nano_usd"] = _sum(state.cost_nano_usd, usage.cost_nano_usd)
+        update["cost_nano_usd"] = saturated(state.cost_nano_usd, usage.cost_nano_usd)
         if wasted:
-            update["wasted_nano_usd"] = _sum(state.wasted_nano_usd, usage.cost_nano_usd)
+            update["wasted_nano_usd"] = saturated(state.wasted_nano_usd, usage.cost_nano_usd)
     return update
-
-
-def _sum(before: int | None, more: int | None) -> int:
-    return min(EXACT_MOST, (before or 0) + (more or 0))
 
 
 def with_failed_attempt(

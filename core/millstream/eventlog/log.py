@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import random
+import re
 import zlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from millstream.eventlog.publisher import Chain, Publisher
 from millstream.eventlog.stored import Stored, from_headers, parse_time, stored_message
 from millstream.runtime.clock import boot_seconds
 from millstream_schemas import events, subjects
-from millstream_schemas.envelope import BatchEvent, Event
+from millstream_schemas.envelope import BATCH_ID_PATTERN, BatchEvent, Event
 
 PAGE = 1000
 PAGE_BYTES = 8_000_000
@@ -131,6 +132,13 @@ class EventLog:
     async def after(self, subject: str, sequence: int) -> Stored | None:
         """Return the first message of ``subject`` after ``sequence`` as its leader has it."""
         return await self._leader_get({"seq": sequence + 1, "next_by_subj": subject})
+
+    async def begun_at(self, batch_id: str) -> int | None:
+        """Return the sequence of a batch's first event, None for one that was never started."""
+        if re.fullmatch(BATCH_ID_PATTERN, batch_id) is None:
+            return None
+        first = await self.after(subjects.control(batch_id), 0)
+        return None if first is None else first.sequence
 
     async def head(self) -> Head:
         """Return the stream's bounds."""

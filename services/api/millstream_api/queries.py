@@ -18,6 +18,8 @@ BATCHES_PER_PAGE = 500
 SAMPLES_PER_PAGE = 100
 """Pages small enough for one reply; longer answers are put together here."""
 
+BegunAt = Callable[[str], Awaitable[int | None]]
+"""The sequence of a batch's first event; None for one that is not in the log."""
 AnswerT = TypeVar("AnswerT", bound=Contract)
 ItemT = TypeVar("ItemT")
 
@@ -29,8 +31,10 @@ class Queries:
     model is behind ``min_sequence``, or nobody answers.
     """
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Answers, begun_at: BegunAt | None = None) -> None:
+        """Ask over ``answers``; ``begun_at`` tells where in the log a batch begins."""
         self._answers = answers
+        self._begun_at = begun_at
 
     async def batch(self, query: views.BatchQuery) -> views.BatchAnswer:
         """Return one batch."""
@@ -118,11 +122,28 @@ class Queries:
             ) from error
         if reply.headers and ERROR_HEADER in reply.headers:
             refused = views.QueryError.model_validate_json(reply.data)
+            begun_at = await self._unfolded(query) if refused.code == "not_found" else None
+            if begun_at is not None:
+                later = query.model_copy(update={"min_sequence": begun_at})
+                return await self._ask(name, later, answer, timeout_s)
             raise QueryFailedError(refused.code, refused.message)
         try:
             return answer.model_validate_json(reply.data)
         except ValidationError as error:
             raise QueryFailedError("failed", f"the answer to {name} can't be read") from error
+
+    async def _unfolded(self, query: Contract) -> int | None:
+        """Return where the batch that is asked for begins, if an answer may have come too early.
+
+        Its start was acknowledged by the log; a projector may not have folded it yet.
+        """
+        batch_id = getattr(query, "batch_id", None)
+        if self._begun_at is None or not batch_id or not isinstance(query, views.Query):
+            return None
+        if query.is_past:
+            return None
+        begun_at = await self._begun_at(batch_id)
+        return begun_at if begun_at is not None and begun_at > query.min_sequence else None
 
 
 PageT = TypeVar("PageT", views.BatchPage, views.SamplePage)

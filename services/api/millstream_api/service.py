@@ -129,7 +129,7 @@ def _context(
     refusals: Refusals,
     webhooks: Webhooks,
 ) -> Context:
-    reads = Reads(hub, Queries(event_log.answers))
+    reads = Reads(hub, Queries(event_log.answers, event_log.begun_at))
     shared = CommandContext(
         event_log=event_log,
         hub=hub,

@@ -51,6 +51,21 @@ async def test_a_read_whose_answer_is_known_costs_a_hundred_bytes(api: Any) -> N
     assert changed.status_code == 200
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/events", "/events?kind=note", "/figures", "/samples", "/quality", "/slots/0", "/card"],
+)
+async def test_a_batch_that_was_just_acknowledged_is_known_to_every_read(
+    api: Any, path: str
+) -> None:
+    for _ in range(3):
+        batch_id = await api.start(model="simulated/fast")
+        found = await api.client.get(f"/v1/batches/{batch_id}{path}")
+        assert found.status_code == 200, found.text
+    unknown = await api.client.get(f"/v1/batches/batch_1767225600_00000abc{path}")
+    assert unknown.status_code == 404
+
+
 async def send_without_end(writer: asyncio.StreamWriter) -> None:
     async with asyncio.timeout(BOUND_S):
         while True:

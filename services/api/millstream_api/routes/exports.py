@@ -99,13 +99,14 @@ async def _request(
         # Any read tells which sequence a time means; one event of one batch is the least of them.
         query = asked(views.EventsQuery, moment, batch_id=batch_id, limit=1)
         at_seq = (await parts.reads.queries.events(query)).as_of
+    begun_at = None if moment.is_past else await parts.event_log.begun_at(batch_id)
     return ExportRequest(
         id=batch_id,
         format=form,
         is_one_batch=is_one_batch,
         at_seq=at_seq,
         since=pin.since,
-        min_sequence=moment.min_sequence,
+        min_sequence=max(moment.min_sequence, begun_at or 0),  # it may have begun just now
     )
 
 

@@ -35,6 +35,8 @@ class Judge:
         self._observed_since: datetime | None = None
         self._pools = Pools()
         self._barren: dict[str, _Barren] = {}
+        self._paused: dict[str, datetime] = {}
+        """When each live batch was seen paused last."""
 
     @property
     def is_watching(self) -> bool:
@@ -59,6 +61,7 @@ class Judge:
         self._pools.look(beats, now)
         for batch_id in [known for known in self._barren if known not in live]:
             del self._barren[batch_id]
+            self._paused.pop(batch_id, None)
         known = [found for found in live.values() if found.state.started is not None]
         turns: dict[str, float] = {}
         for state in (found.state for found in known if found.state.phase == "active"):
@@ -76,7 +79,9 @@ class Judge:
                 yield found.state, verdict
 
     def _note_samples(self, state: BatchState, now: datetime) -> None:
-        """Keep since when a batch that may work has made no sample."""
+        """Keep since when a batch that may work has made no sample, and when it last might not."""
+        if state.phase == "paused":
+            self._paused[state.batch_id] = now
         made = state.totals.generated
         before = self._barren.get(state.batch_id)
         if before is None or before.made != made or state.phase != "active":
@@ -86,6 +91,10 @@ class Judge:
         state = found.state
         barren = self._barren[state.batch_id]
         around = replace(around, moved_at=found.moved_at, barren_since=barren.since)
+        paused_at, nodeless_since = self._paused.get(state.batch_id), around.nodeless_since
+        if paused_at is not None and nodeless_since is not None:
+            # Nobody was missed while it was paused.
+            around = replace(around, nodeless_since=max(nodeless_since, paused_at))
         finding = find_stuck(state, replace(around, observed_since=self._observed_since))
         if finding is not None:
             is_known = state.stuck is not None and state.stuck.rule == finding.rule

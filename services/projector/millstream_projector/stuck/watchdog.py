@@ -124,6 +124,9 @@ class Watchdog:
 
     async def _append(self, note: BatchEvent, state: BatchState) -> bool:
         try:
+            newest = await self._event_log.last(subjects.control(state.batch_id))
+            if newest is not None and newest.sequence > state.control_sequence:
+                return False  # a pause or a stop that is not folded yet: the next look knows it
             await self._event_log.append(note, expected=state.note_sequence, bound_s=APPEND_BOUND_S)
         except ConflictError:
             return False  # another watchdog, or another note: the fold will tell

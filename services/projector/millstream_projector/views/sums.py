@@ -8,8 +8,9 @@ def exact_sum(expression: str, condition: str = "") -> str:
 
     DuckDB adds 64-bit integers up in 128 bits, so that the sum itself can't overflow.
     """
-    only = f" FILTER ({condition})" if condition else ""
-    return f"least(sum({expression}){only}, {EXACT_MOST})::BIGINT"
+    total = f"sum({expression})" + (f" FILTER ({condition})" if condition else "")
+    # Not by least(), which takes null for the greater one.
+    return f"(CASE WHEN {total} > {EXACT_MOST} THEN {EXACT_MOST} ELSE {total} END)::BIGINT"
 
 
 def exact(number: int) -> int:
