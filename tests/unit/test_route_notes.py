@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from millstream_generator.waits import Wait, is_news
+from millstream_generator.waits import Wait, is_news, is_own_news
 from millstream_schemas import notes
 from millstream_schemas.envelope import Actor, BatchEvent
 
@@ -69,3 +69,20 @@ def test_a_wait_for_another_route_is_told_whatever_was_told_of_the_one_before(
     what: Wait, known: list[BatchEvent], *, expected: bool
 ) -> None:
     assert is_news(what, known, is_other=True) is expected
+
+
+@pytest.mark.parametrize(
+    ("what", "known", "now_s", "expected"),
+    [
+        (wait("throttled"), [], -30, True),
+        (wait("throttled"), [THROTTLED, RECOVERED], -30, False),
+        (wait("throttled"), [LATER], -30, True),
+        (wait("throttled", later_s=60), [THROTTLED], -30, False),
+        (wait("throttled", later_s=60), [THROTTLED], 1, True),
+        (wait("throttled", later_s=60), [THROTTLED, RECOVERED], -30, True),
+    ],
+)
+def test_of_two_nodes_times_for_a_pace_the_earlier_one_is_told(
+    what: Wait, known: list[BatchEvent], now_s: float, *, expected: bool
+) -> None:
+    assert is_own_news(what, known, UNTIL + timedelta(seconds=now_s)) is expected

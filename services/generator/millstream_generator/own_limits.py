@@ -5,13 +5,22 @@ Nobody knows when one of the calls ends that a limit of calls in flight waits fo
 are this batch's, so a wait for that one is none of these.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from millstream.domain import limits as rules
+from millstream.domain.recorded import Recorded
+from millstream.eventlog.limits import LogClock
+from millstream.runtime.clock import boot_seconds
 from millstream_generator.gate import Gate
+from millstream_generator.waits import APART
+from millstream_schemas.envelope import BatchEvent
+from millstream_schemas.notes import RouteThrottled
 
 HOLD_S = 5.0
 """A batch without a call for a shorter time has met no more than the pace of the route."""
+STORED_S = 1.0
+"""What a note tells of a route is stored for all nodes within this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,28 @@ def own_waits(gate: Gate) -> dict[str, OwnWait]:
         tokens_s = waiter.tokens * rules.token_interval_s(limits, waiter.tokens)
         until += max(request_s, tokens_s) / share
     return waits
+
+
+def is_limited(gates: Sequence[Gate]) -> bool:
+    """Tell whether any of a batch's routes has a pace that the batch may wait for."""
+    return any(gate.condition.limits.is_paced for gate in gates)
+
+
+def is_outrun(last: Recorded[BatchEvent], gates: Sequence[Gate], clock: LogClock) -> bool:
+    """Tell whether a batch whose last note this is waits for a pace, though it makes calls here.
+
+    A route in trouble is another matter: calls that were in flight prove nothing there. Whether it
+    is must be known from after the note, which comes before what it tells of is stored.
+    """
+    event = last.event
+    if not isinstance(event, RouteThrottled) or event.until <= clock.at(clock.now()) + APART:
+        return False
+    named = [gate.condition for gate in gates if gate.condition.model == event.model]
+    for condition in named:
+        known_s = clock.now() - (boot_seconds() - condition.read_at) - last.stored_at.timestamp()
+        if known_s < STORED_S or condition.trouble(may_probe=False) is not None:
+            return False
+    return bool(named)
 
 
 def _pace(limits: rules.Limits, share: float) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from millstream.domain.limits import RouteState
+from millstream.domain.recorded import Recorded
 from millstream.errors import ConflictError, LogError
 from millstream.eventlog.stored import decode
 from millstream.runtime.clock import boot_seconds
@@ -18,8 +19,8 @@ from millstream_generator.condition import Condition
 from millstream_generator.gate import Gate
 from millstream_generator.held import HeldBatch, HeldBatches
 from millstream_generator.node import Node
-from millstream_generator.own_limits import HOLD_S, OwnWait, own_waits
-from millstream_generator.waits import APART, Wait, is_news, last_of, wait_of
+from millstream_generator.own_limits import HOLD_S, OwnWait, is_limited, is_outrun, own_waits
+from millstream_generator.waits import APART, Wait, is_news, is_own_news, last_of, wait_of
 from millstream_schemas import subjects
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.notes import RouteBlocked, RouteRecovered, RouteThrottled
@@ -106,13 +107,42 @@ class RouteNotes:
             self._told[batch.batch_id] = wait
 
     async def _look_at_limits(self) -> None:
+        working = self._held.working()
+        for batch in working:
+            is_moving = batch.calls or boot_seconds() - batch.called_at < 2 * LOOK_S
+            if is_moving and is_limited(batch.gates):
+                await self._tell_moving(batch)
         # One whose call is in flight is not held up, or by something else.
-        idle = {batch.batch_id: batch for batch in self._held.working() if not batch.calls}
+        idle = {batch.batch_id: batch for batch in working if not batch.calls}
         for gate in {gate for batch in idle.values() for gate in batch.gates}:
             for batch_id, wait in own_waits(gate).items():
-                batch = idle.get(batch_id)
-                if batch is not None and self._is_worth_telling(batch, gate, wait):
-                    await self._tell_own(batch, gate, wait)
+                held_up = idle.get(batch_id)
+                if held_up is not None and self._is_worth_telling(held_up, gate, wait):
+                    await self._tell_own(held_up, gate, wait)
+
+    async def _tell_moving(self, batch: HeldBatch) -> None:
+        """Take back another node's word that the batch waits for a pace: its calls run here."""
+        try:
+            last = await self._last(subjects.note(batch.batch_id))
+            if last is None or not is_outrun(last, batch.gates, self._node.gates.clock):
+                return
+            event = RouteRecovered(**self._envelope(batch), model=batch.spec.model)
+            with contextlib.suppress(ConflictError):  # a newer note, which the next look sees
+                await self._node.event_log.append(event, expected=last.sequence, bound_s=2.0)
+        except LogError as error:
+            log.warning("note.not_written", batch_id=batch.batch_id, reason=str(error))
+
+    async def _moves_elsewhere(self, batch: HeldBatch) -> bool:
+        """Tell whether another node has worked on the batch a moment ago."""
+        last = await self._last(subjects.all_slices(batch.batch_id))
+        if last is None or last.event.actor.id == self._node.settings.node:
+            return False
+        clock = self._node.gates.clock
+        return clock.now() - last.stored_at.timestamp() < HOLD_S
+
+    async def _last(self, subject: str) -> Recorded[BatchEvent] | None:
+        stored = await self._node.event_log.last(subject)
+        return decode(stored) if stored is not None else None
 
     def _is_worth_telling(self, batch: HeldBatch, gate: Gate, wait: OwnWait) -> bool:
         """Tell whether nothing was said of this wait yet: a time told holds until it has come."""
@@ -121,14 +151,22 @@ class RouteNotes:
         return now >= told_until and left_s >= LOOK_S and idle_s + left_s >= HOLD_S
 
     async def _tell_own(self, batch: HeldBatch, gate: Gate, own: OwnWait) -> None:
-        condition = gate.condition
+        condition, clock = gate.condition, self._node.gates.clock
+        try:
+            if await self._moves_elsewhere(batch):
+                return
+        except LogError as error:
+            log.warning("note.not_written", batch_id=batch.batch_id, reason=str(error))
+            return
         batch.told_until[condition.key] = own.until
-        until = self._node.gates.clock.at(own.until)
+        until = clock.at(own.until)
         wait = Wait(condition.key, condition.model, "throttled", until, own.cause)
         await self._write(
             batch,
             lambda notes: (
-                self._waiting(batch, wait) if is_news(wait, notes, is_other=False) else None
+                self._waiting(batch, wait)
+                if is_own_news(wait, notes, clock.at(clock.now()))
+                else None
             ),
         )
 

@@ -60,8 +60,21 @@ def _trouble(gate: Gate, clock: LogClock) -> Wait | None:
     return Wait(condition.key, condition.model, trouble.kind, until, trouble.message, failures)
 
 
+def is_own_news(wait: Wait, notes: Sequence[BatchEvent], now: datetime) -> bool:
+    """Tell whether a batch with these notes has yet to hear of a wait for a route's own pace.
+
+    Each node tells of its own calls: the earliest time of them is the batch's, a later one is not.
+    """
+    alike = [
+        note for note in notes if isinstance(note, RouteThrottled) and note.model == wait.model
+    ]
+    if any(abs(note.until - wait.until) <= SAME for note in alike):
+        return False
+    return not (alike and last_of(notes) is alike[-1] and now < alike[-1].until < wait.until)
+
+
 def is_news(wait: Wait, notes: Sequence[BatchEvent], *, is_other: bool) -> bool:
-    """Tell whether a batch with these notes, in order, has yet to hear of ``wait``.
+    """Tell whether a batch with these notes, in order, has yet to hear of trouble.
 
     Args:
         wait: What holds the batch up.

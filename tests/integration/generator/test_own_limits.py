@@ -3,16 +3,20 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
+from millstream.domain.decide import Stamp
+from millstream.runtime.clock import new_id, utc_now
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
 from millstream.testing.site import Site, route, sample
 from millstream.testing.waiting import BOUND_S
 from millstream_generator import own_limits, route_notes
 from millstream_generator.gate import Gate
-from millstream_schemas import notes
+from millstream_schemas import notes, subjects
 from millstream_schemas.commands import StopBatch
+from millstream_schemas.envelope import Actor
 
 pytestmark = pytest.mark.anyio
 
@@ -79,6 +83,35 @@ async def test_each_wait_is_told_once_by_however_many_nodes(
         told = await direct_site.events(batch_id, notes.RouteThrottled)
     assert state.counts.generated == 3
     assert 1 <= len(told) <= 2
+
+
+async def test_a_note_of_a_wait_goes_when_another_node_makes_calls(direct_site: Site) -> None:
+    """The note is of a node that has died since, say; it would stand for a minute."""
+    async with ScriptedLLM(sample) as llm, direct_site.generator("g1"):
+        paced = route(llm.base_url, provider="simulated", rpm=40)
+        batch_id = await direct_site.begin([paced], 100, concurrency=10)
+        await direct_site.reach(batch_id, lambda state: state.counts.generated >= 1)
+        await tell_of_a_wait(direct_site, batch_id, paced.model, "g9")
+        before = await direct_site.state(batch_id)
+        await direct_site.reach(batch_id, lambda state: state.held_up is None)
+        recovered = await direct_site.events(batch_id, notes.RouteRecovered)
+        await stop(direct_site, batch_id)
+    assert before.held_up is not None
+    assert before.held_up.message == "of g9"
+    assert len(recovered) == 1
+
+
+async def tell_of_a_wait(site: Site, batch_id: str, model: str, node: str) -> None:
+    """Write the note of another node that the batch waits for a minute."""
+    stamp = Stamp(new_id, utc_now(), Actor(kind="node", id=node), "test")
+    event = notes.RouteThrottled(
+        **stamp.envelope(batch_id, subjects.note(batch_id)),
+        model=model,
+        until=utc_now() + timedelta(seconds=60),
+        message=f"of {node}",
+    )
+    last = await site.log.event_log.last(subjects.note(batch_id))
+    await site.log.event_log.append(event, expected=last.sequence if last else 0)
 
 
 async def test_a_batch_waits_for_the_calls_before_its_own(direct_site: Site) -> None:
