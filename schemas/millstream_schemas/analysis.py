@@ -61,7 +61,8 @@ class ErrorGroup(Contract):
     """Errors that differ only in numbers, ids, addresses and quoted texts.
 
     ``message`` has placeholders in their stead and ``fingerprint`` names it; ``example`` is the
-    latest one as it was. ``failed_slots`` of the slots were given up with such an error.
+    latest one as it was. ``failed_slots`` of the slots were given up with such an error, of which
+    ``given_up`` names the first 20.
     """
 
     fingerprint: str
@@ -70,6 +71,7 @@ class ErrorGroup(Contract):
     message: str
     count: int
     failed_slots: int
+    given_up: tuple[int, ...] = ()
     first_seen: datetime
     last_seen: datetime
     example: str

@@ -122,8 +122,9 @@ def test_errors_stand_in_groups_and_a_slot_tells_its_story(hub: HubPage, batches
     batches.wait(batch_id)
     hub.open(f"batches/{batch_id}?tab=errors")
     group = hub.part("error-group").first
-    group.get_by_role("button").click()
+    group.get_by_role("button").first.click()
     expect(hub.part("story")).to_contain_text("attempt 1")
+    expect(hub.page).to_have_url(re.compile(r"[?&]slot=\d+"))  # The story is part of the address.
     hub.part("tab-samples").click()
     facet = hub.part("facet-difficulties")
     expect(facet.locator("option")).not_to_have_count(1)

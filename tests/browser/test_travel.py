@@ -3,7 +3,7 @@
 import re
 
 import httpx
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
@@ -82,6 +82,52 @@ def test_time_that_goes_back_over_a_running_batch_takes_its_numbers_back(
             expect(hub.part("progress", row)).to_contain_text(f"{made} / 8")
             expect(hub.part("tokens", row)).to_contain_text(f"{tokens:,}")
             expect(hub.part("bar", row)).to_have_attribute("aria-valuenow", str(made))
+
+
+def test_a_moment_that_is_still_read_is_not_told_as_the_one_shown(
+    hub: HubPage, batches: Batches
+) -> None:
+    batch_id = batches.start(8, STEADY, recipe="instruction", concurrency=1)
+    batches.wait(batch_id)
+    early, late = (moment_of(batches, batch_id, share) for share in (0.4, 0.8))
+    held = Held()
+    hub.page.route(re.compile(r"[?&]at_seq=\d+\b"), held.take)
+    for place in ("", f"batches/{batch_id}"):
+        held.is_holding = True
+        hub.open(f"{place}?at={early}")
+        if place == "":
+            expect(hub.page.locator("body")).to_contain_text("Nobody has told yet what was running")
+            expect(hub.part("statistics-samples-rate")).to_have_text("—")
+        held.release()
+        expect(hub.part("past-note")).to_contain_text(f"As of sequence {early:,}, ")
+        held.is_holding = True
+        hub.part("slider").fill(str(late))
+        expect(hub.part("past-note")).to_contain_text(f"Reading sequence {late:,}…")
+        expect(hub.part("past-note")).to_contain_text(f"As of sequence {early:,}, ")
+        held.release()
+        expect(hub.part("past-note")).to_contain_text(f"As of sequence {late:,}, ")
+        expect(hub.part("past-note")).not_to_contain_text("Reading")
+    assert hub.complaints() == []
+
+
+class Held:
+    """Requests that wait until they are released."""
+
+    def __init__(self) -> None:
+        self.is_holding = False
+        self._routes: list[Route] = []
+
+    def take(self, route: Route) -> None:
+        if self.is_holding:
+            self._routes.append(route)
+        else:
+            route.continue_()
+
+    def release(self) -> None:
+        self.is_holding = False
+        for route in self._routes:
+            route.continue_()
+        self._routes.clear()
 
 
 def test_a_batch_is_played_from_its_beginning_to_its_end(hub: HubPage, batches: Batches) -> None:

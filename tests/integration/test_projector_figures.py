@@ -66,6 +66,8 @@ def test_a_slot_tells_why_its_sample_exists_and_why_another_failed(model: Model)
     failed = model.ask("attempts", batch_id=script.batch_id, slot=1)
     assert (failed.outcome, failed.sample) == ("failed", None)
     assert [one.kind for one in failed.attempts] == ["attempt_failed", "failed"]
+    groups = model.ask("figures", batch_id=script.batch_id).errors
+    assert {(one.failed_slots, one.given_up) for one in groups if one.failed_slots} == {(1, (1,))}
     untouched = model.ask("attempts", batch_id=script.batch_id, slot=5)
     assert (untouched.outcome, untouched.attempts, untouched.slice_index) == ("pending", (), 1)
     done = len(tape.stored)
@@ -117,6 +119,7 @@ def test_figures_say_how_fast_dear_and_faulty_a_batch_is(model: Model) -> None:
     assert found.latency_ms.p50 == 4.5
     timeouts, refusals = found.errors
     assert (timeouts.category, timeouts.count, timeouts.failed_slots) == ("timeout", 3, 0)
+    assert timeouts.given_up == ()
     assert timeouts.message == "no answer from <url> for <text> in <n> s"
     assert timeouts.example_at.slot == 12
     assert "c-333.example" in timeouts.example

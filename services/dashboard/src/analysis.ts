@@ -15,6 +15,8 @@ export interface ErrorGroup {
   message: string;
   count: number;
   failed_slots: number;
+  /** The first slots that were given up. */
+  given_up: number[];
   first_seen: string;
   last_seen: string;
   example: string;

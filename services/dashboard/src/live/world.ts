@@ -14,6 +14,8 @@ export interface World {
   store: BatchStore;
   /** The sequence of the past, or null for the present. */
   at: number | null;
+  /** Whether what it holds was told; a moment of the past is empty until then. */
+  isTold: boolean;
   /** The second that is now, in seconds since 1970. */
   second(): number;
   onSecond(listener: () => void): () => void;
@@ -22,6 +24,7 @@ export interface World {
 export const PRESENT: World = {
   store,
   at: null,
+  isTold: true,
   second: clock.second,
   onSecond: clock.onSecond,
 };
@@ -35,10 +38,15 @@ export function useWorld(): World {
 const neverTicks = (): (() => void) => () => undefined;
 
 /** The world of these batches as of sequence `at`; `time` is that of its last event, in ms. */
-export function pastWorld(batches: readonly BatchView[], at: number, time: number): World {
+export function pastWorld(
+  batches: readonly BatchView[],
+  at: number,
+  time: number,
+  isTold = true,
+): World {
   const held = new BatchStore(atOnce);
   for (const batch of batches) held.push(batch);
   held.flush();
   const second = Math.ceil(time / 1000);
-  return { store: held, at, second: () => second, onSecond: neverTicks };
+  return { store: held, at, isTold, second: () => second, onSecond: neverTicks };
 }

@@ -1,24 +1,26 @@
 /** Errors in groups, and the story of any one slot. */
 
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { Fragment } from "react";
 
 import type { AttemptView, ErrorGroup, Figures } from "../analysis";
 import { getSlot } from "../calls";
 import type { BatchView } from "../contract";
-import { useAt } from "../place";
+import { useAt, useParameter } from "../place";
 import { duration, grouped, localTime, plural, spaced, UNKNOWN, wordsOf } from "../words";
 import { Empty, Foreign, Trouble } from "./parts";
 
 export function BatchErrors({ batch, figures }: { batch: BatchView; figures: Figures | undefined }) {
-  const [slot, setSlot] = useState<number | null>(null);
+  const [text, setText] = useParameter("slot");
+  const slot = /^\d{1,9}$/.test(text) ? Number(text) : null;
+  const tell = (one: number): void => setText(String(one));
   if (!figures) return <Empty>Reading the errors…</Empty>;
   return (
     <>
       {figures.errors.length === 0 && <Empty>No call of this batch has failed.</Empty>}
       <ul className="events">
         {figures.errors.map((group) => (
-          <Group key={group.fingerprint} group={group} tell={setSlot} />
+          <Group key={group.fingerprint} group={group} tell={tell} />
         ))}
       </ul>
       {figures.error_groups > figures.errors.length && (
@@ -32,10 +34,10 @@ export function BatchErrors({ batch, figures }: { batch: BatchView; figures: Fig
           min={0}
           max={batch.target - 1}
           value={slot ?? ""}
-          onChange={({ target }) => setSlot(target.value === "" ? null : target.valueAsNumber)}
+          onChange={({ target }) => setText(target.value)}
         />
       </label>
-      {slot !== null && Number.isSafeInteger(slot) && <Story batch={batch} slot={slot} />}
+      {slot !== null && <Story batch={batch} slot={slot} />}
     </>
   );
 }
@@ -48,13 +50,34 @@ function Group({ group, tell }: { group: ErrorGroup; tell(slot: number): void })
         <Foreign>{group.message}</Foreign>
       </p>
       <p className="muted">
-        {plural(group.failed_slots, "slot")} given up · {localTime(group.first_seen)} to{" "}
+        {localTime(group.first_seen)} to{" "}
         {localTime(group.last_seen)} · latest: <Foreign>{group.example}</Foreign>
       </p>
-      <button type="button" className="link" onClick={() => tell(group.example_at.slot)}>
-        Story of slot {group.example_at.slot}
-      </button>
+      <p>
+        The latest: <SlotLink slot={group.example_at.slot} tell={tell} />
+        {group.failed_slots > 0 && (
+          <span data-testid="given-up">
+            {" "}
+            · {plural(group.failed_slots, "slot")} given up:
+            {group.given_up.map((slot) => (
+              <Fragment key={slot}>
+                {" "}
+                <SlotLink slot={slot} tell={tell} />
+              </Fragment>
+            ))}
+            {group.failed_slots > group.given_up.length && " and more"}
+          </span>
+        )}
+      </p>
     </li>
+  );
+}
+
+function SlotLink({ slot, tell }: { slot: number; tell(slot: number): void }) {
+  return (
+    <button type="button" className="link" onClick={() => tell(slot)}>
+      slot {slot}
+    </button>
   );
 }
 

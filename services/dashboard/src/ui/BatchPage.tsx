@@ -70,13 +70,19 @@ export function BatchPage({ id }: { id: string }) {
         />
       )}
       {!batch && answer.isPending && <Empty>Reading the batch…</Empty>}
-      {batch && <Shown batch={batch} at={at} newest={held?.sequence} />}
+      {batch && <Shown batch={batch} at={at} newest={held?.sequence} isOld={answer.isPlaceholderData} />}
     </section>
   );
 }
 
-function Shown(props: { batch: BatchView; at: number | null; newest: number | undefined }) {
-  const { batch, at, newest } = props;
+function Shown(props: {
+  batch: BatchView;
+  at: number | null;
+  newest: number | undefined;
+  /** The view is that of the moment looked at before. */
+  isOld: boolean;
+}) {
+  const { batch, at, newest, isOld } = props;
   const figures = useQuery({
     queryKey: ["batch", batch.id, "figures", isLive(batch.state), at],
     queryFn: ({ signal }) => getFigures(batch, at, signal),
@@ -113,7 +119,7 @@ function Shown(props: { batch: BatchView; at: number | null; newest: number | un
       ) : (
         <FigureList batch={batch} figures={figures.data} />
       )}
-      <TimeTravel batch={batch} at={at} newest={newest} time={time} />
+      <TimeTravel {...{ batch, at, newest, time }} isOld={isOld || figures.isPlaceholderData} />
       <BatchTabs batch={batch} figures={figures.data} />
     </>
   );

@@ -23,7 +23,8 @@ const HOUR_S = 3600;
 export function HeaderCard() {
   const start = useStart();
   const { running, paused } = useLiveCounts();
-  const isPast = useWorld().at !== null;
+  const { at, isTold } = useWorld();
+  const isPast = at !== null;
   const isUnheard = useIsUnheard();
   const isOffline = useConnection().state === "offline"; // Nobody knows then what goes on.
   return (
@@ -31,7 +32,7 @@ export function HeaderCard() {
       <div className="hero-head">
         <div>
           <h1 id="hub-title">Generation hub</h1>
-          <p className="muted">{isPast ? wordsThen(running, paused) : wordsNow(running, paused, isUnheard)}</p>
+          <p className="muted">{isPast ? wordsThen(running, paused, isTold) : wordsNow(running, paused, isUnheard)}</p>
         </div>
         <div className="hero-actions">
           <span className="chip-slot" role="status">
@@ -60,7 +61,8 @@ export function HeaderCard() {
 }
 
 // Each fits into one line of a narrow page, so that nothing moves when one takes another's place.
-function wordsThen(running: number, paused: number): string {
+function wordsThen(running: number, paused: number, isTold: boolean): string {
+  if (!isTold) return "Nobody has told yet what was running then.";
   if (running > 0) return "These batches were running then.";
   return paused > 0 ? "These batches were paused then." : "Nothing was running then.";
 }
@@ -119,13 +121,13 @@ function priced(nanoUsd: number | null, unpriced = 0): Pick<FactProps, "value" |
 
 /** What all live batches together do, new each second. */
 function Rates() {
-  const { store, at } = useWorld();
+  const { store, at, isTold } = useWorld();
   const isUnheard = useIsUnheard();
   const isOffline = useConnection().state === "offline";
   const rates = store.rates(useNow());
   const perHour = rates?.nanoUsd == null ? UNKNOWN : `${money(rates.nanoUsd * HOUR_S)}/h`;
   const note = unpricedWords(unpriced(store.since(Infinity)), rates?.nanoUsd != null);
-  const isUntold = (isUnheard || isOffline) && at === null;
+  const isUntold = at === null ? isUnheard || isOffline : !isTold;
   const facts: FactProps[] = [
     { name: "Samples", testid: "samples-rate", value: rates ? paceWords(rates.samples) : UNKNOWN },
     { name: "Tokens", testid: "tokens-rate", value: rates ? paceWords(rates.tokens) : UNKNOWN },

@@ -25,17 +25,17 @@ export function Hub() {
   const at = useAt();
   const moment = useMoment(at);
   const time = at === null ? 0 : latest(moment.batches);
-  const { live } = moment;
+  const { live, isTold } = moment;
   const world = useMemo(
-    () => (at === null ? PRESENT : pastWorld(live, at, time)),
-    [live, at, time],
+    () => (at === null ? PRESENT : pastWorld(live, at, time, isTold)),
+    [live, at, time, isTold],
   );
   return (
     // One tree for both: what is played must not begin anew when it leaves the present.
     <WorldContext value={world}>
       <HeaderCard />
       <Answered>
-        <HubTravel at={at} time={time} />
+        <HubTravel at={at} time={time} isOld={moment.isOld} />
         {moment.error && (
           <Trouble
             what="That moment could not be read"
@@ -73,12 +73,14 @@ function useMoment(at: number | null) {
   return {
     live: found,
     batches: [...found, ...(ended.data?.batches ?? NONE)],
+    isTold: live.data !== undefined,
+    isOld: at !== null && (live.isPlaceholderData || ended.isPlaceholderData),
     error: live.error ?? ended.error,
     retry: () => void Promise.all([live.refetch(), ended.refetch()]),
   };
 }
 
-function HubTravel({ at, time }: { at: number | null; time: number }) {
+function HubTravel({ at, time, isOld }: { at: number | null; time: number; isOld: boolean }) {
   const present = useQuery({
     queryKey: ["statistics", null],
     queryFn: ({ signal }) => getStatistics(store.movedAt(), null, signal),
@@ -87,7 +89,7 @@ function HubTravel({ at, time }: { at: number | null; time: number }) {
   const end = Math.max(present.data?.as_of ?? 0, at ?? 0, store.movedAt());
   if (end > last) setLast(end);
   if (last === 1) return null; // Nothing has happened yet that could be gone back to.
-  return <Travel at={at} first={1} last={last} time={time} />;
+  return <Travel at={at} first={1} last={last} time={time} isOld={isOld} />;
 }
 
 /** When the latest of all that these batches went through was stored, in milliseconds. */

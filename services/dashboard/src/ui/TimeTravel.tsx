@@ -12,8 +12,9 @@ export function TimeTravel(props: {
   at: number | null;
   newest: number | undefined;
   time: number;
+  isOld: boolean;
 }) {
-  const { batch, at, time } = props;
+  const { batch, at, time, isOld } = props;
   const begin = useQuery({
     queryKey: ["batch", batch.id, "begin"],
     queryFn: ({ signal }) => getEvents(batch, { after: 0, limit: 1 }, null, signal),
@@ -30,5 +31,5 @@ export function TimeTravel(props: {
   if (end > last) setLast(end);
   const first = begin.data?.events[0]?.sequence ?? batch.sequence;
   const isReady = begin.data !== undefined;
-  return <Travel at={at} first={first} last={last} time={time} isReady={isReady} />;
+  return <Travel {...{ at, first, last, time, isOld, isReady }} />;
 }

@@ -18,10 +18,14 @@ export function Travel(props: {
   last: number;
   /** When the last event of the moment shown was stored, in milliseconds. */
   time: number;
+  /** What is shown and its `time` are those of the moment before: this one is not read yet. */
+  isOld: boolean;
   /** Whether `first` is known already, so that a replay can begin there. */
   isReady?: boolean;
 }) {
-  const { at, first, last, time, isReady = true } = props;
+  const { at, first, last, time, isOld, isReady = true } = props;
+  const [shownOf, setShownOf] = useState({ at, time });
+  if (!isOld && (shownOf.at !== at || shownOf.time !== time)) setShownOf({ at, time });
   const [wanted, setWanted] = useState<number | null>(null);
   const [speed, setSpeed] = useState(10);
   const [isPlaying, setPlaying] = useState(false);
@@ -57,8 +61,8 @@ export function Travel(props: {
     <div className={at === null ? "travel" : "travel is-past"} data-testid="travel">
       {at !== null && (
         <p role="status" data-testid="past-note">
-          As of sequence {grouped(at)}
-          {time > 0 && `, ${localTime(new Date(time).toISOString())}`}. Nothing here moves.{" "}
+          <Moment {...shownOf} />
+          {isOld && <span className="travel-reading">Reading sequence {grouped(at)}… </span>}
           <button type="button" data-testid="back-to-live" onClick={leave}>
             Back to live
           </button>
@@ -79,4 +83,10 @@ export function Travel(props: {
       />
     </div>
   );
+}
+
+function Moment({ at, time }: { at: number | null; time: number }) {
+  if (at === null) return null;
+  const when = time > 0 ? `, ${localTime(new Date(time).toISOString())}` : "";
+  return `As of sequence ${grouped(at)}${when}. Nothing here moves. `;
 }

@@ -17,6 +17,7 @@ PLACEHOLDERS: tuple[tuple[str, str], ...] = (
 """What is put in the stead of what, one after the other; both Python and DuckDB read it."""
 
 MESSAGE_MOST = 500
+GIVEN_UP_MOST = 20
 CATEGORY = (
     "coalesce(category, CASE WHEN rule = 'content_filter' THEN rule"
     " WHEN kind = 'rejected' THEN 'validation' END)"
@@ -40,6 +41,7 @@ WITH found AS (
 ), groups AS (
   SELECT category, text, max(rule) AS rule,
     count(*) FILTER (kind <> 'failed') AS calls, count(*) FILTER (kind = 'failed') AS slots,
+    list(slot ORDER BY seq) FILTER (kind = 'failed')[:{GIVEN_UP_MOST}] AS given_up,
     min(stored_at) AS first_seen, max(stored_at) AS last_seen,
     arg_max({{'message': left(message, 1000), 'slot': slot, 'attempt': attempt, 'seq': seq}}, seq)
       AS example
@@ -60,7 +62,8 @@ def error_groups(
 
 
 def _group(row: tuple[Any, ...]) -> dict[str, Any]:
-    fingerprint, category, text, rule, calls, slots, first_seen, last_seen, example, _ = row
+    fingerprint, category, text, rule, calls, slots, given_up, *rest = row
+    first_seen, last_seen, example, _ = rest
     return {
         "fingerprint": fingerprint,
         "category": category,
@@ -68,6 +71,7 @@ def _group(row: tuple[Any, ...]) -> dict[str, Any]:
         "message": text,
         "count": calls,
         "failed_slots": slots,
+        "given_up": given_up or [],
         "first_seen": as_utc(first_seen),
         "last_seen": as_utc(last_seen),
         "example": example["message"],
