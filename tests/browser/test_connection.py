@@ -88,6 +88,20 @@ def shift(page: Page, off_ms: int) -> None:
     page.context.route("**/assets/worker-*.js", in_worker)
 
 
+def test_a_page_that_could_not_be_fetched_is_there_once_the_server_is_back(
+    page: Page, batches: Batches, gate: Gate
+) -> None:
+    batches.wait(batches.start(2, "simulated/instant"))
+    hub = HubPage(page, gate.url)
+    hub.open()
+    gate.let("nothing")
+    page.locator("nav a[href='/statistics']").click()
+    expect(hub.part("broken-page")).to_be_visible()
+    expect(hub.part("connection")).not_to_have_attribute("data-state", "live")
+    gate.let("all")
+    expect(hub.part("measure").first).to_be_visible()
+
+
 @pytest.mark.parametrize("off_ms", [HOUR_MS, -HOUR_MS])
 @pytest.mark.parametrize("sharing", ["", REFUSE_SHARING], ids=["shared", "alone"])
 def test_a_clock_that_is_an_hour_off_spoils_no_time_not_even_the_first_one(

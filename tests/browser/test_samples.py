@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from millstream.testing.batches import Batches
-from millstream.testing.hub_page import HubPage
+from millstream.testing.hub_page import NARROW, HubPage
 from millstream.testing.stack import Stack, wait_until
 from millstream.testing.waiting import BOUND_S
 
@@ -58,6 +58,18 @@ def test_a_list_of_any_length_keeps_only_the_rows_in_sight(many: str, hub: HubPa
     expect(hub.page).to_have_url(re.compile(f"sample={chosen}"))
     hub.page.reload()  # The address names it, though the list begins at its beginning.
     expect(hub.part("sample-reader")).to_have_attribute("data-sample", chosen)
+
+
+def test_a_sample_that_is_pressed_on_a_narrow_page_comes_into_sight(
+    many: str, hub: HubPage
+) -> None:
+    hub.resize(NARROW)
+    hub.open(f"batches/{many}?tab=samples")
+    sample = hub.part("sample").nth(2)
+    sample.click()
+    chosen = str(sample.get_attribute("data-sample"))
+    expect(hub.part("sample-reader")).to_have_attribute("data-sample", chosen)
+    expect(hub.part("sample-reader").locator("h3")).to_be_in_viewport()
 
 
 def test_two_samples_stand_side_by_side_and_each_is_copied_as_json(many: str, hub: HubPage) -> None:

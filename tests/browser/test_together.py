@@ -56,6 +56,10 @@ def test_chosen_batches_are_paused_and_stopped_after_a_look_at_what_would_come(
     expect(hub.part("toast")).to_contain_text("2 batches paused")
     expect(hub.part("together")).to_have_count(0)
     choose(hub, *running, left_alone)
+    hub.resize(NARROW)
+    hub.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(hub.part("together-pause")).to_be_in_viewport()
+    hub.resize(WIDE)
     hub.part("together-pause").click()  # Only what would change is counted as a change.
     expect(hub.part("confirm")).to_contain_text("1 batch will be paused.")
     expect(hub.part("outlook-same")).to_have_text("2 batches are paused already.")

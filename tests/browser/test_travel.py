@@ -3,7 +3,7 @@
 import re
 
 import httpx
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
@@ -144,3 +144,36 @@ def test_a_batch_is_played_from_its_beginning_to_its_end(hub: HubPage, batches: 
     expect(hub.part("details-progress")).to_have_text("60 / 60 samples")
     expect(hub.part("play")).to_have_text("Play")
     assert hub.complaints() == []
+
+
+def test_a_moment_stays_from_page_to_page_and_each_leads_back_to_live(
+    hub: HubPage, batches: Batches
+) -> None:
+    batch_id = batches.start(8, STEADY, recipe="instruction", concurrency=1)
+    batches.wait(batch_id)
+    at = moment_of(batches, batch_id, 0.5)
+    hub.open(f"batches?at={at}")
+    expect(hub.part("past-note")).to_contain_text(f"As of sequence {at:,}")
+    expect(hub.page.get_by_role("heading", level=1)).to_have_text("Batches then")
+    expect(hub.past(batch_id)).to_have_attribute("data-state", "running")
+    expect(hub.part("progress", hub.past(batch_id))).not_to_have_text("8 / 8")
+    hub.past(batch_id).get_by_role("link").click()
+    hub.page.get_by_role("link", name="Back to the hub").click()
+    expect(hub.page).to_have_url(re.compile(rf"/\?at={at}$"))
+    expect(hub.row(batch_id)).to_be_visible()
+    hub.open(f"batches?at={at}")
+    hub.part("back-to-live").click()
+    expect(hub.past(batch_id)).to_have_attribute("data-state", "completed")
+    expect(hub.part("past-note")).to_have_count(0)
+
+
+def test_a_moment_before_a_batch_began_leads_to_the_present(
+    page: Page, stack: Stack, batches: Batches
+) -> None:
+    batch_id = batches.start(2, "simulated/instant")
+    batches.wait(batch_id)
+    hub = HubPage(page, stack.url)
+    hub.open(f"batches/{batch_id}?at={batches.sequences(batch_id)[0] - 1}")
+    hub.part("back-to-live", hub.part("trouble")).click()
+    expect(hub.part("details-progress")).to_have_text("2 / 2 samples")
+    expect(hub.part("trouble")).to_have_count(0)

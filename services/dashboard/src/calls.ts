@@ -206,7 +206,14 @@ export function getStatistics(
 }
 
 export function getTimeline(
-  question: { start: string | null; model: string; bucket: string; by?: Split; batch_id?: string },
+  question: {
+    start: string | null;
+    end?: string;
+    model: string;
+    bucket: string;
+    by?: Split;
+    batch_id?: string;
+  },
   signal?: AbortSignal,
   at: At = null,
 ): Promise<Timeline> {

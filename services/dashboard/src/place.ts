@@ -106,6 +106,10 @@ export function usePlace(): Place {
   return useSyncExternalStore(onPlace, currentPlace);
 }
 
+export function hubAddress(at: number | null): string {
+  return at === null ? "/" : `/?at=${at}`;
+}
+
 export function batchAddress(id: string, at: number | null = null, tab = ""): string {
   const query = [at === null ? "" : `at=${at}`, tab && `tab=${tab}`].filter(Boolean).join("&");
   return `/batches/${encodeURIComponent(id)}${query && `?${query}`}`;

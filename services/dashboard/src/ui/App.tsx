@@ -6,8 +6,7 @@ import { useConnection, useCountsNow } from "../live/hooks";
 import { readAt, usePlace, type Place } from "../place";
 import { Broken } from "./Broken";
 import { StaleNote, VersionNote } from "./Connection";
-import { History } from "./History";
-import { Hub } from "./Hub";
+import { BatchesPage, Hub } from "./Hub";
 import {
   BatchPage,
   fetchDialogs,
@@ -94,7 +93,7 @@ function Content({ place }: { place: Place }) {
     case "hub":
       return <Hub />;
     case "batches":
-      return <History isPage />;
+      return <BatchesPage />;
     case "batch":
       return <BatchPage key={place.id} id={place.id} />;
     case "samples":

@@ -9,7 +9,7 @@ import { getBatch, getFigures } from "../calls";
 import { isLive, type BatchView } from "../contract";
 import { useBatch } from "../live/hooks";
 import { pastWorld, PRESENT, WorldContext } from "../live/world";
-import { useAt, useParameter } from "../place";
+import { addressWith, go, hubAddress, useAt, useParameter } from "../place";
 import {
   decimals,
   duration,
@@ -60,14 +60,21 @@ export function BatchPage({ id }: { id: string }) {
           <Foreign>{id}</Foreign>
         </h1>
         {batch && <StateChip state={batch.state} />}
-        <Link to="/">Back to the hub</Link>
+        <Link to={hubAddress(at)}>Back to the hub</Link>
       </header>
       {answer.error && (
         <Trouble
           what="The batch could not be read"
           words={wordsOf(answer.error)}
           retry={() => void answer.refetch()}
-        />
+        >
+          {/* A moment before its start has no slider to leave it by. */}
+          {at !== null && !batch && (
+            <button type="button" data-testid="back-to-live" onClick={() => go(addressWith({ at: null }))}>
+              Back to live
+            </button>
+          )}
+        </Trouble>
       )}
       {!batch && answer.isPending && <Empty>Reading the batch…</Empty>}
       {batch && <Shown batch={batch} at={at} newest={held?.sequence} isOld={answer.isPlaceholderData} />}

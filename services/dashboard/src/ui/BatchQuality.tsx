@@ -51,7 +51,7 @@ function Report({ quality }: { quality: Quality }) {
       </p>
       <dl className="fact-list" data-testid="quality">
         <Fact name="Samples" value={grouped(quality.total_samples)} />
-        <Fact name="Tokens" value={grouped(quality.total_tokens)} />
+        <Fact name="Tokens of the samples kept" value={grouped(quality.total_tokens)} />
         <Fact name="Tokens per sample" value={rounded(quality.average_tokens)} />
         <Fact name="Answers refused" value={grouped(quality.rejected)} />
         <Fact name="Failed" value={grouped(quality.failed)} />

@@ -4,13 +4,16 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
+import { dressOf } from "../series";
 import { axisTimes, grouped, localTime, money, short, UNKNOWN } from "../words";
 
 const HEIGHT = 180;
 /** Room for "12:00:00 PM", half of it beyond the last time. */
 const AXIS_WORDS = 90;
-/** Each is at least 3 : 1 against both grounds. */
-const COLOURS = ["#3b82f6", "#d97706", "#059669", "#a855f7", "#e11d48", "#0891b2", "#7c8a10"];
+/** With more times than this only those points are drawn that no line leads to. */
+const POINTS_MOST = 60;
+/** Wide enough to tell a dashed border from a dotted one. */
+const MARK_BORDER = 3;
 
 interface Series {
   name: string;
@@ -45,6 +48,9 @@ export function Chart({ times, step, series, isMoney }: ChartProps) {
           { ...axis, space: AXIS_WORDS, values: (_, ticks, _axis, _space, by) => axisTimes(ticks, by) },
           { ...axis, size: 90, values: (_, ticks) => ticks.map(isMoney ? money : short) },
         ],
+        legend: {
+          markers: { width: MARK_BORDER, dash: (_, place) => dressOf(place - 1).border },
+        },
         scales: {
           // Of its own times: uPlot would have the axis of a single point span years.
           x: { range: () => [(times[0] ?? 0) - step, (times.at(-1) ?? 0) + step] },
@@ -55,9 +61,10 @@ export function Chart({ times, step, series, isMoney }: ChartProps) {
           ...series.map(({ name }, place) => ({
             label: name,
             value: (_: uPlot, value: number | null) => (value === null ? UNKNOWN : words(value)),
-            stroke: COLOURS[place % COLOURS.length] ?? ink,
+            stroke: dressOf(place).colour,
+            dash: dressOf(place).dash,
             width: 2,
-            points: { show: times.length < 60 },
+            points: { show: times.length < POINTS_MOST, filter: alone },
           })),
         ],
       },
@@ -74,6 +81,16 @@ export function Chart({ times, step, series, isMoney }: ChartProps) {
     };
   }, [times, step, series, isMoney]);
   return <div ref={holder} className="chart" aria-hidden="true" />;
+}
+
+/** Where a value stands between two gaps, so that no line shows it; null for all points. */
+function alone(plot: uPlot, place: number, isShown: boolean): number[] | null {
+  if (isShown) return null;
+  const values = plot.data[place] ?? [];
+  const found = [...values.keys()].filter(
+    (at) => values[at] != null && values[at - 1] == null && values[at + 1] == null,
+  );
+  return found.length > 0 ? found : null;
 }
 
 function timeOf(seconds: number | null): string {

@@ -52,7 +52,11 @@ export function EstimateNote(props: {
         ))}
       </dl>
       <small>
-        {isLooking ? "Looking at batches of this recipe…" : basisOf(found)}
+        {isLooking
+          ? "Looking at batches of this recipe…"
+          : same.data || any.data
+            ? basisOf(found)
+            : "No estimate: no earlier batch has been looked at."}
       </small>
       {isOver && <p data-testid="estimate-over">The budget may stop it before all are made.</p>}
     </section>

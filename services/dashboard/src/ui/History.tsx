@@ -64,7 +64,7 @@ export function History({ isPage = false }: { isPage?: boolean }) {
   return (
     <section className="card history" id="history" aria-labelledby="history-title">
       <header className="card-head">
-        <Title id="history-title">{isPage ? "Batches" : isNow ? "History" : "History then"}</Title>
+        <Title id="history-title">{`${isPage ? "Batches" : "History"}${isNow ? "" : " then"}`}</Title>
         <SavedViews />
       </header>
       <HistoryControls view={view} facets={page.data?.facets ?? {}} />

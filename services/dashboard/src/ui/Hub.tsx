@@ -22,27 +22,14 @@ const LIVE_MOST = 1000;
 const PAST_KEPT_MS = 30_000;
 
 export function Hub() {
-  const at = useAt();
-  const moment = useMoment(at);
-  const time = at === null ? 0 : latest(moment.batches);
-  const { live, isTold } = moment;
-  const world = useMemo(
-    () => (at === null ? PRESENT : pastWorld(live, at, time, isTold)),
-    [live, at, time, isTold],
-  );
+  const moment = useMoment();
   return (
     // One tree for both: what is played must not begin anew when it leaves the present.
-    <WorldContext value={world}>
+    <WorldContext value={moment.world}>
       <HeaderCard />
       <Answered>
-        <HubTravel at={at} time={time} isOld={moment.isOld} />
-        {moment.error && (
-          <Trouble
-            what="That moment could not be read"
-            words={wordsOf(moment.error)}
-            retry={moment.retry}
-          />
-        )}
+        <HubTravel {...moment} />
+        <MomentTrouble {...moment} />
         <StuckPanel />
         <RunningPanel />
         <History />
@@ -51,10 +38,30 @@ export function Hub() {
   );
 }
 
+/** The history by itself; of a moment of the past, with the way to others and back. */
+export function BatchesPage() {
+  const moment = useMoment();
+  return (
+    <WorldContext value={moment.world}>
+      {moment.world.at !== null && <HubTravel {...moment} />}
+      <MomentTrouble {...moment} />
+      <History isPage />
+    </WorldContext>
+  );
+}
+
+type Moment = ReturnType<typeof useMoment>;
+
+function MomentTrouble({ error, retry }: Moment) {
+  if (!error) return null;
+  return <Trouble what="That moment could not be read" words={wordsOf(error)} retry={retry} />;
+}
+
 const NONE: readonly BatchView[] = [];
 
-/** What lived at a sequence, with the batch that had ended last; nothing for the present. */
-function useMoment(at: number | null) {
+/** The moment that the address names: what lived then, and when the batch ended that had last. */
+function useMoment() {
+  const at = useAt();
   const live = useQuery({
     queryKey: ["past", at, "live"],
     queryFn: ({ signal }) => listBatches({ states: LIVE_STATES, limit: LIVE_MOST, at }, signal),
@@ -70,17 +77,22 @@ function useMoment(at: number | null) {
     enabled: at !== null,
   });
   const found = live.data?.batches ?? NONE;
+  const isTold = live.data !== undefined;
+  const time = at === null ? 0 : latest([...found, ...(ended.data?.batches ?? NONE)]);
+  const world = useMemo(
+    () => (at === null ? PRESENT : pastWorld(found, at, time, isTold)),
+    [found, at, time, isTold],
+  );
   return {
-    live: found,
-    batches: [...found, ...(ended.data?.batches ?? NONE)],
-    isTold: live.data !== undefined,
+    world,
+    time,
     isOld: at !== null && (live.isPlaceholderData || ended.isPlaceholderData),
     error: live.error ?? ended.error,
     retry: () => void Promise.all([live.refetch(), ended.refetch()]),
   };
 }
 
-function HubTravel({ at, time, isOld }: { at: number | null; time: number; isOld: boolean }) {
+function HubTravel({ world: { at }, time, isOld }: Moment) {
   const present = useQuery({
     queryKey: ["statistics", null],
     queryFn: ({ signal }) => getStatistics(store.movedAt(), null, signal),

@@ -29,7 +29,7 @@ export function Routes() {
         />
       )}
       {answer.isPending && <Empty>Reading the routes…</Empty>}
-      {answer.data?.routes.length === 0 && (
+      {!answer.error && answer.data?.routes.length === 0 && (
         <Empty>No generator has called a model yet. Add a batch on the hub.</Empty>
       )}
       <ul className="rows">

@@ -1,6 +1,6 @@
 /** Samples to look through: filters, a list as long as they are many, and the one that is read. */
 
-import { useEffect } from "react";
+import { useEffect, useRef } from "react";
 
 import { SEARCH_MOST } from "../calls";
 import type { BatchView, Facets } from "../contract";
@@ -20,6 +20,9 @@ const FACETS = [
   ["models", "Model", "model"],
 ] as const;
 
+/** Where the sample that is read stands below the list; as in samples.css. */
+const STACKED = "(max-width: 800px)";
+
 const show = (changes: Record<string, string | null>): void => go(addressWith(changes), true);
 
 /** The samples of one batch, or of all where it is null. */
@@ -33,6 +36,7 @@ export function SampleBrowser({ batch }: { batch: BatchView | null }) {
   const [chosen] = useParameter("sample");
   const [pinned] = useParameter("with");
   const at = useAt();
+  const reading = useRef<HTMLDivElement>(null);
   const search = useSettled(text.trim());
   const filter = { text: search, topic, difficulty, sample_type, model, sort };
   // A text is looked for in one batch at once, in all of them step by step.
@@ -115,10 +119,13 @@ export function SampleBrowser({ batch }: { batch: BatchView | null }) {
             chosen={chosen}
             pinned={pinned}
             choose={(id) => show({ sample: id })}
+            onPress={() => matchMedia(STACKED).matches && reading.current?.scrollIntoView()}
             hasMore={found.hasMore}
             more={found.more}
           />
-          <Shown samples={found.samples} chosen={chosen} pinned={pinned} at={at} />
+          <div className="sample-read" ref={reading}>
+            <Shown samples={found.samples} chosen={chosen} pinned={pinned} at={at} />
+          </div>
         </div>
       )}
     </div>

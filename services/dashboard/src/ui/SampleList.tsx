@@ -20,6 +20,8 @@ export function SampleList(props: {
   chosen: string;
   pinned: string;
   choose(id: string): void;
+  /** Called after a sample was chosen by a press, not by a key: whoever goes through stays here. */
+  onPress(): void;
   hasMore: boolean;
   more(): void;
 }) {
@@ -87,7 +89,10 @@ export function SampleList(props: {
               data-testid="sample"
               data-sample={sample.id}
               style={{ height: ROW_PX, transform: `translateY(${start}px)` }}
-              onClick={() => props.choose(sample.id)}
+              onClick={() => {
+                props.choose(sample.id);
+                props.onPress();
+              }}
             >
               <Row
                 sample={sample}

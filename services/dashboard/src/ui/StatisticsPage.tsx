@@ -6,7 +6,7 @@ import { lazy, Suspense } from "react";
 import type { Timeline, TimelineRow } from "../analysis";
 import { getTimeline, serverNow } from "../calls";
 import { useParameter } from "../place";
-import { lineOf, type Split } from "../series";
+import { bucketsOf, busyOf, linesOf, type Split } from "../series";
 import { decimals, localTime, money, rounded, UNKNOWN, unpricedWords, wordsOf } from "../words";
 import { AllSamples, useAllSamples } from "./AllSamples";
 import { FirstSamples } from "./FirstSamples";
@@ -25,10 +25,17 @@ interface Measure {
   name: string;
   of(row: TimelineRow): number | null;
   words(value: number): string;
+  /** It is 0 where no call was. */
+  isCount?: true;
 }
 
 const MEASURES: Measure[] = [
-  { name: "Samples per second", of: (row) => row.samples_per_s, words: (n) => decimals(n, 2) },
+  {
+    name: "Samples per second",
+    of: (row) => row.samples_per_s,
+    words: (n) => decimals(n, 2),
+    isCount: true,
+  },
   { name: "Latency p50, ms", of: (row) => row.latency_ms.p50, words: rounded },
   { name: "Latency p95, ms", of: (row) => row.latency_ms.p95, words: rounded },
   { name: "Latency p99, ms", of: (row) => row.latency_ms.p99, words: rounded },
@@ -37,8 +44,9 @@ const MEASURES: Measure[] = [
     of: (row) =>
       row.tokens_in === null || row.tokens_out === null ? null : row.tokens_in + row.tokens_out,
     words: rounded,
+    isCount: true,
   },
-  { name: "Cost", of: (row) => row.cost_nano_usd, words: money },
+  { name: "Cost", of: (row) => row.cost_nano_usd, words: money, isCount: true },
   {
     name: "Failed calls, %",
     of: (row) => (row.failure_ratio === null ? null : row.failure_ratio * 100),
@@ -54,8 +62,8 @@ export function StatisticsPage() {
   const answer = useQuery({
     queryKey: ["timeline", range, model, split],
     queryFn: async ({ signal }) => {
-      const start = hours === null ? null : await hoursAgo(hours, signal);
-      return getTimeline({ start, model, bucket: "auto", by: split }, signal);
+      const span = hours === null ? { start: null } : await lastHours(hours, signal);
+      return getTimeline({ ...span, model, bucket: "auto", by: split }, signal);
     },
     placeholderData: keepPreviousData,
     refetchInterval: REFRESH_MS,
@@ -149,8 +157,14 @@ function Choices({ models }: { models: readonly string[] }) {
   );
 }
 
-async function hoursAgo(hours: number, signal: AbortSignal): Promise<string> {
-  return new Date((await serverNow(signal)) - hours * 3_600_000).toISOString();
+/** Up to now: without an end the answer would cover no more than the last call. */
+async function lastHours(
+  hours: number,
+  signal: AbortSignal,
+): Promise<{ start: string; end: string }> {
+  const now = await serverNow(signal);
+  const start = new Date(now - hours * 3_600_000).toISOString();
+  return { start, end: new Date(now).toISOString() };
 }
 
 interface MeasureProps {
@@ -159,10 +173,8 @@ interface MeasureProps {
 }
 
 function MeasureOverTime({ measure, timeline: { rows, ...timeline } }: MeasureProps) {
-  const lines = [...new Set(rows.map(lineOf))].sort();
-  const starts = [...new Set(rows.map(({ start }) => start))].sort();
-  const found = new Map(rows.map((row) => [`${row.start} ${lineOf(row)}`, measure.of(row)]));
-  const at = (start: string, line: string): number | null => found.get(`${start} ${line}`) ?? null;
+  const lines = linesOf(rows, measure.of, measure.isCount ?? false);
+  const times = bucketsOf(timeline);
   return (
     <section className="measure" data-testid="measure">
       <h2>{measure.name}</h2>
@@ -173,20 +185,22 @@ function MeasureOverTime({ measure, timeline: { rows, ...timeline } }: MeasurePr
       )}
       <Suspense fallback={<div className="chart" />}>
         <Chart
-          times={starts.map((start) => Date.parse(start) / 1000)}
+          times={times}
           step={timeline.bucket_s}
-          series={lines.map((name) => ({ name, values: starts.map((start) => at(start, name)) }))}
+          series={lines.map(({ name, at }) => ({ name, values: times.map(at) }))}
           isMoney={measure.words === money}
         />
       </Suspense>
       <details>
-        <summary>{measure.name} as a table, per {timeline.bucket}</summary>
+        <summary>
+          {measure.name} as a table, per {timeline.bucket} with calls
+        </summary>
         <div className="table-scroll" tabIndex={0} role="region" aria-label={measure.name}>
           <table>
             <thead>
               <tr>
                 <th scope="col">From</th>
-                {lines.map((name) => (
+                {lines.map(({ name }) => (
                   <th key={name} scope="col" className="number">
                     <Foreign>{name}</Foreign>
                   </th>
@@ -194,11 +208,11 @@ function MeasureOverTime({ measure, timeline: { rows, ...timeline } }: MeasurePr
               </tr>
             </thead>
             <tbody>
-              {starts.map((start) => (
-                <tr key={start}>
-                  <th scope="row">{localTime(start)}</th>
-                  {lines.map((name) => {
-                    const value = at(start, name);
+              {busyOf(rows).map((second) => (
+                <tr key={second}>
+                  <th scope="row">{localTime(new Date(second * 1000).toISOString())}</th>
+                  {lines.map(({ name, at }) => {
+                    const value = at(second);
                     return (
                       <td key={name} className="number">
                         {value === null ? UNKNOWN : measure.words(value)}

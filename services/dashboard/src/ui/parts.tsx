@@ -104,7 +104,14 @@ export function Empty({ children, testid }: { children: ReactNode; testid?: stri
 }
 
 /** An answer that failed, in the server's words, with a way to ask again. */
-export function Trouble({ what, words, retry }: { what: string; words: string; retry(): void }) {
+export function Trouble(props: {
+  what: string;
+  words: string;
+  retry(): void;
+  /** Another way on. */
+  children?: ReactNode;
+}) {
+  const { what, words, retry, children } = props;
   return (
     <div className="trouble" role="alert" data-testid="trouble">
       <Icon name="warning" />
@@ -114,6 +121,7 @@ export function Trouble({ what, words, retry }: { what: string; words: string; r
       <button type="button" onClick={retry}>
         Try again
       </button>
+      {children}
     </div>
   );
 }
