@@ -102,6 +102,22 @@ def test_a_page_that_could_not_be_fetched_is_there_once_the_server_is_back(
     expect(hub.part("measure").first).to_be_visible()
 
 
+def test_what_could_not_be_asked_is_not_told_as_none(page: Page, stack: Stack) -> None:
+    hub = HubPage(page, stack.url)
+    hub.open()
+    page.route("**/v1/routes*", lambda route: route.fulfill(json={"routes": [], "as_of": 1}))
+    none = page.get_by_text("No generator has called a model yet")
+    page.locator("nav a[href='/nodes']").click()
+    expect(none).to_be_visible()
+    page.route(re.compile(r"/v1/(routes|recipes|models|batches)"), lambda route: route.abort())
+    expect(hub.part("trouble").filter(has_text="The routes could not be read")).to_be_visible()
+    expect(none).to_have_count(0)
+    page.locator("nav a[href='/']").click()
+    hub.part("start-open").click()
+    expect(hub.part("start-estimate")).to_contain_text("no earlier batch has been looked at")
+    page.unroute_all(behavior="wait")
+
+
 @pytest.mark.parametrize("off_ms", [HOUR_MS, -HOUR_MS])
 @pytest.mark.parametrize("sharing", ["", REFUSE_SHARING], ids=["shared", "alone"])
 def test_a_clock_that_is_an_hour_off_spoils_no_time_not_even_the_first_one(

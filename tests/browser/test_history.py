@@ -159,6 +159,7 @@ def test_promise_19_the_quality_is_rated_measured_and_spread(past: Past, hub: Hu
     hub.part("tab-quality").click()
     expect(hub.part("rating")).to_contain_text("Good")
     expect(hub.part("quality")).to_contain_text("30")
+    expect(hub.part("quality")).to_contain_text("Tokens of the samples kept")
     for spread in ("Difficulties", "Sample types", "Topics", "Average length"):
         expect(hub.part("details")).to_contain_text(spread)
     hub.open(f"batches/{past.failed}?tab=quality")
