@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from millstream.testing.batches import Batches
+from millstream.testing.browser import REFUSE_STORAGE
 from millstream.testing.hub_page import NARROW, WIDE, HubPage
 from millstream.testing.stack import Stack, wait_until
 from millstream.testing.waiting import BOUND_S
@@ -132,3 +133,28 @@ def test_the_nodes_are_told_one_by_one_and_in_all(hub: HubPage, batches: Batches
     expect(slow).to_contain_text("no limit")
     expect(slow).to_have_attribute("data-state", "ok")
     expect(hub.part("fleet-behind")).to_have_text(re.compile(r"^\d+ events?$"))
+
+
+def test_a_browser_that_keeps_nothing_says_so_where_a_choice_would_be_kept(
+    unopened: HubPage,
+) -> None:
+    told = unopened.part("keeps-nothing")
+    unopened.open("settings")
+    expect(unopened.page.get_by_text("Kept in this browser alone.")).to_be_visible()
+    expect(told).to_have_count(0)
+    unopened.page.add_init_script(REFUSE_STORAGE)
+    unopened.open("settings")
+    expect(told).to_have_text("This browser keeps nothing: it lasts until you reload.")
+    expect(unopened.page.get_by_text("Kept in this browser alone.")).to_have_count(0)
+    unopened.open("batches?sort=started")
+    unopened.part("view-open").click()
+    unopened.part("view-name").fill("Mine")
+    unopened.part("view-name").press("Enter")
+    expect(unopened.part("saved-view")).to_have_text("Mine")
+    expect(told).to_be_visible()
+    assert (unopened.violations(), unopened.overflow()) == ([], 0)
+    unopened.open()
+    unopened.part("start-open").click()
+    unopened.part("start-target").fill("21")
+    expect(told).to_be_visible()
+    assert (unopened.violations(), unopened.overflow()) == ([], 0)

@@ -42,6 +42,7 @@ const listeners = new Set<() => void>();
 let waiting: string | null = null;
 let resting: ReturnType<typeof setTimeout> | undefined;
 let held = "";
+let isReturn = false;
 let place: Place = { page: "hub", id: "", query: new URLSearchParams() };
 
 /** The place that the address names; the same object until the address changes. */
@@ -81,6 +82,7 @@ function onPlace(listener: () => void): () => void {
 // The browser went elsewhere by itself: what waited was for the place that it has left.
 function onMove(): void {
   waiting = null;
+  isReturn = true;
   tell();
 }
 
@@ -118,6 +120,7 @@ export function batchAddress(id: string, at: number | null = null, tab = ""): st
 /** Go to another address of this page; `replace` leaves no step to go back to. */
 export function go(address: string, replace = false): void {
   const isOther = new URL(address, location.href).pathname !== here().pathname;
+  if (isOther) isReturn = false;
   if (replace) {
     waiting = address;
     if (resting === undefined) writeAndRest();
@@ -128,6 +131,9 @@ export function go(address: string, replace = false): void {
   if (isOther) window.scrollTo(0, 0);
   tell();
 }
+
+/** Whether this page was come to by the browser's own steps, back or forth. */
+export const hasReturned = (): boolean => isReturn;
 
 export function showBatch(id: string, at: number | null = null): void {
   go(batchAddress(id, at));

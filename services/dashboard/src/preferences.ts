@@ -1,6 +1,11 @@
-/** Small choices kept in this browser; a browser that refuses storage only forgets them. */
+/** Small choices kept in this browser; one that refuses storage forgets them, and `isKeeping` tells. */
 
 const PREFIX = "millstream.";
+const TRIAL = `${PREFIX}trial`;
+
+/** Null until somebody asks. */
+let keeps: boolean | null = null;
+const listeners = new Set<() => void>();
 
 /** Return the kept value, or `fallback` when there is none or `isValid` refuses it. */
 export function recall<T>(name: string, fallback: T, isValid: (value: unknown) => value is T): T {
@@ -22,9 +27,36 @@ export function onPreference(name: string, listener: () => void): void {
 }
 
 export function remember(name: string, value: unknown): void {
-  try {
-    localStorage.setItem(PREFIX + name, JSON.stringify(value));
-  } catch (error) {
-    console.info(`Setting ${name} could not be kept.`, error);
+  note(isStored(PREFIX + name, JSON.stringify(value)));
+}
+
+/** Whether what is remembered outlasts the page; tried out at the first question. */
+export function isKeeping(): boolean {
+  if (keeps === null) {
+    keeps = isStored(TRIAL, "");
+    if (keeps) localStorage.removeItem(TRIAL);
   }
+  return keeps;
+}
+
+export function onKeeping(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function isStored(key: string, text: string): boolean {
+  try {
+    localStorage.setItem(key, text);
+    return true;
+  } catch (error) {
+    console.info(`${key} could not be kept.`, error);
+    return false;
+  }
+}
+
+/** Take note of how the last attempt went: a full storage may have room again. */
+function note(isKept: boolean): void {
+  const isNews = keeps !== null && keeps !== isKept;
+  keeps = isKept;
+  if (isNews) for (const listener of [...listeners]) listener();
 }

@@ -1,15 +1,18 @@
 /** The whole page: its frame, and what the address names. */
 
-import { Suspense, useEffect } from "react";
+import { Suspense, useCallback, useEffect, useMemo, useState } from "react";
 
 import { useConnection, useCountsNow } from "../live/hooks";
 import { readAt, usePlace, type Place } from "../place";
 import { Broken } from "./Broken";
 import { StaleNote, VersionNote } from "./Connection";
 import { BatchesPage, Hub } from "./Hub";
+import { EVERYWHERE, useKeys } from "./keys";
 import {
   BatchPage,
   fetchDialogs,
+  KeyHelp,
+  Later,
   NodesPage,
   ReplayPage,
   SamplesPage,
@@ -17,6 +20,7 @@ import {
   StatisticsPage,
 } from "./later";
 import { Link } from "./Link";
+import { PageFocus } from "./PageFocus";
 import { Foreign } from "./parts";
 import { Toasts } from "./Toasts";
 import { TopBar } from "./TopBar";
@@ -33,9 +37,12 @@ export function App() {
   }, [isConnecting]);
   const title = titleOf(place);
   useEffect(() => showCount(running, title), [running, title]);
+  const [isHelping, setHelping] = useState(false);
+  const help = useCallback(() => setHelping(true), []);
+  useKeys(useMemo(() => ({ ...EVERYWHERE, "?": help }), [help]));
   return (
     <>
-      <TopBar />
+      <TopBar help={help} />
       <main id="hub" className={state === "offline" ? "is-stale" : undefined}>
         <VersionNote />
         <StaleNote />
@@ -43,9 +50,13 @@ export function App() {
           <Suspense fallback={<Opening />}>
             <MomentNote query={place.query} />
             <Content place={place} />
+            <PageFocus key={`${place.page} ${place.id}`} place={place} />
           </Suspense>
         </Broken>
       </main>
+      <Later when={isHelping}>
+        <KeyHelp isOpen={isHelping} onClose={() => setHelping(false)} />
+      </Later>
       <Toasts />
     </>
   );

@@ -18,11 +18,10 @@ import { ColumnEdge } from "./ColumnEdge";
 import { HistoryControls, SavedViews, StateFilter } from "./HistoryControls";
 import { HistoryFiles } from "./HistoryFiles";
 import { HistoryRow } from "./HistoryRow";
-import { KeyHelp, Later } from "./later";
+import { useKeys, type Deeds } from "./keys";
 import { Empty, Pager, Trouble } from "./parts";
 import { TogetherBar, useRehearsal } from "./Together";
 import { useIsDrawn } from "./useIsDrawn";
-import { useKeys, type Keyed } from "./useKeys";
 
 const PAGE = 25;
 
@@ -48,15 +47,14 @@ export function History({ isPage = false }: { isPage?: boolean }) {
   };
   const { ask, dialog } = useRehearsal(letGo);
   const chosen = useChosen();
-  const [isHelping, setHelping] = useState(false);
-  const keyed = useMemo<Keyed>(() => {
+  const deeds = useMemo<Deeds>(() => {
     const stop = (id: string | null): void => {
       const ids = chosen.size > 0 ? [...chosen] : id ? [id] : [];
       if (isNow && ids.length > 0) void ask(STOP, { ids });
     };
-    return { choose: (id) => isNow && toggle(id), stop, help: () => setHelping(true) };
+    return { x: (id) => isNow && id && toggle(id), s: stop };
   }, [chosen, isNow, ask]);
-  useKeys(keyed);
+  useKeys(deeds);
   // Until the answer has come, the rows are those of the question before.
   const isLooking = page.isPlaceholderData;
   const total = page.data?.total ?? 0;
@@ -126,21 +124,12 @@ export function History({ isPage = false }: { isPage?: boolean }) {
           setWalk({ asked, cursors: [...cursors, page.data.next_cursor] })
         }
       />
-      <p className="muted key-note">
-        {rows.length > 0 && <HistoryFiles question={{ ...filter, sort: view.sort, at }} />}
-        <button
-          type="button"
-          className="quiet"
-          data-testid="key-help-open"
-          onClick={() => setHelping(true)}
-        >
-          Keys: press ?
-        </button>
-      </p>
+      {rows.length > 0 && (
+        <p className="muted history-files">
+          <HistoryFiles question={{ ...filter, sort: view.sort, at }} />
+        </p>
+      )}
       {dialog}
-      <Later when={isHelping}>
-        <KeyHelp isOpen={isHelping} onClose={() => setHelping(false)} />
-      </Later>
     </section>
   );
 }

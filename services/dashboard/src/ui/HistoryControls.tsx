@@ -19,6 +19,7 @@ import { usePlace } from "../place";
 import { grouped } from "../words";
 import { Icon } from "./Icon";
 import { KeepForm } from "./KeepForm";
+import { KeptNote } from "./KeptNote";
 import { Foreign, StateChip } from "./parts";
 
 export function HistoryControls({ view, facets }: { view: HistoryView; facets: Facets }) {
@@ -208,6 +209,7 @@ export function SavedViews() {
           keep={(name) => savedViews.keep(name, now)}
         />
       )}
+      <KeptNote />
       {now !== "" && (
         <button type="button" className="quiet" data-testid="view-plain" onClick={() => showView("")}>
           Show all

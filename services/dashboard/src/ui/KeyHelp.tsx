@@ -1,8 +1,8 @@
-/** The keys of the history, in a dialog. */
+/** The keys that hold on this page, in a dialog. */
 
 import { Dialog } from "@base-ui/react/dialog";
 
-import { KEYS } from "./useKeys";
+import { keysHere } from "./keys";
 
 export function KeyHelp({ isOpen, onClose }: { isOpen: boolean; onClose(): void }) {
   return (
@@ -12,7 +12,7 @@ export function KeyHelp({ isOpen, onClose }: { isOpen: boolean; onClose(): void 
         <Dialog.Popup className="dialog dialog-small" data-testid="key-help">
           <Dialog.Title>Keys</Dialog.Title>
           <dl className="keys">
-            {KEYS.map(([key, what]) => (
+            {keysHere().map(([key, what]) => (
               <div key={key}>
                 <dt>
                   <kbd>{key}</kbd>

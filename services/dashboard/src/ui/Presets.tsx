@@ -2,6 +2,7 @@
 
 import { BUILT_IN, presets, type StartValues } from "../start";
 import { KeepForm } from "./KeepForm";
+import { KeptNote } from "./KeptNote";
 
 export function Presets(props: { values: StartValues; take(values: StartValues): void }) {
   const own = presets.use();
@@ -37,6 +38,7 @@ export function Presets(props: { values: StartValues; take(values: StartValues):
           keep={(name) => presets.keep(name, props.values)}
         />
       )}
+      {(chosen === "" || own.length > 0) && <KeptNote />}
       {own.some(({ name }) => name === chosen) && (
         <button type="button" className="quiet" onClick={() => presets.drop(chosen)}>
           Forget this preset

@@ -7,6 +7,7 @@ import { getAbout } from "../calls";
 import { onSound, play, soundIsOn, switchSound } from "../sound";
 import { chooseTheme, currentTheme, onTheme, THEMES } from "../theme";
 import { grouped, UNKNOWN, wordsOf } from "../words";
+import { KeptNote } from "./KeptNote";
 import { Foreign, Trouble } from "./parts";
 import { Webhooks } from "./Webhooks";
 
@@ -23,7 +24,9 @@ export function SettingsPage() {
     <>
       <section className="card settings" aria-labelledby="settings-title">
         <h1 id="settings-title">Settings</h1>
-        <p className="muted">Kept in this browser alone.</p>
+        <p className="muted">
+          <KeptNote otherwise="Kept in this browser alone." />
+        </p>
         <ThemeChoice />
         <Sound />
       </section>

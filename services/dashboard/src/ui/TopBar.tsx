@@ -1,6 +1,6 @@
-/** Name, navigation with the running badge, connection, notices, sound switch. */
+/** Name, navigation with the running badge, connection, notices, sound switch, keys. */
 
-import { useEffect, useRef, useSyncExternalStore } from "react";
+import { useEffect, useRef, useSyncExternalStore, type MouseEvent } from "react";
 
 import { useCountsNow } from "../live/hooks";
 import { usePlace } from "../place";
@@ -8,10 +8,11 @@ import { onSound, soundIsOn, switchSound } from "../sound";
 import { Bell } from "./Bell";
 import { ConnectionPill } from "./Connection";
 import { Icon } from "./Icon";
+import { focusText, focusHistory } from "./keys";
 import { Link } from "./Link";
 import { grouped } from "../words";
 
-export function TopBar() {
+export function TopBar({ help }: { help(): void }) {
   const { page } = usePlace();
   const sections = useRef<HTMLElement>(null);
   useEffect(() => {
@@ -21,6 +22,7 @@ export function TopBar() {
   }, [page]);
   return (
     <header className="topbar">
+      <SkipLinks hasHistory={page === "hub" || page === "batches"} />
       <span className="brand">
         <span className="brand-mark" aria-hidden="true" />
         Millstream
@@ -56,8 +58,49 @@ export function TopBar() {
         <ConnectionPill />
         <Bell />
         <SoundSwitch />
+        <button
+          type="button"
+          className="quiet icon-only key-help-open"
+          data-testid="key-help-open"
+          aria-label="Keys"
+          aria-keyshortcuts="?"
+          title="Keys: press ?"
+          onClick={help}
+        >
+          ?
+        </button>
       </span>
     </header>
+  );
+}
+
+/** In sight with the focus alone: the way past all that stands before what is looked for. */
+function SkipLinks({ hasHistory }: { hasHistory: boolean }) {
+  const skip = (event: MouseEvent, to: () => void): void => {
+    event.preventDefault(); // The address tells of the page, not of where the focus is.
+    to();
+  };
+  return (
+    <>
+      <a
+        className="skip"
+        href="#hub"
+        data-testid="skip"
+        onClick={(event) => skip(event, () => focusText("main"))}
+      >
+        Skip to the content
+      </a>
+      {hasHistory && (
+        <a
+          className="skip"
+          href="#history"
+          data-testid="skip-history"
+          onClick={(event) => skip(event, focusHistory)}
+        >
+          Skip to the list of batches
+        </a>
+      )}
+    </>
   );
 }
 
