@@ -25,6 +25,8 @@ MESSAGE_TOKENS = 16
 """What a chat template adds to a message, at most."""
 ANSWER_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _KEPT = 256
+_SEARCH_MOST = 20_000_000
+"""Characters of a recipe times its cells: less than a second to search through."""
 
 _OF_PROMPTS = {
     "recipe",
@@ -39,6 +41,8 @@ _OF_PROMPTS = {
 _known: dict[bytes, int] = {}
 """The longest prompts of the last batches: to find one takes 0.2 ms per cell of the recipe."""
 _lock = threading.Lock()
+_searching = threading.Lock()
+"""Who asks for what is being searched for waits for that; searches take their processor in turn."""
 
 
 def call_bound(spec: BatchSpec) -> CallBound:
@@ -60,13 +64,16 @@ def call_bound(spec: BatchSpec) -> CallBound:
 
 
 def check_budgets(spec: BatchSpec) -> None:
-    """Refuse a budget that lets no call start; takes time as ``call_bound``.
+    """Refuse a budget that lets no call start; takes time as ``call_bound``, a second at most.
+
+    Of a recipe that would take longer nothing is refused here: the first look at its budgets stops
+    such a batch.
 
     Raises:
         UsageError: one call may use more than a budget has; names the smallest one that is enough.
     """
     budgets = spec.budgets
-    if not budgets.bounds_use:
+    if not budgets.bounds_use or _is_large(spec):
         return
     bound = call_bound(spec)
     if budgets.max_tokens is not None and budgets.max_tokens < bound.tokens:
@@ -90,18 +97,30 @@ def check_budgets(spec: BatchSpec) -> None:
 def _longest_prompt(spec: BatchSpec) -> int:
     """Return more tokens than any prompt of the batch has."""
     key = hashlib.sha256(spec.model_dump_json(include=_OF_PROMPTS).encode()).digest()
-    with _lock:
-        known = _known.get(key)
-    if known is not None:
-        return known
-    # A copy: what is kept with a recipe for its calls is of no use to whoever makes none.
-    pinned = spec.recipe.model_copy()
-    found = max(_prompt_tokens(spec, pinned, cell) for cell, _ in Plan(spec).quotas())
-    with _lock:
-        if len(_known) >= _KEPT:
-            del _known[next(iter(_known))]
-        _known[key] = found
+    found = _recalled(key)
+    if found is not None:
+        return found
+    with _searching:
+        found = _recalled(key)  # another thread may have searched for the same meanwhile
+        if found is not None:
+            return found
+        # A copy: what is kept with a recipe for its calls is of no use to whoever makes none.
+        pinned = spec.recipe.model_copy()
+        found = max(_prompt_tokens(spec, pinned, cell) for cell, _ in Plan(spec).quotas())
+        with _lock:
+            if len(_known) >= _KEPT:
+                del _known[next(iter(_known))]
+            _known[key] = found
     return found
+
+
+def _recalled(key: bytes) -> int | None:
+    with _lock:
+        return _known.get(key)
+
+
+def _is_large(spec: BatchSpec) -> bool:
+    return len(Plan(spec).quotas()) * len(spec.recipe.model_dump_json()) > _SEARCH_MOST
 
 
 def _prompt_tokens(spec: BatchSpec, pinned: PinnedRecipe, cell: Cell) -> int:

@@ -1,12 +1,16 @@
 """What a batch pins: from a start, from a parent that left slots open, and from a clone."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from millstream import call_bounds
 from millstream.call_bounds import call_bound, check_budgets
 from millstream.domain.batch_state import BatchState
 from millstream.domain.budget import affordable
+from millstream.domain.plan import Plan
 from millstream.errors import UsageError
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook, recipe_directories
@@ -140,6 +144,32 @@ def test_what_costs_nothing_fits_any_budget_and_other_bounds_are_none_of_use() -
     route = PRICED.model_copy(update={"price": price})
     check_budgets(free.model_copy(update={"routes": (route,)}))
     check_budgets(priced(max_attempts=1, max_duration_s=0.1, max_failure_ratio=0.0))
+
+
+def test_a_recipe_that_would_be_searched_for_long_is_left_to_the_first_look_at_its_budgets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = priced(max_tokens=10)
+    monkeypatch.setattr(call_bounds, "_SEARCH_MOST", 1)
+    check_budgets(small)
+
+
+def test_many_that_ask_for_the_same_recipe_at_once_search_it_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = priced(max_tokens=10).model_copy(update={"instruction": "Asked for by four at once."})
+    looked: list[object] = []
+    tokens_of = call_bounds._prompt_tokens
+
+    def counted(*told: Any) -> int:
+        looked.append(told)
+        return tokens_of(*told)
+
+    monkeypatch.setattr(call_bounds, "_prompt_tokens", counted)
+    with ThreadPoolExecutor(4) as pool:
+        bounds = set(pool.map(call_bound, [spec] * 4))
+    assert len(bounds) == 1
+    assert len(looked) == len(Plan(spec).quotas())
 
 
 def parent(**fields: object) -> BatchState:
