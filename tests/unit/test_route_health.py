@@ -83,13 +83,20 @@ def test_an_answer_means_nothing_to_a_route_that_was_never_throttled() -> None:
 def test_a_window_is_halved_by_a_429_and_grows_with_answers_and_with_time() -> None:
     window = Window()
     window.cut(32, is_first=True)
-    assert window.most(0.5) == 16
+    assert window.most(0.5, 4) == 16
     for _ in range(5):
         window.cut(10, is_first=False)
-    assert (window.most(0.01), window.most(0.25), window.most(1.0)) == (1, 8, math.inf)
+    shares = (0.01, 0.25, 1.0)
+    assert [window.most(share, 4) for share in shares] == [1, 8, math.inf]
     for _ in range(15):  # 1 + 2 + 3 + ... answers for one call more each
         window.grow()
-    assert window.most(0.01) == 5
+    assert window.most(0.01, 4) == 5
+
+
+def test_a_node_that_joins_a_throttled_route_takes_its_share_of_what_waits_there() -> None:
+    window = Window()
+    window.cut(0, is_first=True)
+    assert [window.most(0.25, waiting) for waiting in (1, 12, 32, 5000)] == [1, 3, 8, 8]
 
 
 @given(st.lists(st.tuples(st.floats(0, 90), st.none() | st.floats(0, 700)), max_size=60))

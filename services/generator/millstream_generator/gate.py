@@ -176,7 +176,7 @@ class Gate:
             return await self._give_leased()
         if self._limits.is_any:
             return await self._give_permitted()
-        most = self._window.most(rules.factor(state, now))
+        most = self._window.most(rules.factor(state, now), self.in_flight + self.line.count)
         while self.line and self.in_flight < most:
             self._grant()
         return 4 * AGAIN_S

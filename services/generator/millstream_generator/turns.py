@@ -9,6 +9,9 @@ from typing import Literal, Self
 
 from millstream.runtime.clock import boot_seconds
 
+WHOLE_UNKNOWN = 32
+"""So many calls a node may take a route for that it has hardly called yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -76,11 +79,17 @@ class Window:
         """Take note of an answer."""
         self._size += 1 / self._size
 
-    def most(self, share: float) -> float:
-        """Return how many calls there may be where time has given ``share`` of the whole back."""
+    def most(self, share: float, wanted: int) -> float:
+        """Return how many calls there may be where time has given ``share`` of the whole back.
+
+        ``wanted`` are in flight or in line. The whole is what was in flight at the first 429; on a
+        node that had few then, as one that has just started, those in line count too: one call that
+        stalls would hold all of them.
+        """
         if share >= 1.0:
             return math.inf
-        return max(int(self._size), math.ceil(self._whole * share))
+        whole = max(self._whole, min(wanted, WHOLE_UNKNOWN))
+        return max(int(self._size), math.ceil(whole * share))
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +123,11 @@ class Line:
     def pop(self) -> Waiter:
         """Take the first one out; somebody must wait."""
         return self._waiters.popleft()
+
+    @property
+    def count(self) -> int:
+        """How many wait."""
+        return len(self.waiting())
 
     def waiting(self) -> list[Waiter]:
         """Return those who wait, the first one first."""
