@@ -26,6 +26,10 @@ def throttle(
     )
 
 
+def answer(state: RouteState, started_at: float, *, now: float | None = None) -> RouteState:
+    return health.answered(state, started_at if now is None else now, started_at=started_at)
+
+
 def test_the_first_429_of_a_burst_halves_the_share_and_the_others_do_not() -> None:
     state = throttle(RouteState(), START, started_at=START - 1, asked=20)
     assert (state.factor, state.cooldown_until) == (0.5, START + 20)
@@ -61,11 +65,9 @@ def test_a_429_among_answers_costs_a_short_pause_however_long_the_last_one_was()
     for _ in range(5):  # a storm: each call after a cooldown is refused
         state = throttle(state, state.cooldown_until)
     assert state.backoff_s == 30
-    before = health.answered(state, state.cooldown_until - 0.1)
-    assert before is state  # that call says nothing of what came after
     now = state.cooldown_until + 5
-    state = health.answered(state, now)
-    assert health.answered(state, now + 1) is state  # the first one tells all
+    state = answer(state, now)
+    assert answer(state, now + 1) is state  # the first one tells all
     again = throttle(state, now + 2)
     assert again.cooldown_until == now + 2 + health.BACKOFF_LEAST_S
     pauses = []
@@ -77,7 +79,61 @@ def test_a_429_among_answers_costs_a_short_pause_however_long_the_last_one_was()
 
 
 def test_an_answer_means_nothing_to_a_route_that_was_never_throttled() -> None:
-    assert health.answered(RouteState(), START) == RouteState()
+    assert answer(RouteState(), START) == RouteState()
+
+
+def storm(*, asked: float | None = None) -> RouteState:
+    """Return the state a second after the last one of 429s that doubled the pause to 16 s."""
+    state = throttle(RouteState(), START)
+    for _ in range(3):
+        state = throttle(state, state.cooldown_until)
+    return throttle(state, state.cooldown_until + 1, asked=asked)
+
+
+def test_an_answer_to_a_call_from_before_a_429_cuts_a_pause_short_that_nobody_asked_for() -> None:
+    state = storm()
+    started_at, now = state.factor_at - 0.5, state.factor_at + 4
+    assert state.cooldown_until == state.factor_at + 16
+    sooner = answer(state, started_at, now=now)
+    assert sooner.cooldown_until == now + health.BACKOFF_LEAST_S
+    assert answer(sooner, started_at, now=now + 0.1) is sooner  # the first one tells all
+    assert throttle(sooner, now + 0.1, started_at=started_at) is sooner  # the burst's last ones
+    after = sooner.cooldown_until
+    assert throttle(sooner, after).cooldown_until == after + 2 * health.BACKOFF_LEAST_S
+    assert throttle(state, state.cooldown_until).backoff_s == 30
+
+
+def test_an_answer_to_a_call_from_before_the_pause_before_cuts_nothing_short() -> None:
+    state = storm()
+    assert state.freed_at is not None
+    assert answer(state, state.freed_at - 0.1, now=state.factor_at + 4) is state
+
+
+def test_no_answer_cuts_short_what_a_provider_asked_for() -> None:
+    state = storm(asked=20)
+    started_at, now = state.factor_at - 0.5, state.factor_at + 4
+    assert answer(state, started_at, now=now) is state
+    guessed = storm()
+    asked = throttle(guessed, now - 1, started_at=started_at, asked=8)  # ends before the pause
+    assert asked.cooldown_until == guessed.cooldown_until
+    assert answer(asked, started_at, now=now).cooldown_until == now + 7
+    longer = throttle(guessed, now - 1, started_at=started_at, asked=60)
+    assert answer(longer, started_at, now=now) is longer
+
+
+def test_a_429_that_is_noted_again_on_what_is_stored_keeps_when_the_pause_before_ended() -> None:
+    before = storm()
+    here, stored = (throttle(before, before.cooldown_until + late) for late in (1.0, 1.2))
+    assert here.freed_at == stored.freed_at == before.cooldown_until
+    assert throttle(stored, stored.factor_at + 0.1, started_at=here.factor_at) is stored
+
+
+def test_a_pause_that_an_older_version_stored_is_not_cut_short() -> None:
+    fields = {"asked_until", "freed_at"}
+    old = RouteState.model_validate_json(storm().model_dump_json(exclude=fields))
+    now = old.factor_at + 4
+    assert answer(old, old.factor_at - 0.5, now=now) is old
+    assert throttle(old, old.cooldown_until).freed_at == old.cooldown_until
 
 
 def test_a_window_is_halved_by_a_429_and_grows_with_answers_and_with_time() -> None:

@@ -80,8 +80,9 @@ class RouteState(Contract):
     """What the nodes know together about one route; one document in the limits bucket.
 
     ``requested_at`` is the last due time that was given away, ``reserved_at`` that of the last
-    token reservation, which takes ``reserved_s`` seconds at the full rate. ``answered_at`` is the
-    start of a call that was answered, after the last cooldown.
+    token reservation, which takes ``reserved_s`` seconds at the full rate. ``freed_at`` is the end
+    of the cooldown before the last one, ``asked_until`` the latest time that a provider named in
+    the last one's burst, and ``answered_at`` the start of a call that was answered after it.
     """
 
     requested_at: float = 0.0
@@ -89,6 +90,8 @@ class RouteState(Contract):
     reserved_s: float = 0.0
     permits: dict[str, Permit] = {}
     cooldown_until: float = 0.0
+    asked_until: float = 0.0
+    freed_at: float | None = None
     backoff_s: float = 0.0
     answered_at: float = 0.0
     cause: str = ""

@@ -45,20 +45,23 @@ def throttled(
     twice as long as the last one as long as no call after that was answered.
     """
     is_first = started_at >= state.cooldown_until
-    backoff_s = state.backoff_s
+    asked_s = min(retry_after_s or 0.0, COOLDOWN_MOST_S)
+    asked_until = now + asked_s if asked_s else 0.0
+    update: dict[str, object] = {"asked_until": asked_until}
     if is_first:
         backoff_s = _back_off_s(state, now)
-    asked_s = min(retry_after_s or 0.0, COOLDOWN_MOST_S)
-    until = now + (asked_s or (backoff_s if is_first else 0.0))
-    if not is_first and until < state.cooldown_until + LONGER_LEAST_S:
+        update |= {
+            "cooldown_until": max(now + (asked_s or backoff_s), state.cooldown_until),
+            "freed_at": state.cooldown_until,
+            "backoff_s": backoff_s,
+            "factor": max(FACTOR_LEAST, factor(state, now) / 2),
+            "factor_at": now,
+            "cause": cause,
+        }
+    elif asked_until >= state.cooldown_until + LONGER_LEAST_S:
+        update |= {"cooldown_until": asked_until, "cause": cause}
+    elif asked_until < state.asked_until + LONGER_LEAST_S:
         return state
-    update: dict[str, object] = {
-        "cooldown_until": max(until, state.cooldown_until),
-        "cause": cause,
-        "backoff_s": backoff_s,
-    }
-    if is_first:
-        update |= {"factor": max(FACTOR_LEAST, factor(state, now) / 2), "factor_at": now}
     return state.model_copy(update=update)
 
 
@@ -78,11 +81,20 @@ def is_answering(state: RouteState) -> bool:
     return state.answered_at >= max(state.cooldown_until, 1.0)
 
 
-def answered(state: RouteState, started_at: float) -> RouteState:
-    """Return the state after a call that started at ``started_at`` was answered."""
-    if state.backoff_s == 0 or is_answering(state) or started_at < state.cooldown_until:
+def answered(state: RouteState, now: float, *, started_at: float) -> RouteState:
+    """Return the state after a call that started at ``started_at`` was answered.
+
+    One from between the last two cooldowns shows that its provider does not refuse all calls,
+    however late it is answered: what is left of a cooldown that nobody asked for is cut short.
+    """
+    if state.backoff_s == 0 or is_answering(state):
         return state
-    return state.model_copy(update={"answered_at": started_at})
+    if started_at >= state.cooldown_until:
+        return state.model_copy(update={"answered_at": started_at})
+    until = max(now + BACKOFF_LEAST_S, state.asked_until)
+    if state.freed_at is None or started_at < state.freed_at or until >= state.cooldown_until:
+        return state
+    return state.model_copy(update={"cooldown_until": until, "backoff_s": BACKOFF_LEAST_S})
 
 
 def opened(

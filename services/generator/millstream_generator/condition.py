@@ -97,8 +97,9 @@ class Condition:
         self._outcomes = self._outcomes.after(turn.started_at, failed=False)
         if turn.is_probe:
             self._close()
-        if health.answered(self.state, turn.started_at) is not self.state:
-            self.apply(lambda state, _: health.answered(state, turn.started_at))
+        started_at = turn.started_at
+        if health.answered(self.state, self.now(), started_at=started_at) is not self.state:
+            self.apply(lambda state, at: health.answered(state, at, started_at=started_at))
         self.settle(turn, used_tokens)
         turn.end()
 

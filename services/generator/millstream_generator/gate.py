@@ -111,7 +111,7 @@ class Gate:
 
     def _follow(self, condition: Condition, before: RouteState, after: RouteState) -> None:
         """Act on a change: slots of an untroubled past are void."""
-        is_cut = after.factor_at > before.factor_at
+        is_cut = after.factor_at > max(before.factor_at, before.cooldown_until)
         if is_cut:
             self._window.cut(self.in_flight, is_first=rules.factor(before, condition.now()) >= 1)
         if is_cut or condition.is_open:

@@ -1,6 +1,7 @@
 """The gates of routes beside a real bucket: what they cost, and what they do without it."""
 
 import asyncio
+import random
 import socket
 from contextlib import AsyncExitStack
 
@@ -17,6 +18,8 @@ from millstream.testing.scripted_llm import Answer, Request, ScriptedLLM
 from millstream.testing.site import Site, sample
 from millstream.testing.waiting import BOUND_S
 from millstream_generator import gate
+from millstream_generator.completion import CallFailedError
+from millstream_generator.condition import Condition
 
 pytestmark = pytest.mark.anyio
 
@@ -170,3 +173,20 @@ async def test_nodes_that_share_one_permit_all_get_their_turns(
             states = [await direct_site.state(batch_id) for batch_id in ids]
     assert all(state.counts.generated < 1000 for state in states)
     assert set(at_once) == {1}
+
+
+async def test_one_429_halves_the_calls_in_flight_once_on_the_node_that_got_it(
+    direct_site: Site,
+) -> None:
+    """It is noted here at once, and a moment later in what all nodes share."""
+    shared = SharedLimits(direct_site.log.event_log.answers, "test")
+    way = sites.route("http://127.0.0.1:1", provider="simulated")
+    condition = Condition("route.test", way, shared, node="g1", first_probe_s=1.5)
+    limited = gate.Gate(condition, random.Random(1))
+    await condition.read()
+    turns = [turn for turn in (limited.try_turn() for _ in range(16)) if turn]
+    condition.note_failure(turns[0], CallFailedError("rate_limit", "busy", status_code=429))
+    noted_at = condition.state.factor_at
+    await condition.store()
+    assert condition.state.factor_at > noted_at
+    assert limited._window.most(0.01) == 8
