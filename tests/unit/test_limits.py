@@ -167,9 +167,9 @@ def test_a_route_without_a_pace_has_no_due_times_but_permits() -> None:
 
 def test_a_throttled_route_has_fewer_permits() -> None:
     cut = RouteState(factor=0.5, factor_at=START)
-    assert rules.most_calls(cut, Limits(concurrency=8), START) == 4
-    assert rules.most_calls(cut, Limits(concurrency=1), START) == 1
-    assert rules.most_calls(cut, Limits(concurrency=8), START + 60) == 8
+    assert rules.most_calls(cut, Limits(concurrency=8), "a", START) == 4
+    assert rules.most_calls(cut, Limits(concurrency=1), "a", START) == 1
+    assert rules.most_calls(cut, Limits(concurrency=8), "a", START + 60) == 8
 
 
 def test_limits_are_divided_when_nodes_cannot_agree() -> None:

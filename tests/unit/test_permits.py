@@ -1,6 +1,7 @@
 """Permits are never more than the limit, all are used, and every node gets its turn."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.domain import permits as rules
-from millstream.domain.permits import PERMIT_S, TURN_S, Permit
+from millstream.domain.permits import ASK_S, PERMIT_S, TURN_S, Permit
 
 NODES = ("a", "b", "c", "d")
 START = 1_767_225_600.0
@@ -16,20 +17,35 @@ START = 1_767_225_600.0
 
 @dataclass
 class Route:
-    """Nodes that share one route: each knows what it read or wrote last, and its own calls."""
+    """Nodes that share one route: each knows what it read or wrote last, and its own calls.
+
+    ``limits`` has the limits of the nodes that keep another one than ``most``.
+    """
 
     most: int
+    limits: dict[str, int] = field(default_factory=dict)
     now: float = START
     stored: dict[str, Permit] = field(default_factory=dict)
     known: dict[str, dict[str, Permit]] = field(default_factory=dict)
     running: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NODES, 0))
     writes: int = 0
 
+    def lowest(self, node: str, permits: Mapping[str, Permit]) -> int:
+        """Return how many permits there are for a node that knows these."""
+        limit = self.limits.get(node, self.most)
+        return rules.lowest(permits, node, self.now, limit=limit)
+
     def ask(self, node: str, wanted: int) -> None:
         """Let a node tell that it would have ``wanted`` calls in flight."""
         used = self.running[node]
         self.stored = rules.asked(
-            self.stored, node, self.now, most=self.most, used=used, wanted=max(used, wanted)
+            self.stored,
+            node,
+            self.now,
+            most=self.lowest(node, self.stored),
+            used=used,
+            wanted=max(used, wanted),
+            limit=self.limits.get(node, self.most),
         )
         self.known[node] = self.stored
         self.writes += 1
@@ -40,7 +56,8 @@ class Route:
 
     def begin(self, node: str, wanted: int) -> None:
         """Let a node start as many calls as it may without asking."""
-        usable = rules.kept(self.known.get(node, {}), node, self.now, most=self.most)
+        known = self.known.get(node, {})
+        usable = rules.kept(known, node, self.now, most=self.lowest(node, known))
         self.running[node] = max(self.running[node], min(wanted, usable))
 
     def round(self, node: str, wanted: int) -> None:
@@ -48,10 +65,9 @@ class Route:
         self.read(node)
         self.begin(node, wanted)
         permits, used = self.known[node], self.running[node]
-        asks = used < wanted and rules.may_gain(permits, node, self.now, most=self.most)
-        if asks or rules.must_give(
-            permits, node, self.now, most=self.most, used=used, wanted=wanted
-        ):
+        most = self.lowest(node, permits)
+        asks = used < wanted and rules.may_gain(permits, node, self.now, most=most)
+        if asks or rules.must_give(permits, node, self.now, most=most, used=used, wanted=wanted):
             self.ask(node, wanted)
             self.begin(node, wanted)
 
@@ -74,11 +90,12 @@ steps = st.lists(
 )
 
 
-@given(most=st.integers(1, 12), steps=steps)
+@given(most=st.integers(1, 12), lower=st.integers(1, 12), steps=steps)
 def test_no_more_calls_run_than_there_are_permits_whatever_nodes_know_and_do(
-    most: int, steps: list[tuple[str, str, int, float]]
+    most: int, lower: int, steps: list[tuple[str, str, int, float]]
 ) -> None:
-    route = Route(most)
+    """One node may keep a lower limit than the others."""
+    route = Route(most, {"b": min(most, lower)})
     for node, what, number, gap in steps:
         route.now += gap / 100  # nobody's permit runs out
         match what:
@@ -208,6 +225,54 @@ def test_a_lower_limit_is_kept_as_soon_as_calls_end() -> None:
         route.running[node] = 0
         route.round(node, 20)
     assert (route.running["a"], route.running["b"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("low", "parts"), [(5, (3, 2)), (4, (2, 2)), (1, (1, 0))])
+def test_the_lowest_limit_at_work_holds_for_all_is_used_and_costs_no_writes(
+    low: int, parts: tuple[int, int]
+) -> None:
+    """A batch pinned ten calls in flight, and one that started later pinned fewer."""
+    route = Route(10, {"b": low})
+    for _ in range(20):
+        for node in ("a", "b"):
+            route.running[node] = max(0, route.running[node] - 1)
+            route.round(node, 20)
+    assert (route.running["a"], route.running["b"]) == parts
+    writes = route.writes
+    for _ in range(8):
+        route.now += 0.2
+        for node in ("a", "b"):
+            route.round(node, 20)
+    assert route.writes == writes
+    route.running["b"] = 0
+    route.ask("b", 0)
+    route.now += ASK_S
+    route.round("a", 20)
+    assert route.running["a"] == 10
+
+
+def test_a_permit_of_an_earlier_version_names_no_limit_and_counts() -> None:
+    text = f'{{"held": 3, "wanted": 9, "until": {START + PERMIT_S}, "since": {START}}}'
+    stored = {"b": Permit.model_validate_json(text)}
+    assert rules.lowest(stored, "a", START, limit=4) == 4
+    permits = rules.asked(stored, "a", START, most=4, used=0, wanted=9, limit=4)
+    assert {name: permit.held for name, permit in permits.items()} == {"a": 1, "b": 3}
+
+
+def test_the_limit_of_a_dead_node_holds_for_nobody() -> None:
+    dead = {"b": Permit(held=1, wanted=1, until=START, most=1)}
+    assert rules.lowest(dead, "a", START, limit=4) == 4
+
+
+def test_a_node_that_asked_in_vain_does_not_ask_again_at_once() -> None:
+    until = START + PERMIT_S
+    permits = {
+        "a": Permit(held=1, wanted=9, until=until),
+        "b": Permit(held=1, wanted=1, until=until),
+    }
+    assert not rules.may_gain(permits, "a", START, most=4)
+    assert rules.may_gain(permits, "a", START + ASK_S, most=4)
+    assert rules.may_gain(permits, "c", START, most=4)
 
 
 def test_permits_of_a_clock_that_was_far_ahead_count_for_nobody() -> None:

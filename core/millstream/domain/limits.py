@@ -124,9 +124,10 @@ def factor(state: RouteState, now: float) -> float:
     return min(1.0, state.factor + RECOVERY_PER_S * max(0.0, now - since))
 
 
-def most_calls(state: RouteState, limits: Limits, now: float) -> int:
+def most_calls(state: RouteState, limits: Limits, node: str, now: float) -> int:
     """Return how many calls may be in flight at ``now``: permits that all nodes share."""
-    return max(1, int((limits.concurrency or 0) * factor(state, now)))
+    limit = sharing.lowest(state.permits, node, now, limit=limits.concurrency or 0)
+    return max(1, int(limit * factor(state, now)))
 
 
 def sound(state: RouteState, now: float) -> RouteState:
@@ -186,9 +187,10 @@ def lease(
             state.permits,
             node,
             now,
-            most=most_calls(state, limits, now),
+            most=most_calls(state, limits, node, now),
             used=in_flight,
             wanted=in_flight + len(wanted),
+            limit=limits.concurrency,
         )
         free = permits[node].held - in_flight if node in permits else 0
         state = state.model_copy(update={"permits": permits})

@@ -21,19 +21,23 @@ TURN_S = 2.0
 """How long a node keeps the one permit that it has more than another one that waits."""
 WAIT_S = 5.0
 """A node that waits says so more often than that; one that does not may have died."""
+ASK_S = 1.0
+"""A node that waits asks no sooner again: whoever writes gives it what is free by then."""
 SKEW_MOST_S = 5.0
 
 
 class Permit(Contract):
     """How many calls a node may have in flight, how many it would like, and until when.
 
-    ``since`` is when ``held`` was last another number.
+    ``since`` is when ``held`` was last another number. ``most`` is the limit that the node keeps:
+    batches pin the one of their start, so those that share a route may have different ones.
     """
 
     held: Annotated[int, Field(ge=0)]
     wanted: Annotated[int, Field(ge=0)]
     until: float
     since: float = 0.0
+    most: int | None = None
 
     def is_living(self, now: float) -> bool:
         """Tell whether it counts: it was renewed, by a clock that is not far ahead."""
@@ -48,7 +52,14 @@ Permits = Mapping[str, Permit]
 
 
 def asked(
-    permits: Permits, node: str, now: float, *, most: int, used: int, wanted: int
+    permits: Permits,
+    node: str,
+    now: float,
+    *,
+    most: int,
+    used: int,
+    wanted: int,
+    limit: int | None = None,
 ) -> dict[str, Permit]:
     """Return everyone's permits after ``node`` told what it uses and would like to use.
 
@@ -59,6 +70,7 @@ def asked(
         most: How many there are.
         used: How many the node uses now; it keeps at least these.
         wanted: How many it would use if it had them.
+        limit: The limit that it keeps, which holds for all as long as it is at work.
     """
     before = permits.get(node)
     after = {name: one for name, one in permits.items() if name != node and one.is_living(now)}
@@ -66,8 +78,15 @@ def asked(
         held = max(used, min(wanted, kept(permits, node, now, most=most)))
         is_same = before is not None and before.held == held
         since = before.since if before is not None and is_same else now
-        after[node] = Permit(held=held, wanted=wanted, until=now + PERMIT_S, since=since)
+        until = now + PERMIT_S
+        after[node] = Permit(held=held, wanted=wanted, until=until, since=since, most=limit)
     return _handed_out(after, now, most)
+
+
+def lowest(permits: Permits, node: str, now: float, *, limit: int) -> int:
+    """Return the lowest limit of ``node``, which keeps ``limit``, and of all others at work."""
+    others = (one for name, one in permits.items() if name != node and one.is_living(now))
+    return min([limit, *(one.most for one in others if one.most is not None)])
 
 
 def _handed_out(permits: dict[str, Permit], now: float, most: int) -> dict[str, Permit]:
@@ -125,6 +144,8 @@ def may_gain(permits: Permits, node: str, now: float, *, most: int) -> bool:
     own = permits.get(node)
     if own is None or not own.is_waiting(now):
         return True
+    if now < own.until - PERMIT_S + ASK_S:
+        return False
     return most > sum(one.held for one in permits.values() if one.is_living(now))
 
 

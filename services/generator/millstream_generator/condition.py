@@ -115,7 +115,7 @@ class Condition:
             case "rate_limit":
                 self._note_limit(turn, failure)
             case _:
-                self.note_answer(turn, None)
+                self.note_answer(turn, 0 if failure.is_unpaid else None)
         if failure.category != "timeout":  # an answer that was cut off may have been paid
             self.settle(turn, 0)
         turn.end()

@@ -158,8 +158,8 @@ class Gate:
             if left_s < health.PROBE_S - RENEW_S:
                 await condition.store(lambda state, at: health.probing(state, condition.node, at))
         if condition.node in condition.state.permits:
-            used, waiting = self.in_flight + len(self._slots), len(self.line.waiting())
-            must_give = holding.must_give(condition, used=used, waiting=waiting)
+            used = self.in_flight + len(self._slots)
+            must_give = holding.must_give(condition, self.line, used=used)
             if must_give or boot_seconds() >= self._renew_at:
                 await self._lease()
 
@@ -235,7 +235,7 @@ class Gate:
 
     async def _lease(self) -> Lease:
         """Ask for leave for those in line, and renew the permits of calls in flight."""
-        wanted = [waiter.tokens for waiter in self.line.waiting()]
+        wanted = holding.wanted(self.condition, self.line)
         got = Lease((), 0.0)
 
         def step(state: RouteState, now: float) -> RouteState:

@@ -140,7 +140,7 @@ class Gates:
 
 def _leaving(condition: Condition) -> Step:
     def step(state: RouteState, now: float) -> RouteState:
-        most = most_calls(state, condition.limits, now)
+        most = most_calls(state, condition.limits, condition.node, now)
         permits = without(state.permits, condition.node, now, most=most)
         return state.model_copy(update={"permits": permits})
 

@@ -3,6 +3,7 @@
 from millstream.domain import limits as rules
 from millstream.domain import permits
 from millstream_generator.condition import Condition
+from millstream_generator.turns import Line
 
 LEAST_LEFT_S = 1.0
 """A permit that runs out sooner is renewed before it is used."""
@@ -25,7 +26,16 @@ def is_used_up(condition: Condition, in_flight: int) -> bool:
     return own is not None and own.held <= in_flight
 
 
-def must_give(condition: Condition, *, used: int, waiting: int) -> bool:
+def wanted(condition: Condition, line: Line) -> list[int]:
+    """Return the tokens of each call in line that would start if it might.
+
+    Where this node's key is refused that is the next probe alone: other nodes have the rest.
+    """
+    tokens = [waiter.tokens for waiter in line.waiting()]
+    return tokens if condition.own.breaker is None else tokens[:1]
+
+
+def must_give(condition: Condition, line: Line, *, used: int) -> bool:
     """Tell whether another node shall have a permit that this one does not use."""
     now = condition.now()
     return permits.must_give(
@@ -34,7 +44,7 @@ def must_give(condition: Condition, *, used: int, waiting: int) -> bool:
         now,
         most=_most(condition, now),
         used=used,
-        wanted=used + waiting,
+        wanted=used + len(wanted(condition, line)),
     )
 
 
@@ -47,4 +57,4 @@ def may_gain(condition: Condition) -> bool:
 
 
 def _most(condition: Condition, now: float) -> int:
-    return rules.most_calls(condition.state, condition.limits, now)
+    return rules.most_calls(condition.state, condition.limits, condition.node, now)

@@ -78,6 +78,46 @@ async def test_a_node_that_leaves_gives_its_permits_back_at_once(direct_site: Si
             assert list((await shared.read(key)).permits) == ["g2"]
 
 
+async def test_a_node_whose_key_is_refused_keeps_one_permit_and_leaves_the_others_the_rest(
+    direct_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one is for its probe; its calls in line can't use more."""
+    monkeypatch.setattr(gate, "BUSY_S", 0.05)
+    way = sites.route("http://127.0.0.1:9", max_concurrency=4)
+    shared = [SharedLimits(direct_site.log.event_log.answers, node) for node in ("g1", "g2")]
+    first, second = (
+        gate.Gate(Condition("way", way, one, node=node, first_probe_s=600), random.Random(1))
+        for one, node in zip(shared, ("g1", "g2"), strict=True)
+    )
+    async with asyncio.timeout(BOUND_S), asyncio.TaskGroup() as tasks:
+        runs = [tasks.create_task(one.run()) for one in (first, second)]
+        turns = [await one.granted for one in [first.queue(0, "b") for _ in range(9)][:4]]
+        for turn in turns:
+            first.condition.note_failure(turn, CallFailedError("auth", "no such key"))
+        for waiter in [second.queue(0, "b") for _ in range(9)][:3]:
+            await waiter.granted
+        stored = (await shared[1].read("way")).permits
+        for run in runs:
+            run.cancel()
+    assert {name: one.held for name, one in stored.items()} == {"g1": 1, "g2": 3}
+    assert first.line
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_a_call_that_fails_gives_its_reserved_tokens_back(
+    direct_site: Site, status: int
+) -> None:
+    shared = SharedLimits(direct_site.log.event_log.answers, "test")
+    async with ScriptedLLM(lambda _: HttpError(status)) as llm, direct_site.generator():
+        way = sites.route(llm.base_url, provider="simulated", tpm=600_000)
+        key = route_key(way, llm.base_url, socket.gethostname())
+        await direct_site.begin([way], 1)
+        async with asyncio.timeout(BOUND_S):
+            while (state := await shared.read(key)).requested_at == 0 or state.reserved_s > 0:
+                await asyncio.sleep(0.05)
+    assert state.reserved_s == 0
+
+
 async def test_a_node_tells_what_a_route_waits_for_and_how_many_calls_wait(
     direct_site: Site,
 ) -> None:
