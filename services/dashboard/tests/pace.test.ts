@@ -79,8 +79,8 @@ describe("the pace", () => {
   test("has its course as a line that ends at the right, the highest rate at the top", () => {
     expect(courseLine([])).toBe("");
     expect(courseLine([3])).toBe("");
-    expect(courseLine([5, 0, 10])).toBe("17,0.50 18,1.00 19,0.00");
-    expect(courseLine([0, 0])).toBe("18,1.00 19,1.00");
+    expect(courseLine([5, 0, 10])).toBe("17,0.5 18,1 19,0");
+    expect(courseLine([0, 0])).toBe("18,1 19,1");
   });
 
   test("forgets a batch that has ended", () => {

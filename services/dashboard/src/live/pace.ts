@@ -128,7 +128,8 @@ export function courseLine(rates: readonly number[]): string {
   if (rates.length < 2) return "";
   const most = Math.max(...rates);
   const left = COURSE_STEPS - rates.length;
-  const height = (rate: number): string => (most > 0 ? 1 - rate / most : 1).toFixed(2);
+  // A hundredth is less than a pixel.
+  const height = (rate: number): number => Math.round(most > 0 ? 100 - (100 * rate) / most : 100) / 100;
   return rates.map((rate, place) => `${left + place},${height(rate)}`).join(" ");
 }
 
