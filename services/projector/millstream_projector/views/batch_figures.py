@@ -8,7 +8,7 @@ import orjson
 
 from millstream.runtime.clock import utc_now
 from millstream_projector.views.error_groups import error_groups
-from millstream_projector.views.paging import column_time, no_such_batch, one
+from millstream_projector.views.paging import column_time, of_batch, one
 from millstream_projector.views.sums import exact
 from millstream_schemas import analysis, views
 
@@ -25,12 +25,8 @@ def figures(
     Raises:
         RefusedError: no such batch was ever started.
     """
-    rows = connection.execute(
-        "SELECT view FROM batches WHERE batch_id = ? AND view IS NOT NULL", [request.batch_id]
-    ).fetchall()
-    if not rows:
-        raise no_such_batch(request.batch_id)
-    view = orjson.loads(rows[0][0])
+    (stored,) = of_batch(connection, request.batch_id, "view")
+    view = orjson.loads(stored)
     at = moment_of(connection, request)
     groups, group_count = error_groups(connection, request.batch_id, request.errors)
     latency, first_token = one(

@@ -6,7 +6,7 @@ import duckdb
 
 from millstream_projector.restoring import LIVE
 from millstream_projector.views.by_batch import UNPRICED
-from millstream_projector.views.paging import Filter, no_such_batch, one
+from millstream_projector.views.paging import Filter, of_batch, one
 from millstream_projector.views.running import average_lengths, tally
 from millstream_projector.views.samples import LABEL
 from millstream_projector.views.sums import exact_sum
@@ -86,13 +86,7 @@ def quality(
     """
     where = Filter()
     where.add("batch_id = ?", request.batch_id)
-    batches = connection.execute(
-        "SELECT rejected, failed FROM batches WHERE batch_id = ? AND view IS NOT NULL",
-        where.values,
-    ).fetchall()
-    if not batches:
-        raise no_such_batch(request.batch_id)
-    rejected, failed = batches[0]
+    rejected, failed = of_batch(connection, request.batch_id, "rejected, failed")
     total, tokens = one(
         connection,
         "SELECT count(*), coalesce("  # noqa: S608

@@ -9,7 +9,7 @@ import duckdb
 import orjson
 
 from millstream_projector.views.batch_figures import moment_of
-from millstream_projector.views.paging import no_such_batch
+from millstream_projector.views.paging import of_batch
 from millstream_projector.views.samples import as_utc
 from millstream_schemas.lanes import LaneKind, LanesQuery
 from millstream_schemas.views import FINAL_STATES
@@ -102,11 +102,7 @@ def lanes(
     Raises:
         RefusedError: no such batch was ever started.
     """
-    states = connection.execute(
-        "SELECT state FROM batches WHERE batch_id = ? AND view IS NOT NULL", [request.batch_id]
-    ).fetchall()
-    if not states:
-        raise no_such_batch(request.batch_id)
+    (state,) = of_batch(connection, request.batch_id, "state")
     seen = _SEEN.format(lane_of_call=_OF_CALL[request.by], lane_of_event=_OF_EVENT[request.by])
     values = {"id": request.batch_id}
     start, last = connection.execute(
@@ -114,7 +110,7 @@ def lanes(
         values,
     ).fetchall()[0]
     end = last.replace(tzinfo=UTC)
-    if states[0][0] not in FINAL_STATES:
+    if state not in FINAL_STATES:
         end = max(end, moment_of(connection, request))
     bucket_ms = _bucket_ms(end - start.replace(tzinfo=UTC))
     rows = connection.execute(

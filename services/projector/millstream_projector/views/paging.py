@@ -27,6 +27,21 @@ def no_such_batch(batch_id: str) -> RefusedError:
     return RefusedError("not_found", f"batch_id={batch_id[:80]!r} is of no batch in the log")
 
 
+def of_batch(connection: duckdb.DuckDBPyConnection, batch_id: str, columns: str) -> tuple[Any, ...]:
+    """Return these columns of a batch.
+
+    Raises:
+        RefusedError: no such batch was ever started.
+    """
+    row = connection.execute(
+        f"SELECT {columns} FROM batches WHERE batch_id = ? AND view IS NOT NULL",  # noqa: S608
+        [batch_id],
+    ).fetchone()
+    if row is None:
+        raise no_such_batch(batch_id)
+    return row
+
+
 def encode_cursor(sort: str, keys: Sequence[int]) -> str:
     """Return where a page ended, in the order ``sort``, as the opaque cursor of an answer."""
     return base64.urlsafe_b64encode(orjson.dumps([sort, *keys])).decode().rstrip("=")

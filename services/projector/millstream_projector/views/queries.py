@@ -16,7 +16,7 @@ from millstream_projector.views.batch_figures import figures
 from millstream_projector.views.figures import quality, statistics
 from millstream_projector.views.history import BATCHES, history
 from millstream_projector.views.lanes import lanes
-from millstream_projector.views.paging import Filter, RefusedError, no_such_batch, one
+from millstream_projector.views.paging import Filter, RefusedError, of_batch, one
 from millstream_projector.views.samples import samples
 from millstream_projector.views.searching import search
 from millstream_projector.views.timeline import timeline
@@ -61,12 +61,8 @@ def answer(
 def _batch(
     connection: duckdb.DuckDBPyConnection, request: views.BatchQuery, _most_bytes: int
 ) -> dict[str, Any]:
-    rows = connection.execute(
-        "SELECT view FROM batches WHERE batch_id = ? AND view IS NOT NULL", [request.batch_id]
-    ).fetchall()
-    if not rows:
-        raise no_such_batch(request.batch_id)
-    return {"batch": orjson.Fragment(rows[0][0])}
+    (view,) = of_batch(connection, request.batch_id, "view")
+    return {"batch": orjson.Fragment(view)}
 
 
 def _stuck(

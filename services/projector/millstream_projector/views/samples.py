@@ -13,7 +13,7 @@ from millstream_projector.views.paging import (
     cut,
     decode_cursor,
     facets,
-    no_such_batch,
+    of_batch,
     one,
     tallies,
 )
@@ -97,12 +97,8 @@ def started(connection: duckdb.DuckDBPyConnection, batch_id: str) -> int:
     Raises:
         RefusedError: no such batch was ever started.
     """
-    rows = connection.execute(
-        "SELECT started_seq FROM batches WHERE batch_id = ? AND view IS NOT NULL", [batch_id]
-    ).fetchall()
-    if not rows:
-        raise no_such_batch(batch_id)
-    return int(rows[0][0])
+    (started_seq,) = of_batch(connection, batch_id, "started_seq")
+    return int(started_seq)
 
 
 def sample(row: Sequence[Any]) -> dict[str, Any]:
