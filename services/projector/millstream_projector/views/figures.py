@@ -21,11 +21,20 @@ _AXES = {
 
 
 _USED = ("tokens_in", "tokens_out", "cost_nano_usd", "unpriced_batches")
-_SUMS = (
-    "coalesce(sum(generated), 0)::BIGINT,"
-    f" coalesce({exact_sum('tokens_in')}, 0), coalesce({exact_sum('tokens_out')}, 0),"
-    f" {exact_sum('cost_nano_usd')}, count(*) FILTER ({UNPRICED})"
-)
+
+
+def _sums(condition: str) -> str:
+    """Return SQL for the samples of the batches that meet ``condition``, and for ``_USED``."""
+    return (
+        f"coalesce(sum(generated) FILTER ({condition}), 0)::BIGINT,"
+        f" coalesce({exact_sum('tokens_in', condition)}, 0),"
+        f" coalesce({exact_sum('tokens_out', condition)}, 0),"
+        f" {exact_sum('cost_nano_usd', condition)},"
+        f" count(*) FILTER ({condition} AND {UNPRICED})"
+    )
+
+
+_ALL_AND_LIVE = f"SELECT {_sums('true')}, {_sums(f'phase IN {LIVE}')} FROM batches"  # noqa: S608
 
 
 def _tally(
@@ -58,8 +67,8 @@ def statistics(
             "SELECT state, count(*) FROM batches WHERE view IS NOT NULL GROUP BY state ORDER BY 1"
         ).fetchall()
     )
-    _, *sums = one(connection, f"SELECT {_SUMS} FROM batches")  # noqa: S608
-    live = one(connection, f"SELECT {_SUMS} FROM batches WHERE phase IN {LIVE}")  # noqa: S608
+    sums = one(connection, _ALL_AND_LIVE)
+    middle = len(sums) // 2
     tallies = tally(connection, _AXES)
     return {
         "total": one(connection, "SELECT count(*) FROM samples")[0],
@@ -71,8 +80,8 @@ def statistics(
         },
         "average_lengths": average_lengths(connection),
         "unique_topics": len(tallies["topics"]),
-        **dict(zip(_USED, sums, strict=True)),
-        "live": dict(zip(("samples", *_USED), live, strict=True)),
+        **dict(zip(_USED, sums[1:middle], strict=True)),
+        "live": dict(zip(("samples", *_USED), sums[middle:], strict=True)),
     }
 
 

@@ -14,9 +14,10 @@ import orjson
 
 from millstream_projector.views.paging import Filter, facets, one
 
-BLOCK = 2**17
-"""Sequences; sums are kept at whole blocks, so that readers of other moments share them."""
-SUMS_KEPT = 8
+BLOCK = 2**15
+"""Sequences; sums are kept at whole blocks, so that readers of other moments share them. What is
+beyond the last whole block is counted with every question."""
+SUMS_KEPT = 32
 MODELS_KEPT = 4
 """Read models that are remembered: one per process in earnest, more in tests."""
 
