@@ -127,7 +127,9 @@ def _event_channels() -> Document:
 
 
 def _hint_channels() -> Document:
-    work = subjects.work(_POOL, "normal", _BATCH, 0)  # a template: names stand for the values
+    # Templates: names stand for the values.
+    work = subjects.work(_POOL, "normal", _BATCH, 0)
+    at_work = subjects.at_work("{node}", _BATCH, 0).removesuffix("0") + _SLICE
     return {
         "live": _channel(
             subjects.LIVE_EVENTS.removesuffix(">") + "{rest}",
@@ -148,6 +150,12 @@ def _hint_channels() -> Document:
             subjects.lead("{node}"),
             "Asks whether the generator that leads is there: nobody listens once it was killed; "
             "no payload.",
+            (),
+        ),
+        "at work": _channel(
+            at_work,
+            "Asks whether a generator works on a slice, before another claims what it holds: "
+            "nobody listens once it has dropped the slice; no payload.",
             (),
         ),
         "checkpoint": _channel(

@@ -101,6 +101,11 @@ def lead(node: str) -> str:
     return f"{sign_of_life('generator', node)}.lead"
 
 
+def at_work(node: str, batch_id: str, index: int) -> str:
+    """Core NATS subject that a generator listens on as long as it works on a slice."""
+    return f"{sign_of_life('generator', node)}.work.{batch_id}.{index}"
+
+
 def work(pool: str, priority: Priority, batch_id: str, index: int) -> str:
     """Subject of the work message of one slice."""
     return f"mill.work.{pool}.{priority}.{batch_id}.{index}"

@@ -8,11 +8,10 @@ neither: the name is free when its last beat has aged out, and with it all that 
 
 import asyncio
 import contextlib
-import math
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
 
 import structlog
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from millstream.errors import ConflictError, LogError, LogUnavailableError, NameTakenError
@@ -41,12 +40,16 @@ SETTLE_S = 2 * BEAT_S
 class Beats:
     """The beats of this process: whether they came through without a break, as far as it knows.
 
-    Only then does it tell something that another one's is missing.
+    Only then does it tell something that another one's is missing. One that has just started may
+    have come after an outage that it knows nothing of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reconnects: Callable[[], int] = lambda: 0) -> None:
+        """Begin to listen; ``reconnects`` tells how often the connection was made again."""
+        self._reconnects = reconnects
+        self._seen = reconnects()
         self._last_at: float | None = None
-        self._since = -math.inf
+        self._since = boot_seconds()
 
     def note(self) -> None:
         """Note that a beat was stored."""
@@ -54,11 +57,18 @@ class Beats:
         if self._last_at is not None and now - self._last_at > GAP_S:
             self._since = now
         self._last_at = now
+        self._note_reconnects(now)
+
+    def _note_reconnects(self, now: float) -> None:
+        # The others may have lost the same server, also where no beat was late.
+        if (count := self._reconnects()) != self._seen:
+            self._seen, self._since = count, now
 
     @property
     def are_unbroken(self) -> bool:
-        """Whether there was no outage until just now; one that has not beaten knows of none."""
+        """Whether there was no outage until just now, for long enough to hear of who lives."""
         now = boot_seconds()
+        self._note_reconnects(now)
         is_beating = self._last_at is None or now - self._last_at <= GAP_S
         return is_beating and now - self._since >= SETTLE_S
 
@@ -140,7 +150,7 @@ class Presence:
         self._beats.note()
 
     def _is_own(self, entry: Entry) -> bool:
-        return _start(entry) == self._started_at
+        return _beat(entry).started_at == self._started_at
 
     async def _is_heard(self) -> bool:
         subject = subjects.sign_of_life(self._service, self._name)
@@ -158,7 +168,7 @@ class Presence:
             if entry is None:
                 return None
             if entry.revision != before.revision:
-                beat = NodeBeat.model_validate_json(entry.value)
+                beat = _beat(entry)
                 raise NameTakenError(
                     f"MILLSTREAM_NODE={self._name!r} is the name of another {self._service} that "
                     f"runs, since {beat.started_at:%Y-%m-%d %H:%M:%S} UTC; give each its own name, "
@@ -192,11 +202,26 @@ async def has_listener(answers: Answers, subject: str) -> bool:
     return False
 
 
-async def gives_sign(answers: Answers, service: str, name: str) -> bool:
-    """Ask the process that beats under a name for a sign of life; tell whether it gives one.
+@contextlib.asynccontextmanager
+async def heard(connection: Client, subject: str) -> AsyncIterator[None]:
+    """Listen on ``subject`` and do nothing: that somebody does is all there is to tell.
 
-    One that was killed does not, though its last beat is still there: the server says so at once.
-    Nor does one that is frozen, within ``SIGN_S``.
+    Raises:
+        LogUnavailableError: the connection is closed.
+    """
+
+    async def hear(_: Msg) -> None:
+        """Do nothing."""
+
+    async with subscribed(connection, subject, hear):
+        yield
+
+
+async def sign_of(answers: Answers, service: str, name: str) -> NodeBeat | None:
+    """Ask the process under a name for a sign of life; return its new beat, None when none came.
+
+    One that was killed gives none, though its last beat may still be there: the server says so at
+    once. Nor does one that is frozen, within ``SIGN_S``. One whose beat has aged out may give one.
 
     Raises:
         LogUnavailableError: the log did not answer.
@@ -206,13 +231,13 @@ async def gives_sign(answers: Answers, service: str, name: str) -> bool:
     deadline = boot_seconds() + SIGN_S
     async with answers.expected() as (reply, queue):
         await answers.send(subject, b"", reply=reply)
-        while before is not None and queue.empty() and boot_seconds() < deadline:
+        while queue.empty() and boot_seconds() < deadline:
             entry = await bucket.get(f"{service}.{name}")
-            if entry is None or entry.revision != before.revision:
-                return entry is not None and _start(entry) == _start(before)
+            if entry is not None and (before is None or entry.revision != before.revision):
+                return _beat(entry)
             await asyncio.sleep(POLL_S)
-    return False
+    return None
 
 
-def _start(entry: Entry) -> datetime:
-    return NodeBeat.model_validate_json(entry.value).started_at
+def _beat(entry: Entry) -> NodeBeat:
+    return NodeBeat.model_validate_json(entry.value)

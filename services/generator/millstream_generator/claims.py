@@ -15,7 +15,7 @@ from millstream_generator import steps
 from millstream_generator.allowance import Allowance
 from millstream_generator.grants import Ledgers
 from millstream_generator.held import HeldBatch
-from millstream_generator.holders import has_died
+from millstream_generator.holders import Whereabouts, whereabouts
 from millstream_generator.node import Node
 from millstream_generator.steps import Attempt
 from millstream_generator.writer import LeaseLostError, SliceWriter
@@ -26,8 +26,9 @@ log = structlog.get_logger()
 
 CLAIMS_MOST = 5
 
-Claimed = Literal["claimed", "done", "ungranted"]
-"""The slice is ours; nothing is left to do in it; no budget is granted to this claim."""
+Claimed = Literal["claimed", "done", "ungranted", "at_work", "unknown"]
+"""The slice is ours; nothing is left to do in it; no budget is granted to this claim; its holder
+lives and works on it; its holder is silent and may live."""
 
 
 class Claim:
@@ -49,7 +50,10 @@ class Claim:
         return slices.is_suspect(self._writer.state)
 
     async def take(self) -> Claimed:
-        """Take the slice over from whoever held it.
+        """Take the slice over from whoever held it, unless that one may still work on it.
+
+        An outage takes everybody's lease: those who live finish what they hold, and nothing of it
+        is paid twice.
 
         Raises:
             LeaseLostError: another node has claimed it since it was leased to this one.
@@ -68,10 +72,14 @@ class Claim:
             if not granted:
                 await self._disown(before)
                 return "ungranted"
+            holder = await self._holder(before)
+            match holder:
+                case "at_work" | "unknown":
+                    return holder
             step = steps.claimed(
                 self._node.settings.node,
                 rescue_of=before.node or None,
-                holder_lives=await self._holder_lives(before),
+                holder_lives=None if holder is None else holder == "dropped",
                 at_risk=self._at_risk(before),
                 allowance=calls,
             )
@@ -108,11 +116,14 @@ class Claim:
             step = steps.released("its lease was lost", at_risk=self._at_risk(before))
             await self._writer.record(step)
 
-    async def _holder_lives(self, before: SliceState) -> bool | None:
-        """Tell whether the holder before has only lost its lease; None when there was none."""
+    async def _holder(self, before: SliceState) -> Whereabouts | None:
+        """Tell what has become of the holder before; None when there was none."""
         if not before.node:
             return None
-        return not await has_died(self._node, before.node, self._writer.written_at)
+        work = self._lease.work
+        return await whereabouts(
+            self._node, (work.batch_id, work.slice_index), before.node, self._writer.written_at
+        )
 
     def _at_risk(self, before: SliceState) -> int:
         """Return the most calls that the holder before may have had in flight."""

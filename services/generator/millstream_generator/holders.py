@@ -2,43 +2,61 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Literal
+
+import structlog
 
 from millstream.domain.batch_state import BatchState
+from millstream.errors import LogUnavailableError
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import Nodes
-from millstream.eventlog.presence import gives_sign
+from millstream.eventlog.presence import has_listener, sign_of
 from millstream.eventlog.stored import decode
 from millstream.runtime.clock import boot_seconds
 from millstream_generator.node import Node
 from millstream_schemas import subjects
 from millstream_schemas.answers import NodeBeat
 
+log = structlog.get_logger()
+
 GENERATOR = "generator"
+Whereabouts = Literal["dead", "dropped", "at_work", "unknown"]
+"""Of a slice's holder: it has died; it lives and has dropped the slice, or works on it; it is
+silent, and nobody can tell yet why."""
 LEASES = 2
 """Silent for so many leases beyond its longest call, a holder that lives has dropped the slice."""
 
 
-async def has_died(node: Node, holder: str, wrote_at: datetime) -> bool:
-    """Tell whether the process has died that wrote to a slice as ``holder``, last at ``wrote_at``.
+async def whereabouts(
+    node: Node, slice_: tuple[str, int], holder: str, wrote_at: datetime
+) -> Whereabouts:
+    """Tell what has become of the process that wrote to a slice as ``holder``.
 
-    Right after an outage nobody can tell: all beats have aged out, and who lives beats again in a
-    while. It takes everybody's lease, so a holder is then taken to live.
+    Right after an outage, which takes everybody's lease, and right after its own start nobody can
+    tell of one that is silent: all beats may have aged out, and who lives beats again in a while.
 
     Args:
-        node: Who asks.
+        node: Who asks, and does not work on the slice itself.
+        slice_: Its batch and index.
         holder: The name that the slice's tail bears.
-        wrote_at: When that was written, by the writer's own clock.
-
-    Raises:
-        LogUnavailableError: the log did not answer.
+        wrote_at: When that was written, by that process's own clock.
     """
     if holder == node.settings.node:
-        return wrote_at < node.started_at
+        return "dead" if wrote_at < node.started_at else "dropped"
     answers = node.event_log.answers
-    beat = await Nodes(answers).of(GENERATOR, holder)
-    if beat is not None and wrote_at < beat.started_at:
-        return True
-    return node.beats.are_unbroken and not await gives_sign(answers, GENERATOR, holder)
+    try:
+        beat = await Nodes(answers).of(GENERATOR, holder)
+        if beat is None or wrote_at >= beat.started_at:
+            beat = await sign_of(answers, GENERATOR, holder)
+        if beat is None:
+            return "dead" if node.beats.are_unbroken else "unknown"
+        if wrote_at < beat.started_at:
+            return "dead"
+        is_at_work = await has_listener(answers, subjects.at_work(holder, *slice_))
+    except LogUnavailableError as error:
+        log.warning("holder.not_found_out", holder=holder, reason=str(error))
+        return "unknown"
+    return "at_work" if is_at_work else "dropped"
 
 
 class Holders:

@@ -3,12 +3,9 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from nats.aio.msg import Msg
-
 from millstream.errors import ConflictError
-from millstream.eventlog.answers import subscribed
 from millstream.eventlog.buckets import Bucket
-from millstream.eventlog.presence import has_listener
+from millstream.eventlog.presence import has_listener, heard
 from millstream_generator.node import Node
 from millstream_schemas import subjects
 
@@ -42,11 +39,7 @@ class Leadership:
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Be heard by those who would lead in this node's place."""
-
-        async def hear(_: Msg) -> None:
-            """Do nothing: that somebody listens is all there is to tell."""
-
-        async with subscribed(self._log.connection, subjects.lead(self._name.decode()), hear):
+        async with heard(self._log.connection, subjects.lead(self._name.decode())):
             yield
 
     async def leave(self) -> None:

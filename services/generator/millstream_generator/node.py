@@ -47,13 +47,14 @@ class Node:
     gates: Gates = field(init=False)
     fullness: Fullness = field(init=False)
     tally: Tally = field(default_factory=Tally)
-    beats: Beats = field(default_factory=Beats)
+    beats: Beats = field(init=False)
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.settings.node_concurrency)
         self.room = Room(self.settings.node_concurrency)
         self.gates = Gates(self.settings, self.event_log, self.chance)
         self.fullness = Fullness(self.event_log)
+        self.beats = Beats(lambda: self.event_log.answers.reconnects)
 
     def figures(self) -> Iterator[Figure]:
         """Yield what the process tells of itself."""

@@ -13,6 +13,7 @@ from millstream.domain import slice as slices
 from millstream.domain.decide import fail
 from millstream.errors import LogError, LogUnavailableError
 from millstream.eventlog.aggregate import append_decision
+from millstream.eventlog.presence import heard
 from millstream.eventlog.stop import run_stop_fence
 from millstream.eventlog.work import Lease
 from millstream.runtime.lifecycle import fault_point
@@ -23,6 +24,7 @@ from millstream_generator.node import Node
 from millstream_generator.room import Workers
 from millstream_generator.slot_work import FatalError, SlotWork
 from millstream_generator.writer import LeaseLostError, SliceWriter
+from millstream_schemas import subjects
 from millstream_schemas.errors import ErrorInfo
 
 log = structlog.get_logger()
@@ -106,13 +108,23 @@ class _SliceWork:
                 await self._lease.done()
                 return
         self._batch.come_to(self._node.gates)
-        claimed = await self._claim.take()
-        if claimed == "ungranted":
-            await self._lease.give_back(UNGRANTED_S)
-            return
-        if claimed == "done":
-            await self._lease.done()
-            return
+        match await self._claim.take():
+            case "claimed":
+                subject = subjects.at_work(
+                    self._node.settings.node, self._batch.batch_id, self._index
+                )
+                async with heard(self._node.event_log.connection, subject):
+                    await self._work_as_holder()
+            case "ungranted":
+                await self._lease.give_back(UNGRANTED_S)
+            case "done":
+                await self._lease.done()
+            case "unknown":
+                await self._lease.give_back(HERE_S)
+            case "at_work":
+                return  # the message is its holder's again: it is kept by that one's beats
+
+    async def _work_as_holder(self) -> None:
         self._cause = self._writer.last_id
         await self._held.refresh(self._batch)
         lost: BaseException | None = None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from millstream.domain.batch_state import BatchState
+from millstream.eventlog import presence
 from millstream.eventlog.nodes import Nodes, keep_beating
 from millstream.eventlog.topology import ensure_topology
 from millstream.eventlog.work import WorkQueue, WorkSize
@@ -233,6 +234,7 @@ async def test_slices_may_be_claimed_while_the_dispatcher_looks_at_another_batch
         return Delayed(sample(request), delay_s=0.1)
 
     monkeypatch.setattr(Holders, "dead", slow)
+    monkeypatch.setattr(presence, "SETTLE_S", 0.0)
     async with ScriptedLLM(answer) as llm:
         first, second = [
             await site.begin(llm.base_url, 60, slice_size=1, concurrency=4, budgets=BUDGETS)

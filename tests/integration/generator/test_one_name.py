@@ -12,7 +12,7 @@ from millstream.errors import NameTakenError
 from millstream.eventlog import presence
 from millstream.eventlog.answers import subscribed
 from millstream.eventlog.nodes import Nodes
-from millstream.eventlog.presence import gives_sign
+from millstream.eventlog.presence import sign_of
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
 from millstream.testing.site import Site, route, sample
 from millstream.testing.waiting import BOUND_S
@@ -117,21 +117,23 @@ async def test_a_living_process_gives_a_sign_and_one_that_was_killed_or_is_froze
     answers = site.log.event_log.answers
     async with site.generator("g1"):
         await until_beats(site)
-        assert await gives_sign(answers, "generator", "g1")
-    assert not await gives_sign(answers, "generator", "g1")
+        assert await sign_of(answers, "generator", "g1")
+        await Nodes(answers).leave("generator", "g1")  # as if its beat had aged out
+        assert await sign_of(answers, "generator", "g1")
+    assert not await sign_of(answers, "generator", "g1")
     await beat_of_another(site)  # it has nobody who listens: it was killed
-    assert not await gives_sign(answers, "generator", "g1")
+    assert not await sign_of(answers, "generator", "g1")
     monkeypatch.setattr(presence, "SIGN_S", 0.3)
     async with deaf(site):
-        assert not await gives_sign(answers, "generator", "g1")
+        assert not await sign_of(answers, "generator", "g1")
 
 
-def test_after_an_outage_a_missing_beat_says_nothing_until_all_have_beaten_again(
+def test_after_an_outage_or_a_start_a_missing_beat_says_nothing_until_all_have_beaten_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = 100.0
+    now, reconnects = 100.0, 0
     monkeypatch.setattr(presence, "boot_seconds", lambda: now)
-    beats = presence.Beats()
+    beats = presence.Beats(lambda: reconnects)
 
     def beats_at(moment: float) -> bool:
         nonlocal now
@@ -140,6 +142,10 @@ def test_after_an_outage_a_missing_beat_says_nothing_until_all_have_beaten_again
         beats.note()
         return was_unbroken
 
-    assert [beats_at(moment) for moment in (103.0, 106.0, 109.0)] == [True] * 3
+    assert [beats_at(moment) for moment in (100.0, 103.0, 105.9)] == [False] * 3
+    assert [beats_at(moment) for moment in (106.0, 109.0)] == [True] * 2
     assert [beats_at(moment) for moment in (117.0, 127.0, 128.0, 132.9)] == [False] * 4
     assert beats_at(133.0)
+    reconnects += 1  # a short outage: no beat was late
+    assert [beats_at(moment) for moment in (135.0, 138.0, 140.9)] == [False] * 3
+    assert beats_at(141.0)
