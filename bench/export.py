@@ -47,6 +47,7 @@ _ROWS = {
     "sample_type": "'case_analysis'",
     "model": "'simulated/fast'",
     "provider": "'simulated'",
+    "route": "'route.' || left(md5((i % 2)::VARCHAR), 24)",
     "tokens_in": "100 + i % 50",
     "tokens_out": "200 + i % 90",
     "cost_nano_usd": "2000",

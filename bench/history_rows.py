@@ -32,6 +32,7 @@ _CALL = """
   ['basic','intermediate','advanced'][1 + (hash({seq}, 1) % 3)::BIGINT] AS difficulty,
   ['case','essay','quiz','dialogue'][1 + (hash({seq}, 2) % 4)::BIGINT] AS sample_type,
   'provider/model-' || ({b} % 6) AS model, 'provider-' || ({b} % 3) AS provider,
+  'route.' || left(md5(({b} % 6)::VARCHAR), 24) AS route,
   (100 + hash({seq}, 3) % 200)::BIGINT AS tokens_in,
   (150 + hash({seq}, 4) % 400)::BIGINT AS tokens_out,
   (2000 + hash({seq}, 5) % 9000)::BIGINT AS cost_nano_usd,
@@ -114,7 +115,8 @@ def _fill_calls(
     place = "seq, stored_at, batch_id"
     called = (
         "slice_index, slot_, attempt, node, topic, area, difficulty, sample_type, model, provider,"
-        " tokens_in, tokens_out, cost_nano_usd, latency_ms, first_token_ms, request_id, prompt_hash"
+        " route, tokens_in, tokens_out, cost_nano_usd, latency_ms, first_token_ms, request_id,"
+        " prompt_hash"
     )
     connection.execute(
         f"INSERT INTO samples SELECT {place}, {called}, 'stop', {_content('seq')}"  # noqa: S608

@@ -16,6 +16,7 @@ SLICE_SIZE = 64
 WRITERS = 16
 WORDS = 36
 TEMPLATE = "batch_1767225600_ffffffff"
+ROUTE = "route.5d41402abc4b2a76b9719d91"
 _MARK = b"@@@@"
 _HEADERS = b"Nats-Expected-Last-Subject-Sequence: 1"
 
@@ -25,6 +26,7 @@ def template(samples: int = SAMPLES) -> list[Stored]:
     tape = Tape(step_s=0.001)
     spec = example_spec(samples, slice_size=SLICE_SIZE)
     script = Script(tape, batch_id=TEMPLATE, spec=spec)
+    script.route = ROUTE
     script.start()
     for first in range(0, spec.slices, WRITERS):
         together = range(first, min(first + WRITERS, spec.slices))

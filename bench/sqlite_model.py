@@ -10,7 +10,7 @@ from millstream.eventlog.stored import Stored
 
 _COLUMNS = (
     *("batch_id", "slice", "slot", "attempt", "node", "topic", "area", "difficulty"),
-    *("sample_type", "model", "provider", "tokens_in", "tokens_out", "cost", "latency_ms"),
+    *("sample_type", "model", "provider", "route", "tokens_in", "tokens_out", "cost", "latency_ms"),
     *("first_token_ms", "request_id", "prompt_hash", "finish_reason", "content"),
 )
 
@@ -68,7 +68,8 @@ def _sample(item: Stored, event: dict[str, object]) -> tuple[object, ...]:
         *(item.sequence, item.stored_at.isoformat(), event["batch_id"], event["slice"]),
         *(event["slot"], event["attempt"], after["node"], cell["topic"], cell["area"]),
         *(cell["difficulty"], cell["sample_type"], event["model"], event["provider"]),
-        *(usage.get("tokens_in"), usage.get("tokens_out"), usage.get("cost_nano_usd")),
-        *(usage.get("latency_ms"), usage.get("first_token_ms"), event.get("request_id")),
-        *(event.get("prompt_hash"), event.get("finish_reason"), orjson.dumps(event["content"])),
+        *(event.get("route"), usage.get("tokens_in"), usage.get("tokens_out")),
+        *(usage.get("cost_nano_usd"), usage.get("latency_ms"), usage.get("first_token_ms")),
+        *(event.get("request_id"), event.get("prompt_hash"), event.get("finish_reason")),
+        orjson.dumps(event["content"]),
     )

@@ -109,6 +109,7 @@ class AttemptView(Contract):
     node: str | None = None
     model: str
     provider: str
+    route: str | None = Field(None, description="Its key in /v1/routes; null: not known.")
     category: ErrorCategory | None = None
     rule: str | None = None
     message: str | None = None
@@ -116,6 +117,9 @@ class AttemptView(Contract):
     status_code: int | None = None
     finish_reason: str | None = None
     usage: Usage
+    address: str | None = Field(
+        None, description="Where that route leads; null: litellm decided it, or it is not known."
+    )
     wait_s: float | None = Field(None, description="How long it waited for limits; null: not.")
     request_id: str | None = None
     prompt_hash: str | None = None

@@ -99,6 +99,9 @@ class RouteHealth(Contract):
     model: str
     provider: str
     litellm_model: str
+    address: str | None = Field(
+        None, description="Where its calls go, without a user or a password; null: litellm decides."
+    )
     state: Literal["ok", "throttled", "blocked"] = Field(
         description="Throttled: the provider asked for a pause. Blocked: calls failed in a row, and"
         " single probes find out when it takes calls again."

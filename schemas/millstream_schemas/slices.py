@@ -76,6 +76,11 @@ class AttemptEvent(SliceEvent):
     cell: Cell
     model: str
     provider: str
+    route: str | None = Field(
+        None,
+        description="The key under which /v1/routes tells of the route that was tried. Null: no "
+        "call is behind the event, or it is older than this field.",
+    )
     usage: Usage = Usage()
     request_id: str | None = None
     prompt_hash: str | None = None

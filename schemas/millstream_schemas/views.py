@@ -79,10 +79,7 @@ filter's counts are over what all the *other* filters leave, so that another val
 
 
 class BatchPage(Contract):
-    """A page of batches, with counts per value of each filter.
-
-    ``states`` has every state; ``facets`` the most frequent models, recipes and topics.
-    """
+    """A page of batches; ``states`` counts every state, ``facets`` the most frequent values."""
 
     batches: tuple[BatchView, ...]
     next_cursor: str | None = None
@@ -112,6 +109,7 @@ class SampleView(Contract):
     sample_type: str
     model: str
     provider: str
+    route: str | None = Field(None, description="Its key in /v1/routes; null: not known.")
     content: dict[str, Any]
     usage: Usage
     created_at: datetime

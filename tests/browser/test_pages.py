@@ -124,6 +124,11 @@ def test_errors_stand_in_groups_and_a_slot_tells_its_story(hub: HubPage, batches
     group = hub.part("error-group").first
     group.get_by_role("button").first.click()
     expect(hub.part("story")).to_contain_text("attempt 1")
+    known = httpx.get(f"{hub.url}/v1/routes").json()["routes"]
+    (way,) = [route for route in known if route["model"] == "simulated/flaky"]
+    tried = hub.part("attempt-route").first
+    expect(tried).to_have_attribute("title", way["key"])
+    expect(tried).to_contain_text(f"over {way['address']}")
     expect(hub.page).to_have_url(re.compile(r"[?&]slot=\d+"))  # The story is part of the address.
     hub.part("tab-samples").click()
     facet = hub.part("facet-difficulties")

@@ -76,6 +76,24 @@ def test_a_slot_tells_why_its_sample_exists_and_why_another_failed(model: Model)
     assert model.ask("attempts", batch_id=script.batch_id, slot=5).outcome == "abandoned"
 
 
+def test_each_attempt_and_sample_tells_its_route_and_an_old_one_none(model: Model) -> None:
+    script = Script(spec=example_spec(4))
+    script.start()
+    script.claim(0)
+    script.generate(0)
+    script.route = "route.a"
+    script.fail_attempt(1)
+    script.route = "route.b"
+    script.reject(1)
+    script.generate(1)
+    model.fold(script.tape.stored)
+    old = model.ask("attempts", batch_id=script.batch_id, slot=0)
+    new = model.ask("attempts", batch_id=script.batch_id, slot=1)
+    assert [one.route for one in (*old.attempts, old.sample)] == [None, None]
+    assert [one.route for one in new.attempts] == ["route.a", "route.b", "route.b"]
+    assert (new.sample.route, new.attempts[-1].usage) == ("route.b", new.sample.usage)
+
+
 def test_a_batch_in_figures_leaves_out_what_nobody_knows(model: Model) -> None:
     script = Script()
     script.start()

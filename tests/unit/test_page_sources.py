@@ -30,6 +30,13 @@ def test_the_golden_logs_fold_as_they_did() -> None:
         assert (GOLDEN / name).read_text(encoding="utf-8") == text, name
 
 
+def test_a_log_whose_attempts_name_their_routes_folds_as_one_of_before_that_field() -> None:
+    logs = folds.golden_logs()
+    assert b'"route"' in b"".join(item.payload for item in logs["routed"])
+    assert b'"route"' not in b"".join(item.payload for item in logs["completed"])
+    assert folds.expected(logs["routed"]) == folds.expected(logs["completed"])
+
+
 def test_the_pages_schema_of_events_is_current() -> None:
     """Run ``just docs`` when it is not."""
     committed = ROOT / "services" / "dashboard" / "src" / "fold" / "schema.json"

@@ -1,5 +1,6 @@
 """The events of a slice: each carries the state after it and follows the one before."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,6 +116,20 @@ def test_a_cancelled_call_abandons_its_slot_with_an_estimate() -> None:
     event = take(steps.abandoned(ATTEMPT, Usage(tokens_out=7)))
     assert isinstance(event, SampleAbandoned)
     assert (event.after.abandoned, event.after.tokens_out, event.estimated) == ("2", 7, True)
+
+
+def test_each_event_of_a_call_names_its_route_and_one_of_no_call_none() -> None:
+    called = replace(ATTEMPT, route_key="route.1")
+    failure, error = CallFailedError("server", "no"), ErrorInfo(category="server", message="no")
+    every = [
+        steps.generated(called, ANSWER, {"question": "?"}),
+        steps.rejected(called, ANSWER, "schema", "write a question"),
+        steps.attempt_failed(called, failure, Usage(), None),
+        steps.failed(called, error),
+        steps.abandoned(called, Usage(tokens_out=7)),
+    ]
+    assert [take(step).model_dump()["route"] for step in every] == ["route.1"] * 5
+    assert b"route" not in events.dump(take(steps.failed(ATTEMPT, error)))
 
 
 def test_closing_abandons_what_is_open() -> None:

@@ -43,7 +43,9 @@ def slot_lines(found: View) -> list[str]:
         what = ", ".join(str(one[key]) for key in ("category", "rule") if one[key])
         lines.append(
             f"{one['sequence']:>10}  {one['stored_at']}  attempt {one['attempt']} on"
-            f" {one['node'] or _UNKNOWN} by {one['model']}: {one['kind']}"
+            f" {one['node'] or _UNKNOWN} by {one['model']}"
+            + (f" over {one['address'] or one['route']}" if one["route"] else "")
+            + f": {one['kind']}"
             + (f" ({what})" if what else "")
         )
         if one["message"]:

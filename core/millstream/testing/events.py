@@ -35,6 +35,8 @@ class Script(Journal):
     ) -> None:
         super().__init__(tape, batch_id=batch_id, spec=spec, user=user)
         self.slices: dict[int, SliceState] = {}
+        self.route: str | None = None
+        """The key of the route that attempts name; None: as before they had such a field."""
 
     def close(self, index: int) -> Recorded[BatchEvent]:
         """Append SliceClosed: open slots of the slice are abandoned."""
@@ -223,6 +225,7 @@ class Script(Journal):
             cell=example_cell(self.spec, slot),
             model=self.spec.model,
             provider=self.spec.routes[0].provider,
+            route=self.route,
             usage=used,
             **fields,
         )

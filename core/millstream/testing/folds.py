@@ -143,6 +143,7 @@ def golden_logs() -> dict[str, list[Stored]]:
     logs["newer"] = _newer_log()
     logs["corners"] = _corners_log()
     logs["absurd"] = absurd_log()
+    logs["routed"] = routed(logs["completed"])
     logs["wide"] = play(_chance(9), example_spec(130, slice_size=64), 70, "stopped").tape.stored
     return logs
 
@@ -196,6 +197,18 @@ def absurd_log() -> list[Stored]:
         Stored(item.sequence, item.time_us, item.subject, item.payload.replace(exact, more))
         for item in script.tape.stored
     ]
+
+
+def routed(log: Sequence[Stored]) -> list[Stored]:
+    """Return a log whose attempts name their routes, as those of before that field do not."""
+
+    def payload(stored: Stored) -> bytes:
+        event = events.parse(stored.payload)
+        if not isinstance(event, slices.AttemptEvent):
+            return stored.payload
+        return events.dump(event.model_copy(update={"route": f"route.{event.slot % 2:024x}"}))
+
+    return [Stored(item.sequence, item.time_us, item.subject, payload(item)) for item in log]
 
 
 def _corners_log() -> list[Stored]:

@@ -81,7 +81,7 @@ class Queries:
         return await self._ask("figures", query, analysis.Figures)
 
     async def attempts(self, query: analysis.SlotQuery) -> analysis.SlotAttempts:
-        """Return what happened to one slot; ``wait_s`` is in the log alone."""
+        """Return what happened to one slot, without what the log alone tells (``slot_log``)."""
         return await self._ask("attempts", query, analysis.SlotAttempts)
 
     async def timeline(self, query: analysis.TimelineQuery) -> analysis.Timeline:

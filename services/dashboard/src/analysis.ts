@@ -58,6 +58,9 @@ export interface AttemptView {
   status_code: number | null;
   finish_reason: string | null;
   usage: Usage;
+  /** The key of the route that was tried; null: no call, or of before that was told. */
+  route: string | null;
+  address: string | null;
   wait_s: number | null;
   request_id: string | null;
   prompt_hash: string | null;
@@ -141,6 +144,7 @@ export interface RouteView {
   model: string;
   provider: string;
   litellm_model: string;
+  address: string | null;
   state: "ok" | "throttled" | "blocked";
   until: string | null;
   cause: string;

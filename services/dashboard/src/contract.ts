@@ -179,6 +179,7 @@ export interface SampleView {
   sample_type: string;
   model: string;
   provider: string;
+  route: string | null;
   content: Record<string, unknown>;
   usage: Usage;
   created_at: string;

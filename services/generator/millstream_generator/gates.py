@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import random
-import socket
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 import structlog
 
+from millstream.addresses import machine_of, shown
 from millstream.domain.limits import Limits, RouteState, most_calls
 from millstream.domain.permits import without
 from millstream.errors import LogError
@@ -61,11 +59,14 @@ class Gates:
 
     def key(self, route: Route) -> str:
         """Return the name under which all nodes share the route's limits."""
+        base = self._base(route)
+        return route_key(route, base, machine_of(base))
+
+    def _base(self, route: Route) -> str | None:
         try:
-            base = self._targets.base(route)
+            return self._targets.base(route)
         except CallFailedError:  # there is no such server here; the call itself will say so
-            base = route.api_base
-        return route_key(route, base, socket.gethostname() if _is_here(base) else "")
+            return route.api_base
 
     def _gate(self, route: Route) -> Gate:
         key, limits = self.key(route), limits_of(route)
@@ -90,7 +91,10 @@ class Gates:
 
     def health(self) -> tuple[RouteHealth, ...]:
         """Return how the routes do that this node has used: those with trouble first, then busy."""
-        found = [health_of(gate) for gate in self._gates.values()]
+        found = [
+            health_of(gate, shown(self._base(gate.condition.route)))
+            for gate in self._gates.values()
+        ]
         found.sort(key=lambda one: (one.state == "ok", -one.in_flight - one.waiting))
         return tuple(found[:HEALTH_MOST])
 
@@ -145,12 +149,3 @@ def _leaving(condition: Condition) -> Step:
         return state.model_copy(update={"permits": permits})
 
     return step
-
-
-def _is_here(base: str | None) -> bool:
-    """Tell whether ``base`` is an address that means another server on every machine."""
-    host = urlsplit(base or "").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

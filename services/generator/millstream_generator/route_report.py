@@ -7,8 +7,8 @@ from millstream_generator.gate import Gate
 from millstream_schemas.answers import RouteHealth
 
 
-def health_of(gate: Gate) -> RouteHealth:
-    """Return how the gate's route does now, as far as this node knows."""
+def health_of(gate: Gate, address: str | None) -> RouteHealth:
+    """Return how the gate's route, which leads to ``address``, does as far as this node knows."""
     condition, limits = gate.condition, gate.condition.limits
     trouble = condition.trouble(may_probe=False)
     return RouteHealth(
@@ -16,6 +16,7 @@ def health_of(gate: Gate) -> RouteHealth:
         model=condition.model,
         provider=condition.route.provider,
         litellm_model=condition.route.litellm_model,
+        address=address,
         state=trouble.kind if trouble else "ok",
         until=datetime.fromtimestamp(trouble.until, UTC) if trouble else None,
         cause=trouble.message if trouble else "",

@@ -146,9 +146,16 @@ class SlotWork:
 
     def _attempt(self, prompt: Prompt) -> Attempt:
         digest = hashlib.sha256(orjson.dumps(prompt.messages)).hexdigest()
-        route, wait_s = self._way.route, self._way.wait_s
+        way = self._way
         return Attempt(
-            self._slot, self._offset, self._number(), self._cell, route, digest[:16], wait_s
+            self._slot,
+            self._offset,
+            self._number(),
+            self._cell,
+            way.route,
+            digest[:16],
+            wait_s=way.wait_s,
+            route_key=way.gate.condition.key,
         )
 
     def _prompt(self) -> Prompt:

@@ -29,6 +29,8 @@ class Attempt:
     prompt_hash: str | None
     wait_s: float | None = None
     """How long the call waited for limits and for its route; None: not at all."""
+    route_key: str | None = None
+    """The name under which nodes share the route; None: no call was made."""
 
     def fields(self, usage: Usage, request_id: str | None) -> dict[str, Any]:
         """Return the fields that all attempt events share."""
@@ -38,6 +40,7 @@ class Attempt:
             "cell": self.cell,
             "model": self.route.model,
             "provider": self.route.provider,
+            "route": self.route_key,
             "usage": usage,
             "request_id": request_id,
             "prompt_hash": self.prompt_hash,

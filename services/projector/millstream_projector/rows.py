@@ -101,6 +101,7 @@ def _call_columns(stored: Sequence[Stored], events: Sequence[AttemptEvent]) -> C
         "sample_type": [cell.sample_type for cell in cells],
         "model": [event.model for event in events],
         "provider": [event.provider for event in events],
+        "route": [event.route for event in events],
         "tokens_in": [usage.tokens_in for usage in used],
         "tokens_out": [usage.tokens_out for usage in used],
         "cost_nano_usd": [usage.cost_nano_usd for usage in used],

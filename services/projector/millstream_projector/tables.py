@@ -8,7 +8,7 @@ processes rows stand process by process: whoever needs an order asks for it.
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raise it with any change below: a file of another version is rebuilt from the log."""
 
 
@@ -57,6 +57,7 @@ _CALL = {
     "sample_type": _TEXT,
     "model": _TEXT,
     "provider": _TEXT,
+    "route": _TEXT,
     "tokens_in": "BIGINT",
     "tokens_out": "BIGINT",
     "cost_nano_usd": "BIGINT",

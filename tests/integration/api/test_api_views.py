@@ -4,11 +4,13 @@ import asyncio
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
 
 from millstream.cli.looks import figure_lines, slot_lines
+from millstream.eventlog.limits import route_key
 from millstream.eventlog.nodes import Nodes
 from millstream.testing.events import Script
 from millstream.testing.examples import example_spec
@@ -34,6 +36,7 @@ def two_batches() -> Tape:
     first.run(failed=[1])
     second = Script(tape, batch_id=SECOND, spec=example_spec(8, model="simulated/slow"))
     second.start()
+    second.route = "route.a"
     second.claim(0)
     second.fail_attempt(0, "server", "HTTP 500 from req_12ab")
     second.generate(0)
@@ -69,7 +72,11 @@ async def test_every_view_answers_over_http_as_of_a_sequence(api: Any) -> None:
         api, f"/v1/batches/{SECOND}/events", after=slot["attempts"][0]["sequence"] - 1, limit=1
     )
     assert event["events"][0]["event"]["message"] == "HTTP 500 from req_12ab"
+    assert [one["route"] for one in (*slot["attempts"], slot["sample"])] == ["route.a"] * 3
     assert slot_lines(slot)[0] == f"slot 0 of {SECOND}: generated"
+    assert slot_lines(slot)[1].endswith(
+        "on node-1 by simulated/slow over route.a: attempt_failed (server)"
+    )
     assert "     1 x server: HTTP <n> from <id>" in figure_lines(figures)
     assert "first token    unknown" in figure_lines(figures)
     samples = await read(api, "/v1/samples", facets=True, difficulty="basic")
@@ -106,6 +113,29 @@ async def test_an_attempt_tells_how_long_it_waited(api: Any) -> None:
     last = await api.log.event_log.append(waited, expected=api.placed[waited.subject])
     slot = await read(api, f"/v1/batches/{script.batch_id}/slots/0", min_sequence=last)
     assert [one["wait_s"] for one in slot["attempts"]] == [1.5]
+
+
+async def test_an_attempt_tells_where_its_route_led_and_no_password(api: Any) -> None:
+    spec = example_spec(4)
+    base = "https://ada:hush@models.example:8443/v1?token=hush#hush"
+    far, here = (
+        spec.routes[0].model_copy(update={"api_base": one})
+        for one in (base, "http://127.0.0.1:9/v1")
+    )
+    script = Script(spec=spec.model_copy(update={"routes": (far, here)}))
+    script.start()
+    script.claim(0)
+    for key in (route_key(far, base), route_key(here, here.api_base, gethostname()), "route.x"):
+        script.route = key
+        script.fail_attempt(0)
+    last = await api.append(script.tape.entries)
+    slot = await read(api, f"/v1/batches/{script.batch_id}/slots/0", min_sequence=last)
+    assert [one["address"] for one in slot["attempts"]] == [
+        "https://models.example:8443/v1",
+        "http://127.0.0.1:9/v1",
+        None,
+    ]
+    assert slot_lines(slot)[1].split(" over ")[1].startswith("https://models.example:8443/v1: ")
 
 
 async def test_nodes_tell_their_service_last_beat_and_lag(api: Any) -> None:

@@ -19,7 +19,7 @@ from millstream_api.routes.reading import (
     Topic,
     asked,
 )
-from millstream_api.waits import with_waits
+from millstream_api.slot_log import with_log
 from millstream_schemas import analysis, lanes, views
 from millstream_schemas.events import EventType
 
@@ -147,7 +147,7 @@ async def get_slot(batch_id: str, slot: Slot, parts: Parts, moment: Moment) -> R
     check_batch_id(batch_id)
     query = asked(analysis.SlotQuery, moment, batch_id=batch_id, slot=slot)
     found = await parts.reads.queries.attempts(query)
-    return model_answer(await with_waits(parts.event_log, found))
+    return model_answer(await with_log(parts.event_log, found))
 
 
 @router.get("/batches/{batch_id}/events", response_model=views.EventPage)

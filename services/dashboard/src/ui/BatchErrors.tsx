@@ -112,11 +112,19 @@ function Story({ batch, slot }: { batch: BatchView; slot: number }) {
 
 function Attempt({ attempt }: { attempt: AttemptView }) {
   const { latency_ms } = attempt.usage;
+  const { route } = attempt;
   return (
     <li className="error-group">
       <p>
         <b>{spaced(attempt.kind)}</b>, attempt {attempt.attempt}, {localTime(attempt.stored_at)}, by{" "}
-        <Foreign>{attempt.model}</Foreign> on <Foreign>{attempt.node ?? UNKNOWN}</Foreign>,{" "}
+        <Foreign>{attempt.model}</Foreign>
+        {route !== null && (
+          <span data-testid="attempt-route" title={route}>
+            {" "}
+            over <Foreign>{attempt.address ?? attempt.provider}</Foreign>
+          </span>
+        )}{" "}
+        on <Foreign>{attempt.node ?? UNKNOWN}</Foreign>,{" "}
         {latency_ms === null ? UNKNOWN : `${Math.round(latency_ms)} ms`}
         {attempt.wait_s !== null && `, waited ${duration(attempt.wait_s * 1000)}`}
       </p>

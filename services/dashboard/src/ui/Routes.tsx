@@ -48,7 +48,9 @@ function RouteRow({ route }: { route: RouteView }) {
         <b>
           <Foreign>{route.model}</Foreign>
         </b>{" "}
-        <Foreign>{`${route.provider}, ${route.litellm_model}`}</Foreign>
+        <Foreign>
+          {[route.provider, route.litellm_model, route.address].filter(Boolean).join(", ")}
+        </Foreign>
         {route.state !== "ok" && <span className="tag tag-stuck">{route.state}</span>}
       </p>
       <p className="facts">

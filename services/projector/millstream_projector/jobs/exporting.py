@@ -43,6 +43,7 @@ _CALL = [
     "sample_type",
     "model",
     "provider",
+    "route",
     "node",
     "tokens_in",
     "tokens_out",

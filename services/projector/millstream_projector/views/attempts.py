@@ -21,6 +21,7 @@ _COLUMNS = (
     "node",
     "model",
     "provider",
+    "route",
     "category",
     "rule",
     "message",
@@ -88,7 +89,7 @@ def attempts(
         f"SELECT {COLUMNS} FROM samples WHERE batch_id = ? AND slot = ?",  # noqa: S608
         place,
     ).fetchall()
-    content_bytes = len(made[0][9]) if made else 0
+    content_bytes = len(made[0][10]) if made else 0
     rows = connection.execute(_SQL, [*place, *place, max(0, most_bytes - content_bytes)]).fetchall()
     axes = connection.execute(
         "SELECT any_value(concat(area, ' - ', topic)), any_value(difficulty),"
@@ -121,8 +122,8 @@ def _outcome(state: str, kinds: set[str]) -> str:
 
 
 def _attempt(row: tuple[Any, ...]) -> dict[str, Any]:
-    found = dict(zip(_COLUMNS[:16], row, strict=False))
+    found = dict(zip(_COLUMNS[:17], row, strict=False))
     found["sequence"] = found.pop("seq")
     found["stored_at"] = as_utc(found["stored_at"])
-    found["usage"] = usage(row[16:21])
+    found["usage"] = usage(row[17:22])
     return found

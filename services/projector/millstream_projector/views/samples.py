@@ -23,8 +23,8 @@ from millstream_schemas.redactions import REDACTED_CONTENT
 LABEL = "concat(area, ' - ', topic)"
 """A topic as people choose it."""
 COLUMNS = (
-    "batch_id, slot, attempt, topic, area, difficulty, sample_type, model, provider, content,"
-    " tokens_in, tokens_out, cost_nano_usd, latency_ms, first_token_ms, stored_at, seq"
+    "batch_id, slot, attempt, topic, area, difficulty, sample_type, model, provider, route,"
+    " content, tokens_in, tokens_out, cost_nano_usd, latency_ms, first_token_ms, stored_at, seq"
 )
 _ROW_OVERHEAD = 700
 """Bytes of a SampleView besides its content and the texts of its cell, at most."""
@@ -114,10 +114,11 @@ def sample(row: Sequence[Any]) -> dict[str, Any]:
         "sample_type": row[6],
         "model": row[7],
         "provider": row[8],
-        "content": orjson.Fragment(row[9]),
-        "usage": usage(row[10:15]),
-        "created_at": as_utc(row[15]),
-        "sequence": row[16],
+        "route": row[9],
+        "content": orjson.Fragment(row[10]),
+        "usage": usage(row[11:16]),
+        "created_at": as_utc(row[16]),
+        "sequence": row[17],
     }
 
 
