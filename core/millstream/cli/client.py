@@ -57,7 +57,7 @@ class Server(SyncRequests):
         return document(self.send(ApiRequest("POST", path, body=body, headers=headers)))
 
     def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a change; repeated when a connection is lost, since it says how things shall be.
+        """Send a change; repeated with the same ``Idempotency-Key`` when a connection is lost.
 
         Raises:
             ApiError: it was refused.

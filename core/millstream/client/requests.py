@@ -39,7 +39,7 @@ class ApiRequest:
     def arguments(self) -> dict[str, Any]:
         """Return httpx's keywords; a command gets a key, so that repeating it is safe."""
         headers = {name: value for name, value in self.headers.items() if value is not None}
-        if self.method == "POST":
+        if self.method in {"POST", "PATCH"}:
             headers.setdefault("Idempotency-Key", new_id())
         found: dict[str, Any] = {
             "params": {name: _plain(value) for name, value in self.query.items() if _given(value)}

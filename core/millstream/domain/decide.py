@@ -117,10 +117,28 @@ def _stop(state: BatchState, command: commands.StopBatch, stamp: Stamp) -> Decis
         **stamp.control(state.batch_id),
         mode=command.mode,
         reason=command.reason,
-        bound_at=stamp.time + timedelta(seconds=command.grace_s)
-        if command.mode == "drain"
-        else None,
+        bound_at=_bound(command, stamp.time),
     )
+
+
+def _bound(command: commands.StopBatch, time: datetime) -> datetime | None:
+    return time + timedelta(seconds=command.grace_s) if command.mode == "drain" else None
+
+
+def is_made_of(command: commands.BatchCommand, event: BatchEvent) -> bool:
+    """Tell whether ``event`` is what ``decide`` makes of ``command``, whoever asks for it."""
+    match command, event:
+        case commands.PauseBatch(), control.BatchPaused(reason=reason):
+            return command.reason == reason
+        case commands.ResumeBatch(), control.BatchResumed(reason=reason):
+            return command.reason == reason
+        case commands.SetPriority(), control.BatchPriorityChanged(reason=reason):
+            return (command.priority, command.reason) == (event.priority, reason)
+        case commands.StopBatch(), control.BatchStopRequested(reason=reason):
+            asked = (command.mode, command.reason, _bound(command, event.time))
+            return asked == (event.mode, reason, event.bound_at)
+        case _:
+            return False
 
 
 def not_found(state: BatchState) -> Refusal:

@@ -1,11 +1,12 @@
 """One batch straight from the log, and commands on it with compare-and-set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Refusal, Stamp, allowed, decide
+from millstream.domain.recorded import Recorded
 from millstream.errors import ConflictError
 from millstream.eventlog.log import EventLog, in_order
 from millstream.eventlog.stored import Stored, decode
@@ -20,22 +21,30 @@ CONFLICTS_MOST = 20
 class Executed:
     """What became of a command: the new event's sequence, a refusal, or neither (it was so).
 
-    ``before`` is the state on which it was decided, ``state`` the one after.
+    ``before`` is the state on which it was decided, ``state`` the one after; ``earlier`` is what
+    the same command appended when it was sent before.
     """
 
     before: BatchState
     state: BatchState
     sequence: int | None = None
     refusal: Refusal | None = None
+    earlier: Recorded[BatchEvent] | None = None
 
 
 async def load_batch(
-    event_log: EventLog, batch_id: str, *, slices: bool = True, newest_notes: bool = False
+    event_log: EventLog,
+    batch_id: str,
+    *,
+    slices: bool = True,
+    newest_notes: bool = False,
+    tell: Callable[[Recorded[BatchEvent]], None] | None = None,
 ) -> BatchState:
     """Fold one batch from its control events, notes and (unless told not to) slice tails.
 
     A batch that nobody started has phase ``unknown``. Control events are always the newest;
-    notes only where asked for, since few readers write one.
+    notes only where asked for, since few readers write one. ``tell`` is given control events and
+    notes as they are folded.
 
     Raises:
         LogUnavailableError: the log did not answer.
@@ -45,13 +54,13 @@ async def load_batch(
         read = 0
         async for page in event_log.history(subject):
             for stored in page:
-                state = _folded(state, stored)
+                state = _folded(state, stored, tell)
                 read = stored.sequence
         if subject == subjects.note(batch_id) and not newest_notes:
             continue
         # The pages may come from a follower that lags; what the leader has beyond them counts.
         while (newer := await event_log.after(subject, read)) is not None:
-            state = _folded(state, newer)
+            state = _folded(state, newer, tell)
             read = newer.sequence
     if slices and state.phase != "unknown":
         for stored in in_order(await event_log.tails(batch_id)):
@@ -71,9 +80,17 @@ async def with_first_slice(event_log: EventLog, state: BatchState) -> BatchState
     return state if stored is None else _folded(state, stored)
 
 
-def _folded(state: BatchState, stored: Stored) -> BatchState:
+def _folded(
+    state: BatchState,
+    stored: Stored,
+    tell: Callable[[Recorded[BatchEvent]], None] | None = None,
+) -> BatchState:
     recorded = decode(stored)
-    return state if recorded is None else apply(state, recorded, trusted=True)
+    if recorded is None:
+        return state
+    if tell is not None:
+        tell(recorded)
+    return apply(state, recorded, trusted=True)
 
 
 Decide = Callable[[BatchState, Stamp], BatchEvent | Refusal | None]
@@ -88,6 +105,8 @@ async def execute(
     if_match: int | None = None,
 ) -> Executed:
     """Carry out a command; ``if_match`` is the control sequence that the client has seen.
+
+    One whose command id stands in the batch's log already was carried out before.
 
     Raises:
         ConflictError: others kept winning; the client may try again.
@@ -117,8 +136,14 @@ async def append_decision(
 ) -> Executed:
     """Append what ``choose`` makes of the batch's state, deciding anew after each conflict."""
     for _ in range(CONFLICTS_MOST):
-        state = await load_batch(event_log, batch_id, slices=False)
-        chosen = choose(state, make_stamp())
+        told: list[Recorded[BatchEvent]] = []
+        state = await load_batch(event_log, batch_id, slices=False, tell=told.append)
+        stamp = make_stamp()
+        earlier = _of_command(told, stamp.command_id)
+        if earlier is not None:
+            state = await load_batch(event_log, batch_id)
+            return Executed(state, state, earlier=earlier)
+        chosen = choose(state, stamp)
         if isinstance(chosen, Refusal):
             state = await with_first_slice(event_log, state)  # it names the state
             chosen = choose(state, make_stamp())
@@ -132,3 +157,12 @@ async def append_decision(
             continue
         return Executed(state, await load_batch(event_log, batch_id), sequence)
     raise ConflictError(f"batch {batch_id} changes too often; try again")
+
+
+def _of_command(
+    told: Iterable[Recorded[BatchEvent]], command_id: str | None
+) -> Recorded[BatchEvent] | None:
+    """Return the first event that this command led to."""
+    if command_id is None:
+        return None
+    return next((found for found in told if found.event.command_id == command_id), None)

@@ -3,12 +3,15 @@
 import structlog
 
 from millstream.domain.batch_state import BatchState
+from millstream.domain.decide import is_made_of
 from millstream.domain.view import batch_view
 from millstream.eventlog.aggregate import execute, load_batch
 from millstream.eventlog.stop import run_stop_fence, signal_stop
 from millstream.runtime.clock import new_batch_id
 from millstream.specs import build_spec
 from millstream_api.command_context import Asked, CommandContext, Done, check_batch_id, refused
+from millstream_api.idempotency import conflict
+from millstream_api.relay.versions import Version
 from millstream_schemas import commands
 from millstream_schemas.control import BatchStarted
 from millstream_schemas.refusals import CommandName
@@ -77,7 +80,8 @@ class Commands:
         """Stop a batch; it ends soon, whether or not a generator lives."""
         known = self._context.hub.versions.get(batch_id)
         cancels = command.mode == "cancel"  # a signal ends the calls that a drain lets finish
-        if cancels and known is not None and known.state.is_live and asked.if_match is None:
+        is_sure = asked.if_match is None and (asked.key is None or not _is_stopping(known))
+        if cancels and known is not None and known.state.is_live and is_sure:
             await signal_stop(self._log, batch_id)  # a hint, ahead of the fact by a few ms
         before, done = await self._execute(batch_id, command, asked)
         if done.view.state == "stopping":
@@ -119,21 +123,52 @@ class Commands:
             reason=command.reason,
         ):
             check_batch_id(batch_id)
+            if await self._is_known(batch_id, command, asked):
+                state = await load_batch(self._log, batch_id)
+                return state, _unchanged(state)
             executed = await execute(
                 self._log, batch_id, command, context.stamp(asked), if_match=asked.if_match
             )
             if executed.refusal is not None:
                 raise refused(executed.refusal, executed.state)
-        if executed.sequence is None:
-            state = await load_batch(self._log, batch_id)
-            done = Done(batch_view(state), state.control_sequence, is_new=False)
-            return executed.before, done
+            if executed.earlier is not None:
+                if not is_made_of(command, executed.earlier.event):
+                    raise conflict(batch_id, "another command")
+                return executed.before, _unchanged(executed.state, executed.earlier.sequence)
+            if executed.sequence is None:
+                await self._keep(batch_id, command, asked)
+                return executed.before, _unchanged(await load_batch(self._log, batch_id))
         log.info("batch.commanded", batch_id=batch_id, command=type(command).__name__)
         view = await context.seen(batch_id, executed.sequence, executed.state)
         return executed.before, Done(view, executed.sequence, is_new=True)
+
+    async def _is_known(self, batch_id: str, command: commands.BatchCommand, asked: Asked) -> bool:
+        """Tell whether this command found the batch as it wishes it when it was sent before.
+
+        A stop never asks: one that found its batch stopped can only find it so again.
+        """
+        if asked.key is None or isinstance(command, commands.StopBatch):
+            return False
+        scope = f"{asked.command_id} {batch_id}"
+        return await self._context.keys.find(asked.key, command, scope) is not None
+
+    async def _keep(self, batch_id: str, command: commands.BatchCommand, asked: Asked) -> None:
+        """Keep the key of a command that had nothing to change."""
+        if asked.key is not None and not isinstance(command, commands.StopBatch):
+            scope = f"{asked.command_id} {batch_id}"
+            await self._context.keys.claim(asked.key, command, batch_id, scope)
 
     async def _end_stop(self, batch_id: str, wait_s: float, asked: Asked) -> None:
         """Run the stop fence from here when nobody else ends the batch in time."""
         if not wait_s or not await self._context.hub.ended(batch_id, wait_s):
             state = await run_stop_fence(self._log, batch_id, self._context.stamp(asked))
             log.info("batch.stop_fenced", batch_id=batch_id, state=state.state)
+
+
+def _is_stopping(known: Version | None) -> bool:
+    return known is not None and known.state.phase == "stopping"
+
+
+def _unchanged(state: BatchState, sequence: int | None = None) -> Done:
+    """Return the answer to a command that was carried out before, at ``sequence``, or needless."""
+    return Done(batch_view(state), sequence or state.control_sequence, is_new=False)

@@ -1,8 +1,12 @@
-"""Idempotency keys: the same key starts one batch, whatever happens in between.
+"""Idempotency keys: what is asked for again under the same key is done once.
 
-The key's entry {batch id, hash of the body} is stored first, then BatchStarted with expected
-sequence 0. So a retry finds either the batch, or the id under which to complete it. Each route
-has keys of its own: a key that started a batch says nothing about a clone.
+Of a new batch the key's entry {batch id, hash of the body} is stored first, then BatchStarted with
+expected sequence 0. So a retry finds either the batch, or the id under which to complete it. Each
+route has keys of its own: a key that started a batch says nothing about a clone.
+
+What changes a batch carries its key into the log, as the id of the command, in one write with the
+change: no bucket is asked for it, so a stop waits for none. Only what changed nothing is kept in
+the bucket, lest its retry does when others have changed the batch meanwhile.
 """
 
 import hashlib
@@ -16,6 +20,7 @@ from millstream_api.problems import ProblemError, field_error
 from millstream_schemas.commands import Command
 
 KEY_LENGTH_MAX = 255
+COMMAND_ID_LENGTH = 32
 
 
 class _Entry(BaseModel):
@@ -51,12 +56,7 @@ class IdempotencyKeys:
             return None
         entry = _Entry.model_validate_json(found.value)
         if entry.body_hash != body_hash(command):
-            raise ProblemError(
-                409,
-                "idempotency_conflict",
-                "this Idempotency-Key was used with another body (batch "
-                f"{entry.batch_id}); use a new key for a new batch",
-            )
+            raise conflict(entry.batch_id, "a new batch")
         return Claim(entry.batch_id, is_new=False)
 
     async def claim(self, key: str, command: Command, batch_id: str, scope: str = "") -> Claim:
@@ -92,6 +92,21 @@ def check_key(key: str) -> str:
         error = field_error("Idempotency-Key", message, key)
         raise ProblemError(400, "idempotency_key_invalid", message, errors=[error])
     return key
+
+
+def conflict(batch_id: str, purpose: str) -> ProblemError:
+    """Return the refusal of a key that was used with another body."""
+    return ProblemError(
+        409,
+        "idempotency_conflict",
+        f"this Idempotency-Key was used with another body (batch {batch_id}); use a new key for"
+        f" {purpose}",
+    )
+
+
+def command_id_of(key: str, scope: str) -> str:
+    """Return the id of the command that is sent under ``key`` on the route ``scope``."""
+    return _name(key, scope)[:COMMAND_ID_LENGTH]
 
 
 def body_hash(command: Command) -> str:

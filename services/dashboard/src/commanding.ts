@@ -38,11 +38,14 @@ export function useAsked(id: string): Asked | undefined {
   );
 }
 
+const MAKING: ReadonlySet<CommandName> = new Set(["retry-failed", "continue", "clone"]);
+
 /**
  * Ask for a command; `words` say at once what happens. A batch that it makes is opened.
  *
  * `shown` is the same as long as a page of the batch is on show: of one showing comes one clone and
- * one child, however often and fast a button is pressed.
+ * one child, however often and fast a button is pressed. What changes the batch is another command
+ * once the batch has moved on.
  */
 export function ask(
   batch: BatchView,
@@ -52,8 +55,9 @@ export function ask(
   shown: string,
 ): Promise<void> {
   const reason = `${command} on the page`;
+  const key = `${shown}-${command}` + (MAKING.has(command) ? "" : `-${batch.version}`);
   return carryOut(batch.id, words, () =>
-    commandBatch(batch.id, command, { reason, ...body }, `${shown}-${command}`),
+    commandBatch(batch.id, command, { reason, ...body }, key),
   );
 }
 

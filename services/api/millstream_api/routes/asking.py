@@ -3,13 +3,14 @@
 import re
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 
 from millstream_api.command_context import Asked
 from millstream_api.context import Asker
-from millstream_api.idempotency import KEY_LENGTH_MAX, check_key
+from millstream_api.idempotency import KEY_LENGTH_MAX, check_key, command_id_of
 from millstream_api.problems import ProblemError, field_error
 from millstream_schemas import commands
+from millstream_schemas.envelope import Actor
 
 REASON_LENGTH_MAX = 500
 _VERSION = re.compile(r'^(?:W/)?"?([0-9]{1,18})(?:-[0-9a-f]{16})?"?$')
@@ -19,8 +20,8 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         json_schema_extra={"minLength": 1, "maxLength": KEY_LENGTH_MAX},
-        description="The same key again gives the same batch, for 24 hours; a command that makes "
-        "none is answered 200 when it is sent again, with or without a key.",
+        description="The same key and body again, within 24 hours, make no second batch and "
+        "change nothing anew, whatever others did meanwhile (200); another body: 409.",
     ),
 ]
 IfMatch = Annotated[
@@ -45,22 +46,31 @@ Reasoned = TypeVar(
 )
 
 
-async def get_new(actor: Asker, key: Key = None) -> Asked:
+async def get_new(request: Request, actor: Asker, key: Key = None) -> Asked:
     """Return who asks for something that no batch has seen yet.
 
     Raises:
         ProblemError: the key is malformed.
     """
-    return Asked(actor, key if key is None else check_key(key))
+    return _asked(request, actor, key, None)
 
 
-async def get_asked(actor: Asker, key: Key = None, if_match: IfMatch = None) -> Asked:
+async def get_asked(
+    request: Request, actor: Asker, key: Key = None, if_match: IfMatch = None
+) -> Asked:
     """Return who asks for something of a batch.
 
     Raises:
         ProblemError: a header is malformed.
     """
-    return Asked(actor, key if key is None else check_key(key), _version(if_match))
+    return _asked(request, actor, key, if_match)
+
+
+def _asked(request: Request, actor: Actor, key: str | None, if_match: str | None) -> Asked:
+    if key is None:
+        return Asked(actor, if_match=_version(if_match))
+    scope = f"{request.method} {request.scope['path']}"
+    return Asked(actor, check_key(key), _version(if_match), command_id_of(key, scope))
 
 
 async def get_reason(why: Why = None) -> str:
