@@ -1,7 +1,8 @@
-"""A batch's time, watched by every node that works on it: the dispatcher alone may die at its end.
+"""A batch's time and its share of failures, watched by every node that works on it.
 
-No call starts once the time is up. The leading dispatcher writes the stop; where none did, whoever
-still holds a slice does, and runs the fence: both are compare-and-sets.
+The dispatcher alone may be frozen or die just then. No call starts once the time is up. The
+leading dispatcher writes the stop; where none did, whoever still holds a slice does, and runs the
+fence: both are compare-and-sets.
 """
 
 import asyncio
@@ -11,19 +12,19 @@ import structlog
 from millstream.errors import LogError
 from millstream.eventlog.aggregate import load_batch
 from millstream.eventlog.stop import run_stop_fence
+from millstream.runtime.clock import boot_seconds
 from millstream_generator.budgets import BudgetWatch
 from millstream_generator.held import HeldBatch, HeldBatches
 from millstream_generator.node import Node
+from millstream_generator.own_outcomes import LEADER_S
 
 log = structlog.get_logger()
 
 TICK_S = 0.25
-LEADER_S = 0.5
-"""How long the leading dispatcher has for it, which looks four times a second."""
 
 
 class Deadlines:
-    """Ends the batches that this node works on when their time is up."""
+    """Ends the batches that this node works on when their time is up or too many slots failed."""
 
     def __init__(self, node: Node, held: HeldBatches) -> None:
         self._node = node
@@ -35,13 +36,20 @@ class Deadlines:
         while True:
             await asyncio.sleep(TICK_S)
             for batch in self._held.working():
-                if batch.standing == "active" and batch.is_past(batch.ends_at + LEADER_S):
-                    await self._end(batch)
+                if batch.standing != "active":
+                    continue
+                if batch.is_past(batch.ends_at + LEADER_S):
+                    await self._end(batch, slices=False)
+                elif batch.own.is_look_due:
+                    began = boot_seconds()
+                    await self._end(batch, slices=True)
+                    batch.own.looked(began)
 
-    async def _end(self, batch: HeldBatch) -> None:
+    async def _end(self, batch: HeldBatch, *, slices: bool) -> None:
+        """End the batch if a budget says so; ``slices``: one that counts outcomes may, too."""
         batch_id = batch.batch_id
         try:
-            state = await load_batch(self._node.event_log, batch_id, slices=False)
+            state = await load_batch(self._node.event_log, batch_id, slices=slices)
             if await self._budgets.look(state, state.sequence, None):
                 await self._held.refresh(batch)
                 stamper = self._node.stamper(batch.started_id)

@@ -65,8 +65,9 @@ class Dispatcher:
                 except* LogError as group:
                     log.warning("dispatcher.interrupted", reason=repr(group.exceptions))
                 await self._pause(RETRY_S)
-        with contextlib.suppress(LogError):  # it ages out by itself
-            await self._leadership.leave()
+            # Still heard: whoever took the lead of a silent node would lose it to this.
+            with contextlib.suppress(LogError):  # it ages out by itself
+                await self._leadership.leave()
 
     async def _lead(self) -> None:
         """Follow the log and tend every batch that moves; returns when the lead is lost."""

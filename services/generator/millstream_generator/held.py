@@ -28,6 +28,7 @@ from millstream_generator.calls import Call
 from millstream_generator.duplicates import DuplicateIndex
 from millstream_generator.gate import Gate
 from millstream_generator.gates import Gates
+from millstream_generator.own_outcomes import OwnOutcomes
 from millstream_generator.policy import Verdict
 from millstream_schemas import control, subjects
 from millstream_schemas.envelope import BatchEvent
@@ -63,6 +64,7 @@ class HeldBatch:
         self.plan = Plan(started.spec)
         self.seen = DuplicateIndex()
         self.verdict = Verdict(len(started.spec.routes))
+        self.own = OwnOutcomes(started.spec.budgets.max_failure_ratio)
         self.answered_slot: int | None = None
         """The slot whose call was answered last on this node."""
         self.gates: tuple[Gate, ...] = ()

@@ -198,6 +198,7 @@ class SlotWork:
             has_outcome = slices.resolved(self._writer.state) != 0
             fault_point(self._node.settings, "mid-slice" if has_outcome else "first-outcome")
             await self._writer.record(steps.generated(attempt, completion, verdict.content))
+            self._batch.own.note(failed=False)
             return None
         self._feedback = verdict.message
         category: ErrorCategory = (
@@ -267,6 +268,7 @@ class SlotWork:
         if retry is None:
             error = ErrorInfo(category=failure.category, message=failure.message, slot=attempt.slot)
             await self._writer.record(step, steps.failed(attempt, error))
+            self._batch.own.note(failed=True)
             return None
         await self._writer.record(step)
         return retry.delay_s

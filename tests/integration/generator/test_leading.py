@@ -8,11 +8,12 @@ from nats.aio.msg import Msg
 
 from millstream.eventlog.answers import subscribed
 from millstream.eventlog.buckets import Bucket
+from millstream.eventlog.presence import has_listener
 from millstream.eventlog.topology import ensure_topology
 from millstream.eventlog.work import WorkQueue, WorkSize
-from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
-from millstream.testing.site import Site, sample
-from millstream_generator.leadership import LEADER_KEY
+from millstream.testing.scripted_llm import Answer, Delayed, Ok, Request, ScriptedLLM
+from millstream.testing.site import Site, route, sample
+from millstream_generator.leadership import LEADER_KEY, Leadership
 from millstream_schemas import control, subjects
 from millstream_schemas.control import Budgets
 
@@ -79,3 +80,45 @@ async def test_a_batchs_time_ends_though_the_leader_is_frozen(direct_site: Site)
     assert (state.state, asked.actor.id) == ("stopped", "budgets")
     assert asked.reason.startswith("budget_duration")
     assert 0 < state.counts.generated < 1000
+
+
+async def test_a_batchs_share_of_failures_ends_it_though_the_leader_is_frozen(
+    direct_site: Site,
+) -> None:
+    site = direct_site
+    bucket = await lead_as_ghost(site)
+
+    def answer(request: Request) -> Answer:
+        return Delayed(sample(request) if request.index % 2 else Ok("no JSON"), delay_s=0.2)
+
+    async with ScriptedLLM(answer) as llm, frozen(site), site.generator("g1"):
+        budgets = Budgets(max_failure_ratio=0.25)
+        ways = [route(llm.base_url, provider="simulated")]
+        batch_id = await site.begin(ways, 1000, slice_size=64, max_attempts=1, budgets=budgets)
+        queue = WorkQueue(site.log.event_log.answers)
+        await queue.enqueue("default", "normal", batch_id, range(2), WorkSize(8, 64))
+        state = await site.ended(batch_id, BOUND_S)
+        (asked,) = await site.events(batch_id, control.BatchStopRequested)
+        entry = await bucket.get(LEADER_KEY)
+    assert entry is not None
+    assert entry.value == b"ghost"
+    assert (state.state, asked.actor.id) == ("stopped", "budgets")
+    assert asked.reason.startswith("budget_failures")
+    assert 20 <= state.counts.generated + state.counts.failed < 1000
+
+
+async def test_a_leader_that_leaves_is_heard_until_the_lead_is_free(
+    direct_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another takes the lead of a node that nobody hears, and this one takes it away again."""
+    site, heard, leave = direct_site, [], Leadership.leave
+
+    async def leave_heard(self: Leadership) -> None:
+        heard.append(await has_listener(site.log.event_log.answers, subjects.lead("g1")))
+        await leave(self)
+
+    monkeypatch.setattr(Leadership, "leave", leave_heard)
+    async with ScriptedLLM(sample) as llm, site.generator("g1"):
+        await site.ended(await site.begin([route(llm.base_url, provider="simulated")], 4))
+    bucket = Bucket(site.log.event_log.answers, subjects.NODES_BUCKET)
+    assert (heard, await bucket.get(LEADER_KEY)) == ([True], None)
