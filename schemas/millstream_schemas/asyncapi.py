@@ -18,6 +18,7 @@ from millstream_schemas import (
     audit,
     control,
     lanes,
+    limited,
     notes,
     redactions,
     refusals,
@@ -140,6 +141,12 @@ def _hint_channels() -> Document:
         "stop": _channel(
             subjects.stop_signal(_BATCH), "A hint that a batch stops; no payload.", ()
         ),
+        "limited": _channel(
+            subjects.limited("{node}"),
+            "What the limits of its routes let wait on a generator, once a second; what was not "
+            "repeated for 2.5 s holds no longer.",
+            (limited.NodeLimits,),
+        ),
         "sign of life": _channel(
             subjects.sign_of_life("{service}", "{node}"),
             "Asks who lives under a name to beat at once, before another takes it or claims what "
@@ -214,6 +221,7 @@ def _query_operations() -> Document:
 def _messages() -> Document:
     messages = {event.__name__: _message(event, _event_type(event)) for event in _EVENTS}
     messages[audit.Checkpoint.__name__] = _message(audit.Checkpoint, "Checkpoint")
+    messages[limited.NodeLimits.__name__] = _message(limited.NodeLimits, "Limits")
     for request, answer in QUERIES.values():
         for model in (request, answer):
             messages[model.__name__] = _message(model, model.__name__)
@@ -240,6 +248,7 @@ def _schemas() -> Document:
         *dict.fromkeys(queried),
         QueryError,
         audit.Checkpoint,
+        limited.NodeLimits,
     ]
     # Fields without a value are left out when stored: what a reader takes is the contract.
     _, schema = models_json_schema(

@@ -24,6 +24,7 @@ LIVE_PREFIX = "mill.live."
 LIVE_EVENTS = "mill.live.events.>"
 LIVE_CONTROL = "mill.live.events.*.control"
 ALL_STOPS = "mill.live.stop.*"
+ALL_LIMITED = "mill.live.limited.>"
 QUERIES = "mill.query"
 QUERY_GROUP = "projectors"
 JOB_START = "mill.job.start"
@@ -89,6 +90,11 @@ def parse_slice(subject: str) -> tuple[str, int] | None:
 def stop_signal(batch_id: str) -> str:
     """Core NATS subject on which workers hear of a stop at once (a hint, never a fact)."""
     return f"mill.live.stop.{batch_id}"
+
+
+def limited(node: str) -> str:
+    """Core NATS subject on which a generator tells what limits its batches (never a fact)."""
+    return f"mill.live.limited.{node}"
 
 
 def sign_of_life(service: str, node: str) -> str:

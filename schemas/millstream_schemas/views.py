@@ -12,6 +12,7 @@ from millstream_schemas.control import Budgets, Priority
 from millstream_schemas.envelope import Contract, Counts
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 from millstream_schemas.events import EventType
+from millstream_schemas.limited import LimitedBy
 from millstream_schemas.notes import HeldUp, StuckFinding
 from millstream_schemas.slices import Usage
 from millstream_schemas.sums import LiveSums
@@ -74,8 +75,7 @@ class Tally(Contract):
 
 
 Facets = dict[str, tuple[Tally, ...]]
-"""What a list can be narrowed by: a filter's name -> its values, the most frequent first. Each
-filter's counts are over what all the *other* filters leave, so that another value can be chosen."""
+"""A filter's name -> its values, the most frequent first, of what all *other* filters leave."""
 
 
 class BatchPage(Contract):
@@ -86,13 +86,15 @@ class BatchPage(Contract):
     total: int
     states: dict[str, int] = {}
     facets: Facets = {}
+    limited: dict[str, LimitedBy] = Field({}, description="By id, as `limited_by` of one batch.")
     as_of: int
 
 
 class BatchAnswer(Contract):
-    """One batch."""
+    """One batch; ``limited_by`` is no fact of the log, but what the generators say just now."""
 
     batch: BatchView
+    limited_by: LimitedBy | None = Field(None, description="What lets its calls wait, if they do.")
     as_of: int
 
 

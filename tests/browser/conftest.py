@@ -79,7 +79,7 @@ def hostile_text() -> str:
 def models_file(tmp_path_factory: pytest.TempPathFactory, hostile_text: str) -> Iterator[Path]:
     """Names ``scripted/steady``, ``/hostile``, ``/refused``, which a real HTTP server answers.
 
-    ``/unpriced`` is as steady, but nobody knows its price.
+    ``/unpriced`` is as steady, but nobody knows its price, ``/single`` takes one call at a time.
 
     All answer in the form of the recipe ``instruction``.
     """
@@ -103,6 +103,8 @@ def models_file(tmp_path_factory: pytest.TempPathFactory, hostile_text: str) -> 
                 "input_usd_per_million = 0.5\noutput_usd_per_million = 2\n"
                 for name in ("steady", "hostile", "refused")
             )
+            + '[[models]]\nid = "scripted/single"\n[[models.routes]]\nmax_concurrency = 1\n'
+            f'litellm_model = "openai/single"\napi_base = "{llm.base_url}"\n'
             + '[[models]]\nid = "scripted/unpriced"\n[[models.routes]]\n'
             f'litellm_model = "openai/unpriced"\napi_base = "{llm.base_url}"\n',
             encoding="utf-8",

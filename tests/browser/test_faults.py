@@ -56,6 +56,30 @@ def test_a_page_without_batches_says_what_to_do(empty_stack: Stack, hub: HubPage
     assert hub.violations() == []
 
 
+def test_a_batch_that_its_routes_limit_slows_down_says_so_calmly_until_it_goes_on(
+    hub: HubPage, batches: Batches
+) -> None:
+    """Two batches share one call in flight: the words follow what shares, and go with the wait."""
+    words = "waits for its route's limit: 1 of 1 calls in flight"
+    shared = f"{words} (shared with 1 other batch)"
+    first, second = (
+        batches.start(500, "scripted/single", recipe="instruction", concurrency=2) for _ in "ab"
+    )
+    for batch_id in (first, second):
+        expect(hub.part("limited", hub.row(batch_id))).to_have_text(shared)
+        expect(hub.part("held-up", hub.row(batch_id))).to_have_count(0)
+    own = HubPage(hub.page.context.new_page(), hub.url)
+    own.open(f"batches/{first}")
+    expect(own.part("limited")).to_have_text(shared)
+    batches.command(second, "pause")
+    expect(hub.part("limited", hub.row(second))).to_have_count(0)
+    expect(own.part("limited")).to_have_text(words)
+    expect(own.part("stuck-note")).to_have_count(0)
+    batches.command(first, "pause")
+    expect(own.part("limited")).to_have_count(0)
+    assert (own.violations(), own.complaints(), hub.violations()) == ([], [], [])
+
+
 def test_promises_10_and_15_stuck_batches_are_told_and_only_they_are_stopped(
     hub: HubPage, batches: Batches
 ) -> None:

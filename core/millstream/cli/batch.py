@@ -57,7 +57,7 @@ def run_list(
     if as_json:
         print_answer(page, "", as_json=True)
     else:
-        batch_table(page["batches"], total=page["total"])
+        batch_table(page["batches"], page["limited"], total=page["total"])
 
 
 def run_show(
@@ -82,7 +82,7 @@ def run_show(
             lines = figure_lines(answer)
         else:
             answer = server.get(path, **moment)
-            lines = batch_lines(answer["batch"])
+            lines = batch_lines(answer["batch"], answer["limited_by"])
     print_answer(answer, "\n".join(lines), as_json=as_json)
 
 

@@ -1,6 +1,7 @@
 """How batches look on a terminal: bars, lines and tables."""
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ class Silence:
     def __exit__(self, *_: object) -> None:
         """Do nothing."""
 
-    def show(self, view: View) -> None:
+    def show(self, view: View, limited_by: View | None = None) -> None:
         """Take a change and show nothing."""
 
 
@@ -36,9 +37,9 @@ class Lines(Silence):
     def __init__(self) -> None:
         self._last: dict[str, str] = {}
 
-    def show(self, view: View) -> None:
+    def show(self, view: View, limited_by: View | None = None) -> None:
         """Print the batch's line when it differs from its last one."""
-        line = state_line(view)
+        line = state_line(view, limited_by)
         if self._last.get(view["id"]) != line:
             self._last[view["id"]] = line
             typer.echo(line)
@@ -76,7 +77,7 @@ class ProgressBars:
         """Draw a last time and stop."""
         self._progress.stop()
 
-    def show(self, view: View) -> None:
+    def show(self, view: View, limited_by: View | None = None) -> None:
         """Bring the batch's bar up to date."""
         task = self._tasks.get(view["id"])
         if task is None:
@@ -87,19 +88,19 @@ class ProgressBars:
             total=view["target"],
             completed=_resolved(view),
             made=_made(view),
-            state=_state(view),
+            state=_state(view, limited_by),
         )
         if view["finished_at"] is not None:
             self._progress.stop_task(task)
 
 
-def state_line(view: View) -> str:
+def state_line(view: View, limited_by: View | None = None) -> str:
     """Return a batch in one line."""
-    return f"{view['id']} {_state(view)} {_made(view)}"
+    return f"{view['id']} {_state(view, limited_by)} {_made(view)}"
 
 
-def batch_table(views: list[View], *, total: int) -> None:
-    """Print batches as a table, and how many more there are."""
+def batch_table(views: list[View], limited: Mapping[str, View], *, total: int) -> None:
+    """Print batches as a table, and how many more there are; ``limited``: those that wait."""
     if not views:
         typer.echo("No batches.")
         return
@@ -111,7 +112,7 @@ def batch_table(views: list[View], *, total: int) -> None:
         counts = view["counts"]
         table.add_row(
             view["id"],
-            _state(view),
+            _state(view, limited.get(view["id"])),
             f"{counts['generated']:,}/{view['target']:,}",
             f"{counts['failed']:,}",
             view["model"],
@@ -124,13 +125,17 @@ def batch_table(views: list[View], *, total: int) -> None:
         typer.echo(f"{len(views)} of {total:,}; see more with --limit")
 
 
-def batch_lines(view: View) -> list[str]:
-    """Return a batch as lines of name and value."""
-    counts = view["counts"]
+def batch_lines(view: View, limited_by: View | None = None) -> list[str]:
+    """Return a batch as lines of name and value; ``limited_by`` is what its calls wait for."""
+    counts, stuck = view["counts"], view["stuck"] or {}
     cost = counts["cost_nano_usd"]
     rows = {
         "batch": view["id"],
         "state": _state(view),
+        "stuck": stuck.get("cause"),
+        "what to do": stuck.get("suggestion"),
+        "held up": (view["held_up"] or {}).get("message"),
+        "waits for": _limit(limited_by),
         "samples": _made(view),
         "attempts lost": f"{counts['attempts_failed']} to errors, {counts['rejected']} rejected",
         "model": f"{view['model']} ({view['provider']})",
@@ -141,6 +146,7 @@ def batch_lines(view: View) -> list[str]:
         "concurrency": view["concurrency"],
         "priority": view["priority"],
         "budgets": _budgets(view["budgets"]),
+        "nearly used": _nearly_used(view),
         "tokens": f"{counts['tokens_in']:,} in, {counts['tokens_out']:,} out",
         "cost": "unknown" if cost is None else f"{dollars(cost)} USD",
         "started": f"{_moment(view['started_at'])} by {view['started_by']}",
@@ -180,8 +186,10 @@ def _made(view: View) -> str:
     return text
 
 
-def _state(view: View) -> str:
+def _state(view: View, limited_by: View | None = None) -> str:
     words = str(view["state"])
+    if limited_by is not None and words == "running":
+        words += f" (waits for {_limit(limited_by)})"
     if view.get("stuck") is not None and view["finished_at"] is None:
         words += " (stuck)"
     held_up = view.get("held_up")
@@ -190,6 +198,21 @@ def _state(view: View) -> str:
     if view["state"] == "failed" and view.get("error"):
         words += f" ({_words(view['error'])})"
     return words
+
+
+def _limit(limited_by: View | None) -> str:
+    """Return what a batch's calls wait for and when the next one starts, empty for nothing."""
+    if limited_by is None:
+        return ""
+    next_at = limited_by["next_at"]
+    next_call = f"; next call at {_moment(next_at)}" if next_at else ""
+    return f"{limited_by['message']}{next_call}"
+
+
+def _nearly_used(view: View) -> str:
+    """Return the budgets of which a batch that runs has used four fifths or more."""
+    warned = view["budgets_warned"] if view["finished_at"] is None else ()
+    return f"{', '.join(warned)} (80 % or more)" if warned else ""
 
 
 def _budgets(bounds: View) -> str:

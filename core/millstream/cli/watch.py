@@ -38,30 +38,41 @@ def _follow(
     *,
     everything: bool,
 ) -> None:
+    limited: dict[str, View] = {}
     with contextlib.closing(follow(server)) as events:
         for event in events:
+            body = json.loads(event.data)
             if event.name == "all_batches":
-                live: dict[str, View] = json.loads(event.data)["batches"]
+                live: dict[str, View] = body["batches"]
                 if everything:
                     watched.update({one: {} for one in live})
                     everything = False
-                # A batch that is not live any more ended before this snapshot.
-                news = [
-                    live.get(one) or server.get(batch_path(one))["batch"]
-                    for one, view in watched.items()
-                    if one in live or not _is_final(view)
-                ]
+                news = _newest(server, watched, live)
             elif event.name == "batch_update":
-                news = [json.loads(event.data)["batch"]]
+                news = [body["batch"]]
+            elif event.name == "limited":
+                changed = limited.keys() | body["batches"].keys()
+                limited = body["batches"]
+                news = [view for one, view in watched.items() if one in changed and view]
             else:
                 continue
             for view in news:
                 known = watched.get(view["id"])
                 if known is not None and view["sequence"] >= known.get("sequence", 0):
                     watched[view["id"]] = view
-                    display.show(view)
+                    display.show(view, limited.get(view["id"]))
             if _all_final(watched):
                 return
+
+
+def _newest(server: Server, watched: dict[str, View], live: dict[str, View]) -> list[View]:
+    """Return the watched batches as of a snapshot of those that live."""
+    # A batch that is not live any more ended before this snapshot.
+    return [
+        live.get(one) or server.get(batch_path(one))["batch"]
+        for one, view in watched.items()
+        if one in live or not _is_final(view)
+    ]
 
 
 def _is_final(view: View) -> bool:

@@ -9,7 +9,8 @@
 | ``stop_overdue`` | a stop that does not end | 5 s past its bound |
 
 A paused batch is never stuck, nor one that waits for a known moment: a provider's cooldown, a
-circuit's next probe, the pause before a retry, a place in line behind generators that are full.
+circuit's next probe, the pause before a retry, a place in line behind generators that are full or
+behind calls of other batches that a limit of the route lets go first, as long as these move.
 """
 
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from millstream.domain import stuck_words as words
 from millstream.domain.batch_state import BatchState
 from millstream.domain.phases import LEGAL
 from millstream.domain.recorded import Recorded
-from millstream.domain.surroundings import CAP_S, Surroundings
+from millstream.domain.surroundings import CAP_S, Line, Surroundings
 from millstream_schemas import notes
 from millstream_schemas import slices as slice_events
 from millstream_schemas.envelope import BatchEvent
@@ -93,6 +94,8 @@ def _no_movement(state: BatchState, around: Surroundings) -> StuckFinding | None
         return None  # who holds which slice takes a look at each: not for a batch that moves
     if around.complaint:  # no call starts, so no slow model is a reason to wait for longer
         return _no_progress(state, around, since, min(NO_WORKER_S, around.floor_s))
+    if around.line is not None:
+        return _in_line(state, around, since, around.line)
     holders = _holders(state)
     at_work = {node for node in holders if around.alive is None or node in around.alive}
     if at_work:
@@ -108,6 +111,18 @@ def _no_movement(state: BatchState, around: Surroundings) -> StuckFinding | None
     if holders:
         return _lost_node(state, around, since, holders)
     return _no_progress(state, around, since, around.floor_s)
+
+
+def _in_line(
+    state: BatchState, around: Surroundings, since: datetime, line: Line
+) -> StuckFinding | None:
+    """Find a batch whose calls wait for those of others, as long as these move: not for ever."""
+    finding = _no_progress(state, around, since, max(around.cap_s, around.floor_s))
+    if finding is not None:
+        return finding
+    threshold = call_threshold_s(state, around.latency_p95_s, around.floor_s, around.cap_s)
+    moved = max(since, line.moved_at or since)
+    return _no_progress(state, around, moved, max(threshold, around.turn_s))
 
 
 def call_threshold_s(
@@ -227,6 +242,7 @@ def _no_progress(
         live_nodes=around.live_nodes,
         latency_p95_s=around.latency_p95_s,
         complaint=around.complaint,
+        limit=around.line.limit if around.line else "",
         idle_holders=_holders(state) if _is_nobody_calling(state, around) else (),
     )
     return _explained(finding, said)

@@ -77,11 +77,13 @@ def no_progress(
     live_nodes: int,
     latency_p95_s: float | None,
     complaint: str,
+    limit: str = "",
     idle_holders: Collection[str] = (),
 ) -> Said:
-    """Say why nothing comes, as far as the log tells.
+    """Say why nothing comes, as far as the log and the generators tell.
 
-    ``idle_holders`` hold what is left, and none of them makes a call.
+    All calls wait for ``limit``, if there is one. ``idle_holders`` hold what is left, and none of
+    them makes a call.
     """
     counts, idle, nodes = state.counts, f"{idle_s:.0f} s", _nodes(live_nodes)
     if not counts.pending:
@@ -93,6 +95,14 @@ def no_progress(
         return (
             f"no outcome for {idle}{_complaint(complaint)}",
             "mend what the generators name; the batch goes on by itself",
+        )
+    if limit:
+        return (
+            f"no outcome for {idle} and no call in flight: all wait for {limit}",
+            (
+                "look at the other batches of this model: what they wait for holds this one up;"
+                " pause or stop one of them, or raise the route's limit in the models file"
+            ),
         )
     if idle_holders:
         return _idle(state, idle_s, idle_holders, live_nodes)

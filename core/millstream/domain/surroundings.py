@@ -8,6 +8,14 @@ CAP_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """Calls that wait for a limit of their route: which, and when any batch there last moved."""
+
+    limit: str
+    moved_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the rules need besides the batch's own state; made by the one who has the clock.
 
@@ -47,5 +55,7 @@ class Surroundings:
     """Why the generators of the pool start no call, in their own words."""
     calling: Collection[str] | None = None
     """The names of those that have calls in flight, of any batch; None: whoever lives has."""
+    line: Line | None = None
+    """In which its calls wait for a limit of their route, if they do and none of them runs."""
     lease_s: float = 10.0
     cap_s: float = CAP_S

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
+from millstream.domain.limited import Limited
 from millstream.domain.stuck import moved_at
 from millstream.testing.events import Script
 from millstream.testing.tape import Tape
@@ -29,6 +30,7 @@ class Judging(Protocol):
         latency_p95_s: Mapping[str, float],
         beats: Iterable[NodeBeat],
         now: datetime,
+        limited: Mapping[str, Limited] = ...,
     ) -> Iterable[tuple[BatchState, Any]]:
         """Return each batch of which there is something to say."""
         ...
@@ -51,6 +53,8 @@ class Watch:
         self.tape = Tape(step_s=0.0)
         self.alarms: list[Alarm] = []
         self.scripts: dict[str, Script] = {}
+        self.limited: dict[str, Limited] = {}
+        """What the generators say of the limits of routes; it holds until it is taken out."""
         self._judge = judge
         self._make_known = make_known
         self._moved: dict[str, datetime] = {}
@@ -101,7 +105,7 @@ class Watch:
             for batch_id, state in self._folded.items()
         }
         p95 = {model: _p95_s(found) for model, found in self._latencies.items()}
-        for state, verdict in list(self._judge.look(live, p95, beats, now)):
+        for state, verdict in list(self._judge.look(live, p95, beats, now, self.limited)):
             finding = verdict if isinstance(verdict, StuckFinding) else None
             self.alarms.append(Alarm(now, state.batch_id, finding))
             script = self.scripts[state.batch_id]

@@ -3,6 +3,7 @@
 from millstream.errors import QueryFailedError
 from millstream_api.queries import Queries
 from millstream_api.relay.hub import Hub
+from millstream_api.relay.limits import Limits
 from millstream_schemas import views
 
 MIN_SEQUENCE_WAIT_S = 2.0
@@ -11,8 +12,9 @@ MIN_SEQUENCE_WAIT_S = 2.0
 class Reads:
     """Answers about batches; what runs (or ended lately) is answered without any projector."""
 
-    def __init__(self, hub: Hub, queries: Queries) -> None:
+    def __init__(self, hub: Hub, queries: Queries, limits: Limits) -> None:
         self._hub = hub
+        self._limits = limits
         self.queries = queries
 
     async def caught_up(self, min_sequence: int) -> None:
@@ -38,7 +40,8 @@ class Reads:
         await self.caught_up(min_sequence)
         version = self._hub.versions.get(batch_id)
         if version is not None:
-            return views.BatchAnswer(batch=version.view, as_of=self._hub.sequence)
+            view, as_of = version.view, self._hub.sequence
+            return views.BatchAnswer(batch=view, limited_by=self._limits.of(view), as_of=as_of)
         return await self.queries.batch(
             views.BatchQuery(batch_id=batch_id, min_sequence=min_sequence)
         )
@@ -66,14 +69,15 @@ class Reads:
         if query.states:
             shown = [view for view in shown if view.state in query.states]
         young = self._younger_than(page.as_of, query) if _is_newest_first(query) else []
-        if not young:
-            return page.model_copy(update={"batches": tuple(shown)})
         states = dict(page.states)
         for view in young:
             states[view.state] = states.get(view.state, 0) + 1
+        batches = (*young, *shown)
+        limited = ((view.id, self._limits.of(view)) for view in batches)
         return page.model_copy(
             update={
-                "batches": (*young, *shown),
+                "batches": batches,
+                "limited": {one: by for one, by in limited if by is not None},
                 "total": page.total + len(young),
                 "states": states,
             }

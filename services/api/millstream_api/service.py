@@ -34,6 +34,7 @@ from millstream_api.refusals import Refusals
 from millstream_api.relay.endpoint import Relay
 from millstream_api.relay.feed import feed_hub, watch_stream
 from millstream_api.relay.hub import Hub
+from millstream_api.relay.limits import Limits
 from millstream_api.relay.replay import Replay
 from millstream_api.revoking import end_revoked
 from millstream_api.server import bind, serve
@@ -70,7 +71,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
         ):
             await ensure_topology(connection, settings)
             event_log = EventLog(connection)
-            hub = Hub()
+            hub, limits = Hub(), Limits()
             background = Background(tasks)
             refusals = Refusals(event_log, background, node=settings.node)
             store = WebhookStore(Bucket(event_log.answers, subjects.WEBHOOKS_BUCKET))
@@ -79,6 +80,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
                 settings,
                 event_log,
                 hub,
+                limits=limits,
                 models=models,
                 recipes=recipes,
                 background=background,
@@ -88,7 +90,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
             replay = Replay(event_log)
             app = Gateway(
                 api=create_app(context),
-                relay=Relay(hub, replay),
+                relay=Relay(hub, replay, limits),
                 page=Page(),
                 guard=guard,
                 measures=Measures(hub, replay, deliverer.outcomes),
@@ -97,6 +99,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
             forever = [
                 tasks.create_task(feed_hub(event_log, hub)),
                 tasks.create_task(watch_stream(event_log, hub)),
+                tasks.create_task(limits.follow(connection, hub)),
                 tasks.create_task(hub.flush_changes()),
                 tasks.create_task(hub.beat()),
                 tasks.create_task(hub.cut_stuck()),
@@ -123,13 +126,14 @@ def _context(
     event_log: EventLog,
     hub: Hub,
     *,
+    limits: Limits,
     models: ModelBook,
     recipes: RecipeBook,
     background: Background,
     refusals: Refusals,
     webhooks: Webhooks,
 ) -> Context:
-    reads = Reads(hub, Queries(event_log.answers, event_log.begun_at))
+    reads = Reads(hub, Queries(event_log.answers, event_log.begun_at), limits)
     shared = CommandContext(
         event_log=event_log,
         hub=hub,

@@ -4,6 +4,8 @@
  * Times are ISO 8601 with an offset, money is in 1e-9 US dollars, null means unknown.
  */
 
+import type { Limited } from "./limited";
+
 export type State =
   | "queued"
   | "running"
@@ -126,6 +128,7 @@ export interface BatchPage {
   total: number;
   states: Partial<Record<State, number>>;
   facets?: Facets;
+  limited?: Limited;
   as_of: number;
 }
 

@@ -180,6 +180,12 @@ export function waitsFor(batch: BatchView, now: number): string | null {
   return `${wait.model} is ${wait.kind}${said}; ${next}`;
 }
 
+/** The budgets of which a batch that lives has used nearly all; "" where there is none. */
+export function nearlyUsed({ state, budgets_warned }: BatchView): string {
+  if (!isLive(state) || budgets_warned.length === 0) return "";
+  return `80 % or more used: ${budgets_warned.join(", ")}`;
+}
+
 /** The bounds of a batch, each with what is used of it; empty when it has none. */
 export function budgetWords(batch: BatchView): string[] {
   const { counts } = batch;

@@ -4,7 +4,18 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { OTHER_MODEL, plus, sortErrors, toBody, type StartValues } from "../src/start";
-import { axisTimes, budgetWords, duration, modelNote, money, seconds, waitsFor, wasted, whole } from "../src/words";
+import {
+  axisTimes,
+  budgetWords,
+  duration,
+  modelNote,
+  money,
+  nearlyUsed,
+  seconds,
+  waitsFor,
+  wasted,
+  whole,
+} from "../src/words";
 import { batch, counts as tally } from "./builders";
 
 const VALUES: StartValues = {
@@ -129,6 +140,12 @@ describe("a batch that waits", () => {
       );
     expect(waitsFor(batch({ held_up, state: "stopped" }), 0)).toBeNull();
     expect(waitsFor(batch(), 0)).toBeNull();
+  });
+
+  test("says which of its budgets are nearly used, while it lives", () => {
+    const warned = { budgets_warned: ["cost", "tokens"] };
+    expect(nearlyUsed(batch(warned))).toBe("80 % or more used: cost, tokens");
+    expect([nearlyUsed(batch()), nearlyUsed(batch({ ...warned, state: "completed" }))]).toEqual(["", ""]);
   });
 
   test("shows each of its budgets beside what is used", () => {

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Iterable
 
 import structlog
@@ -97,6 +98,13 @@ class Gates:
         ]
         found.sort(key=lambda one: (one.state == "ok", -one.in_flight - one.waiting))
         return tuple(found[:HEALTH_MOST])
+
+    def waiting(self) -> Counter[str]:
+        """Return how many calls of this node are in line, by model."""
+        found: Counter[str] = Counter()
+        for gate in self._gates.values():
+            found[gate.condition.model] += gate.line.count
+        return found
 
     async def run(self) -> None:
         """Keep all gates going; never ends."""

@@ -59,6 +59,12 @@ class Node:
     def figures(self) -> Iterator[Figure]:
         """Yield what the process tells of itself."""
         yield plain("millstream_calls_in_flight", "Calls that wait for a model.", self.in_flight)
+        yield Figure(
+            "millstream_calls_waiting",
+            "Calls in line for a limit of their route, or for the end of its trouble.",
+            {(model,): float(count) for model, count in sorted(self.gates.waiting().items())},
+            ("model",),
+        )
         yield plain("millstream_slices_leased", "Slices that are worked on.", self.room.leases)
         yield plain("millstream_log_full", "1 while the store has no room.", self.is_held_up)
         yield from self.tally.figures()

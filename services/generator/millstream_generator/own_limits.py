@@ -2,10 +2,10 @@
 
 A batch that a limit only slows down is not held up: one is whose next call starts seconds later.
 Nobody knows when one of the calls ends that a limit of calls in flight waits for, nor whether they
-are this batch's, so a wait for that one is none of these.
+are this batch's, so a wait for that one is none of these: ``limited`` tells of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from millstream.domain import limits as rules
@@ -13,6 +13,7 @@ from millstream.domain.recorded import Recorded
 from millstream.eventlog.limits import LogClock
 from millstream.runtime.clock import boot_seconds
 from millstream_generator.gate import Gate
+from millstream_generator.turns import Waiter
 from millstream_generator.waits import APART
 from millstream_schemas.envelope import BatchEvent
 from millstream_schemas.notes import RouteThrottled
@@ -46,15 +47,23 @@ def own_waits(gate: Gate) -> dict[str, OwnWait]:
         return {}
     if condition.trouble(may_probe=False) is not None:
         return {}
-    share, until = rules.factor(condition.state, condition.now()), gate.next_at
-    request_s, cause = rules.request_interval_s(limits), _pace(limits, share)
+    cause = _pace(limits, rules.factor(condition.state, condition.now()))
     waits: dict[str, OwnWait] = {}
-    for waiter in gate.line.waiting():
+    for waiter, due_at in due_times(gate):
         if waiter.batch_id not in waits:
-            waits[waiter.batch_id] = OwnWait(waiter.queued_at, until, cause)
-        tokens_s = waiter.tokens * rules.token_interval_s(limits, waiter.tokens)
-        until += max(request_s, tokens_s) / share
+            waits[waiter.batch_id] = OwnWait(waiter.queued_at, due_at, cause)
     return waits
+
+
+def due_times(gate: Gate) -> Iterator[tuple[Waiter, float]]:
+    """Yield each call in line with when, by the pace of its route, it starts (the log's time)."""
+    condition, limits = gate.condition, gate.condition.limits
+    share, due_at = rules.factor(condition.state, condition.now()), gate.next_at
+    request_s = rules.request_interval_s(limits)
+    for waiter in gate.line.waiting():
+        yield waiter, due_at
+        tokens_s = waiter.tokens * rules.token_interval_s(limits, waiter.tokens)
+        due_at += max(request_s, tokens_s) / share
 
 
 def is_limited(gates: Sequence[Gate]) -> bool:

@@ -17,6 +17,7 @@ from millstream_generator.deadlines import Deadlines
 from millstream_generator.dispatcher import Dispatcher
 from millstream_generator.held import HeldBatches
 from millstream_generator.intake import Intake
+from millstream_generator.limited import LimitSignal
 from millstream_generator.node import Node, Provider
 from millstream_generator.route_notes import RouteNotes
 from millstream_schemas.answers import NodeBeat
@@ -53,6 +54,7 @@ async def main(settings: Settings, provider: Provider, stop: asyncio.Event) -> N
                 background.create_task(node.gates.run()),
                 background.create_task(node.fullness.watch(stop)),
                 background.create_task(RouteNotes(node, held).run()),
+                background.create_task(LimitSignal(node, held).run()),
                 background.create_task(Deadlines(node, held).run()),
                 background.create_task(presence.keep()),
             ]

@@ -9,6 +9,10 @@ from typing import Literal, Self
 
 from millstream.runtime.clock import boot_seconds
 
+LONG_S = 0.2
+"""A call that waits for less is not slowed down worth a word: to get leave takes a moment."""
+SLOW_S = 1.0
+"""A batch whose last call had to wait counts as slow for so long, though none waits just now."""
 WHOLE_UNKNOWN = 32
 """So many calls a node may take a route for that it has hardly called yet."""
 
@@ -108,6 +112,8 @@ class Line:
     """Those who wait for a turn, in their order."""
 
     def __init__(self) -> None:
+        self._slow_at: dict[str, float] = {}
+        """By batch: when a call last got its turn that had waited for long."""
         self._waiters: deque[Waiter] = deque()
 
     def __bool__(self) -> bool:
@@ -122,7 +128,17 @@ class Line:
 
     def pop(self) -> Waiter:
         """Take the first one out; somebody must wait."""
-        return self._waiters.popleft()
+        waiter, now = self._waiters.popleft(), boot_seconds()
+        if now - waiter.queued_at >= LONG_S:
+            self._slow_at[waiter.batch_id] = now
+        return waiter
+
+    def slow(self) -> set[str]:
+        """Return the batches of which a call waits for long, or got its turn so a moment ago."""
+        now = boot_seconds()
+        self._slow_at = {one: at for one, at in self._slow_at.items() if now - at < SLOW_S}
+        late = (one.batch_id for one in self.waiting() if now - one.queued_at >= LONG_S)
+        return {*self._slow_at, *late}
 
     @property
     def count(self) -> int:

@@ -143,14 +143,15 @@ async def test_another_replica_resumes_a_client_and_a_restarted_one_starts_it_af
             sequence = await first.append(script.tape.entries[half:])
             await second.folded(sequence)
             resumed = await frames(second, NAMED, 1, last_id=start[-1][1])
-            assert [name for name, _, _ in resumed] == ["batch_update"]
+            assert [name for name, _, _ in resumed] == ["batch_update", "limited"]
             assert resumed[-1][1].startswith(f"{sequence}-")
             assert json.loads(resumed[0][2])["batch"]["state"] == "completed"
             idle = await frames(second, NAMED, 1, last_id=resumed[-1][1])
-            assert [(name, last_id) for name, last_id, _ in idle] == [("heartbeat", resumed[-1][1])]
+            here = resumed[-1][1]
+            assert [one[:2] for one in idle] == [("heartbeat", here), ("limited", here)]
         async with make_api(log, projector=False) as third:
             again = await frames(third, NAMED, 1, last_id=start[-1][1])
-            assert [name for name, _, _ in again] == ["all_batches"]
+            assert [name for name, _, _ in again] == ["all_batches", "limited"]
             assert json.loads(again[0][2])["batches"] == {}
 
 

@@ -32,7 +32,8 @@ class Client:
     ``cursor`` is the sequence up to which the client was sent everything, None before its first
     snapshot. ``push``, once there, is what a wake does, in the waker's own turn: a task per client
     would cost twice as much. ``sent_at`` is when the client was last sent something, in looks of
-    the hub's beat. ``is_admitted`` tells whether who opened the stream may still do so.
+    the hub's beat. ``limits_seen`` is the version of the limits that it was sent last.
+    ``is_admitted`` tells whether who opened the stream may still do so.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Client:
         "is_admitted",
         "is_ending",
         "is_gone",
+        "limits_seen",
         "pipe",
         "push",
         "sent_at",
@@ -66,6 +68,7 @@ class Client:
         self.push: Callable[[Client], None] | None = None
         self.beat = False
         self.sent_at = 0
+        self.limits_seen: int | None = None
         self.is_ending = False
         self.is_gone = False
         self._due = False

@@ -10,6 +10,7 @@ from millstream_api.relay.client import Client, Pipe
 from millstream_api.relay.events import EventStream
 from millstream_api.relay.frames import Flavour, retry_line
 from millstream_api.relay.hub import Hub
+from millstream_api.relay.limits import Limits
 from millstream_api.relay.positions import Position
 from millstream_api.relay.replay import Replay
 from millstream_api.relay.ring import Wish
@@ -42,9 +43,12 @@ HEADERS = (
 class Relay:
     """Serves the streams from one hub."""
 
-    def __init__(self, hub: Hub, replay: Replay | None = None) -> None:
+    def __init__(
+        self, hub: Hub, replay: Replay | None = None, limits: Limits | None = None
+    ) -> None:
         """Serve from ``hub``; without a ``replay`` no event that is older than its ring."""
         self.hub = hub
+        self._limits = limits if limits is not None else Limits()
         self._replay = replay
         self._pusher = self._push
         self._flavours: dict[tuple[str, str], Flavour] = {}
@@ -137,7 +141,9 @@ class Relay:
 
     def _push(self, client: Client) -> None:
         """Write what the client has not seen, unless its peer has yet to take what was written."""
-        if client.pipe.paused_since is None and (chunk := self.hub.take(client)):
+        if client.pipe.paused_since is not None:
+            return
+        if chunk := self.hub.take(client) + self._limits.news(client):
             self.hub.note_send(client, len(chunk))
             client.pipe.write(chunk)
 

@@ -35,6 +35,9 @@ class Flavour(Protocol):
     def heartbeat(self, cursor: int, *, log_away: bool) -> bytes:
         """Return what a client at ``cursor`` gets when nothing happens."""
 
+    def limited(self, body: bytes, cursor: int) -> bytes:
+        """Return the frame with ``body``, which tells which limits let which batches wait."""
+
     def busy(self) -> bytes:
         """Return what a client gets for whom there is no room."""
 
@@ -80,6 +83,10 @@ class SeedFrames:
     def heartbeat(self, cursor: int, *, log_away: bool) -> bytes:  # noqa: ARG002  # a comment
         """Return a comment."""
         return b": heartbeat\n\n"
+
+    def limited(self, body: bytes, cursor: int) -> bytes:  # noqa: ARG002  # not told here
+        """Return nothing: the older contract knows no such thing."""
+        return b""
 
     def busy(self) -> bytes:
         """Return a comment that says so."""
@@ -135,6 +142,10 @@ class NamedFrames:
             stamp().encode(),
         )
         return self._frame(b"heartbeat", body, cursor)
+
+    def limited(self, body: bytes, cursor: int) -> bytes:
+        """Return a `limited` event; its id is the client's own cursor, as a heartbeat's."""
+        return self._frame(b"limited", body, cursor)
 
     def busy(self) -> bytes:
         """Return a `busy` event."""
@@ -205,6 +216,9 @@ _NAMED_WORDS = """Events `all_batches` {batches, as_of, server_time}, `batch_upd
 server_time} and, after a second of silence, `heartbeat` {as_of, log_away, server_time}. Each id is
 `<stream sequence>-<epoch>`; a client that sends one back gets what changed since, or `all_batches`
 when that is too long ago.
+
+`limited` {batches: {id: limit}, server_time} tells all of the batches whose calls wait for a limit
+of their route at the moment, at first and whenever that has changed: others wait for none.
 
 With `flavour=deltas` a batch that the client knows comes as
 `batch_delta` {id, ...}: what can change of it, without the fields that are null, 0 or empty.

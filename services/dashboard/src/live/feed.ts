@@ -3,7 +3,8 @@
  * tells which of the two the page lives on.
  */
 
-import type { AllBatches, BatchUpdate, BatchView, Heartbeat } from "../contract";
+import type { AllBatches, BatchPage, BatchUpdate, BatchView, Heartbeat } from "../contract";
+import type { Limited } from "../limited";
 import type { ServerClock } from "./clock";
 import {
   BUSY_MS,
@@ -55,7 +56,7 @@ export const NO_VITALS: Vitals = {
 };
 
 /** The parts of a store that the feed fills. */
-export type Filled = Pick<BatchStore, "push" | "snapshot" | "forgetSequences" | "drop">;
+export type Filled = Pick<BatchStore, "push" | "snapshot" | "limit" | "forgetSequences" | "drop">;
 
 /** The parts of an EventSource that the feed uses. */
 export interface Stream {
@@ -67,7 +68,7 @@ export interface Stream {
 export interface FeedSources {
   openStream(): Stream;
   /** All live batches as of a sequence; asked no more once `signal` says so, or after 30 s. */
-  fetchLive(signal?: AbortSignal): Promise<{ batches: BatchView[]; as_of: number }>;
+  fetchLive(signal?: AbortSignal): Promise<Pick<BatchPage, "batches" | "limited" | "as_of">>;
   /** One batch, folded at least up to `minSequence`; null when the server does not know it. */
   fetchBatch(id: string, minSequence: number): Promise<BatchView | null>;
   /** The name of the page's build that the server gives, null when it does not know. */
@@ -109,7 +110,11 @@ export class Feed {
     this.#clock = clock;
     this.#sources = sources;
     this.#polls = new Polls(
-      (signal) => sources.fetchLive(signal).then((page) => this.#reconcile(page.batches, page.as_of)),
+      (signal) =>
+        sources.fetchLive(signal).then(({ batches, as_of, limited = {} }) => {
+          this.#reconcile(batches, as_of);
+          store.limit(limited);
+        }),
       (state) => this.#set(state),
     );
     this.#connection = { state: "connecting", since: clock.told() };
@@ -149,6 +154,7 @@ export class Feed {
       this.#reconcile(Object.values(batches), as_of);
     });
     on<BatchUpdate>("batch_update", ({ batch }) => this.#store.push(batch));
+    on<Timed & { batches: Limited }>("limited", ({ batches }) => this.#store.limit(batches));
     on<Heartbeat>("heartbeat", ({ log_away }) => {
       this.#isLogAway = log_away === true;
       this.#set(this.#isLogAway ? "waiting" : "live");
@@ -213,6 +219,7 @@ export class Feed {
     if (this.#isUp || this.#connection.state === "connecting") this.#set("reconnecting");
     this.#isLost ||= this.#isUp;
     this.#isUp = false;
+    this.#store.limit({}); // Nobody says any more that it holds.
     this.#breakSilence();
     this.#awaySince ??= Date.now();
     this.#polls.start(grace);

@@ -3,6 +3,7 @@
 import { useCallback, useRef, useSyncExternalStore } from "react";
 
 import type { BatchView } from "../contract";
+import type { LimitedBy } from "../limited";
 import type { Connection, Vitals } from "./feed";
 import { clock } from "./clock";
 import { lag, line } from "./session";
@@ -33,6 +34,14 @@ export function useSteady<A extends BatchView | undefined>(id: string, answered:
     if (!steady.current || !newest || !isSteady(steady.current, newest)) steady.current = newest;
     return steady.current;
   });
+}
+
+/** The limit of its route that lets a batch's calls wait now, if one does. */
+export function useLimit({ id, state }: BatchView): LimitedBy | undefined {
+  const { store } = useWorld();
+  const subscribe = useCallback((listener: () => void) => store.onRow(id, listener), [store, id]);
+  const limited = useSyncExternalStore(subscribe, () => store.limited()[id]);
+  return state === "running" ? limited : undefined;
 }
 
 /** The newer one of an answered and a held view of a batch. */

@@ -100,7 +100,7 @@ export class Line {
 
   offline = (): void => void this.#own?.doubt();
 
-  #take({ connection, vitals, now, leads, isWhole, batches }: Handout): void {
+  #take({ connection, vitals, now, leads, isWhole, batches, limited }: Handout): void {
     if (this.#isAway) return;
     this.#port?.postMessage("taken");
     if (this.#own) {
@@ -119,6 +119,7 @@ export class Line {
     } else {
       for (const batch of batches) this.#store.push(batch);
     }
+    if (limited) this.#store.limit(limited);
     this.#connect(connection);
     this.#clock.freeze(connection.state === "offline");
     this.#tell();

@@ -5,6 +5,7 @@
  */
 
 import type { BatchView } from "../contract";
+import type { Limited } from "../limited";
 import type { ServerClock } from "./clock";
 import { Feed, type Connection, type FeedSources, type Vitals } from "./feed";
 import { BatchStore } from "./store";
@@ -23,6 +24,8 @@ export interface Handout {
   /** These are all that is known: what lives and is not among them has ended or is gone. */
   isWhole: boolean;
   batches: BatchView[];
+  /** What lets which batches wait, if that has changed since the last handout. */
+  limited: Limited | undefined;
 }
 
 /** The parts of a MessagePort that the sharing uses. */
@@ -54,6 +57,7 @@ interface Tab {
   waiting: Map<string, BatchView>;
   isWhole: boolean;
   hasNews: boolean;
+  limited: Limited | undefined;
   /** When the handouts that it has not taken yet went out. */
   underway: number[];
   /** How long handouts lately waited to be taken, in milliseconds. */
@@ -94,6 +98,10 @@ export class Sharing {
       {
         push: (batch) => store.push(batch),
         snapshot: (batches, asOf) => store.snapshot(batches, asOf),
+        limit: (limited) => {
+          store.limit(limited);
+          this.#tellAll();
+        },
         forgetSequences: () => {
           store.forgetSequences();
           this.#tellAllAnew();
@@ -175,8 +183,10 @@ export class Sharing {
   #hand(tab: Tab): void {
     const batches = tab.isWhole ? this.#all() : [...tab.waiting.values()];
     const { isWhole } = tab;
+    const limited = this.#store.limited();
+    const isNew = limited !== tab.limited;
     tab.underway.push(performance.now());
-    Object.assign(tab, { isWhole: false, hasNews: false });
+    Object.assign(tab, { isWhole: false, hasNews: false, limited });
     tab.waiting.clear();
     tab.port.postMessage({
       connection: this.feed.connection(),
@@ -185,6 +195,7 @@ export class Sharing {
       leads: [...this.#tabs.values()].at(-1) === tab,
       isWhole,
       batches,
+      limited: isNew ? limited : undefined,
     });
   }
 
@@ -202,6 +213,7 @@ function newTab(port: Port): Tab {
     waiting: new Map(),
     isWhole: true,
     hasNews: true,
+    limited: undefined,
     underway: [],
     slowness: 0,
     rest: undefined,

@@ -6,6 +6,7 @@
  */
 
 import { isLive, type BatchView } from "../contract";
+import type { Limited } from "../limited";
 import { Pace, sum, type Made } from "./pace";
 import type { Schedule } from "./schedule";
 
@@ -30,6 +31,7 @@ export class BatchStore {
   readonly #rowListeners = new Map<string, Set<Listener>>();
   readonly #listListeners = new Set<Listener>();
   readonly #changeListeners = new Set<ChangeListener>();
+  #limited: Limited = {};
   #isScheduled = false;
   #areMovesScheduled = false;
   #movedAt = 0;
@@ -51,6 +53,20 @@ export class BatchStore {
   /** When the latest sample of a batch was stored, as far as this page can tell. */
   lastSampleAt(id: string): string | undefined {
     return this.#lastSample.get(id);
+  }
+
+  /** What of the limits of routes lets which batches wait now. */
+  limited = (): Limited => this.#limited;
+
+  /** Take what lets batches wait from now on; it replaces what did before. */
+  limit(limited: Limited): void {
+    const before = this.#limited;
+    this.#limited = limited;
+    for (const id of new Set([...Object.keys(before), ...Object.keys(limited)])) {
+      const [was, is] = [before[id], limited[id]];
+      if (was?.message !== is?.message || was?.next_at !== is?.next_at)
+        this.#notify(this.#rowListeners.get(id));
+    }
   }
 
   /** What all live batches together make and cost in a second at `now` (ms); null while unknown. */

@@ -35,7 +35,7 @@ import { Exports } from "./Exports";
 import { Link } from "./Link";
 import { Empty, Foreign, ModelName, ProgressBar, StateChip, Trouble } from "./parts";
 import { useMoving } from "./moving";
-import { HeldUp, Ticking } from "./RunningPanel";
+import { BudgetTag, Ticking, Waits } from "./RunningPanel";
 import { SampleBrowser } from "./SampleBrowser";
 import { StuckNote } from "./StuckPanel";
 import { TimeTravel } from "./TimeTravel";
@@ -112,11 +112,12 @@ function Shown(props: {
         <span>{plural(tokens(batch.counts), "token")}</span>
         {at === null && isLive(batch.state) && <Ticking state={batch.state} moves={moves} hasCourse />}
         <ModelName batch={batch} />
+        <BudgetTag batch={batch} />
       </div>
       <ProgressBar batch={batch} />
       {at === null && <Commands key={batch.id} batch={batch} />}
       <StuckNote batch={batch} />
-      {at === null && batch.held_up && <HeldUp batch={batch} />}
+      {at === null && <Waits batch={batch} />}
       {figures.error ? (
         <Trouble
           what="The figures could not be read"

@@ -3,11 +3,20 @@
 import { memo, useState } from "react";
 
 import type { BatchView, State } from "../contract";
-import { useLiveCounts, useLiveIds, useNow, useSteady } from "../live/hooks";
+import { limitWords, type LimitedBy } from "../limited";
+import { useLimit, useLiveCounts, useLiveIds, useNow, useSteady } from "../live/hooks";
 import { COURSE_STEPS, courseLine } from "../live/pace";
 import { useWorld } from "../live/world";
 import { stopExactly } from "../stopping";
-import { duration, grouped, paceWords, plural, tokens, waitsFor } from "../words";
+import {
+  duration,
+  grouped,
+  nearlyUsed,
+  paceWords,
+  plural,
+  tokens,
+  waitsFor,
+} from "../words";
 import { Confirm, Later } from "./later";
 import { BatchLink } from "./Link";
 import {
@@ -104,6 +113,7 @@ function Row({ batch, isDense }: { batch: BatchView; isDense: boolean }) {
         {state !== "running" && <StateChip state={state} />}
         {batch.stuck && <span className="tag tag-stuck">stuck</span>}
         {batch.held_up && <span className="tag tag-stuck">{batch.held_up.kind}</span>}
+        <BudgetTag batch={batch} />
       </div>
       <div>
         <ProgressBar batch={batch} moves={moves} />
@@ -124,14 +134,41 @@ function Row({ batch, isDense }: { batch: BatchView; isDense: boolean }) {
         </div>
       </div>
       <StopButton batch={batch} />
-      {batch.held_up && <HeldUp batch={batch} />}
+      <Waits batch={batch} />
       <StopError id={id} />
     </li>
   );
 }
 
-/** What a batch waits for, until when. */
-export function HeldUp({ batch }: { batch: BatchView }) {
+/** That a budget of a live batch is nearly used. */
+export function BudgetTag({ batch }: { batch: BatchView }) {
+  const words = nearlyUsed(batch);
+  if (!words) return null;
+  return (
+    <span className="tag tag-stuck" data-testid="budget-warned">
+      {words}
+    </span>
+  );
+}
+
+/** What a batch waits for: a route in trouble, or else a limit that its route has. */
+export function Waits({ batch }: { batch: BatchView }) {
+  const limit = useLimit(batch);
+  if (batch.held_up) return <HeldUp batch={batch} />;
+  return limit ? <LimitNote limit={limit} /> : null;
+}
+
+/** That a batch runs as fast as its route's limit lets it: no trouble, but the reason. */
+function LimitNote({ limit }: { limit: LimitedBy }) {
+  return (
+    <p className="held-up muted" data-testid="limited">
+      <Foreign>{limitWords(limit, useNow())}</Foreign>
+    </p>
+  );
+}
+
+/** Until when a route holds a batch up, and why. */
+function HeldUp({ batch }: { batch: BatchView }) {
   const words = waitsFor(batch, useNow());
   if (!words) return null;
   return (

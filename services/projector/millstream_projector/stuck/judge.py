@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from millstream.domain.batch_state import BatchState
+from millstream.domain.limited import Limited
 from millstream.domain.stuck import call_threshold_s, find_stuck
-from millstream.domain.surroundings import Surroundings
+from millstream.domain.surroundings import Line, Surroundings
 from millstream_projector.heads import Known
 from millstream_projector.stuck.pools import Pools
 from millstream_schemas.answers import NodeBeat
@@ -54,8 +56,12 @@ class Judge:
         latency_p95_s: Mapping[str, float],
         beats: Iterable[NodeBeat],
         now: datetime,
+        limited: Mapping[str, Limited] = MappingProxyType({}),
     ) -> Iterator[tuple[BatchState, Verdict]]:
-        """Yield each batch of which there is something to say at ``now``."""
+        """Yield each batch of which there is something to say at ``now``.
+
+        ``limited`` are those that a limit of their route slows down.
+        """
         if self._observed_since is None:
             self._observed_since = now
         self._pools.look(beats, now)
@@ -74,7 +80,8 @@ class Judge:
             around = self._around(
                 latency_p95_s.get(spec.model), turns.get(spec.pool, 0.0), spec.pool, now
             )
-            verdict = self._judge(found, around)
+            line = _line_of(limited.get(found.state.batch_id), live)
+            verdict = self._judge(found, replace(around, line=line))
             if verdict is not None:
                 yield found.state, verdict
 
@@ -129,3 +136,12 @@ class Judge:
             calling=self._pools.calling,
             lease_s=self._lease_s,
         )
+
+
+def _line_of(limited: Limited | None, live: Mapping[str, Known]) -> Line | None:
+    """Return the line in which all calls of a batch wait; None where one runs, or none waits."""
+    if limited is None or not limited.is_idle:
+        return None
+    moves = [live[one].moved_at for one in limited.others if one in live]
+    known = [moved for moved in moves if moved is not None]
+    return Line(limited.by.message, max(known, default=None))

@@ -9,6 +9,7 @@ import structlog
 from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp
 from millstream.errors import ConflictError, LogError
+from millstream.eventlog.limited import LimitedBatches
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.nodes import Nodes
 from millstream.runtime.clock import boot_seconds, new_id, utc_now
@@ -57,6 +58,7 @@ class Watchdog:
         self._progress = progress
         self._event_log = event_log
         self._nodes = nodes
+        self._limited = LimitedBatches()
         self._node = node
         self._judge = Judge(floor_s=floor_s, lease_s=lease_s)
         self._clock = clock
@@ -64,13 +66,14 @@ class Watchdog:
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Look once a second until ``stop``."""
-        while not stop.is_set():
-            await self.look()
-            try:
-                async with asyncio.timeout(TICK_S):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+        async with self._limited.listening(self._event_log.connection):
+            while not stop.is_set():
+                await self.look()
+                try:
+                    async with asyncio.timeout(TICK_S):
+                        await stop.wait()
+                except TimeoutError:
+                    continue
 
     async def look(self) -> list[BatchEvent]:
         """Look once at every live batch; return the notes that were appended.
@@ -94,7 +97,9 @@ class Watchdog:
         now = self._clock()
         known = self._projection.snapshot
         written: list[BatchEvent] = []
-        for state, verdict in self._judge.look(known.live, known.latency_p95_s, beats, now):
+        limited = self._limited.now()
+        found = self._judge.look(known.live, known.latency_p95_s, beats, now, limited)
+        for state, verdict in found:
             note = self._note(state, verdict, now)
             if await self._append(note, state):
                 written.append(note)

@@ -1,0 +1,92 @@
+"""What limits batches, over all nodes: what each of them said, put together and into words."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from millstream_schemas.limited import InLine, LimitedBy, LimitedRoute, LimitKind, NodeLimits
+
+_UNITS = {"requests": "requests a minute", "tokens": "tokens a minute"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A batch that a limit slows down, and the other batches that use the same route."""
+
+    by: LimitedBy
+    others: frozenset[str]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none of the batch's calls runs: it has to wait for the others'."""
+        return self.by.in_flight == 0
+
+
+def limited_batches(words: Iterable[NodeLimits]) -> dict[str, Limited]:
+    """Return the batches that a limit slows down, by what all nodes say at one moment.
+
+    One that waits on two routes is told of the one where more of its calls do.
+    """
+    routes: dict[str, list[LimitedRoute]] = defaultdict(list)
+    for word in words:
+        for route in word.routes:
+            routes[route.key].append(route)
+    found: dict[str, Limited] = {}
+    for _, parts in sorted(routes.items()):
+        for batch_id, limited in _on_one_route(parts):
+            known = found.get(batch_id)
+            if known is None or known.by.waiting < limited.by.waiting:
+                found[batch_id] = limited
+    return found
+
+
+def _on_one_route(parts: list[LimitedRoute]) -> Iterator[tuple[str, Limited]]:
+    at_work = frozenset(batch_id for part in parts for batch_id in part.batches)
+    for batch_id in sorted(at_work):
+        own = [(part, part.batches[batch_id]) for part in parts if batch_id in part.batches]
+        told = [(part, line) for part, line in own if line.is_limited and part.kind is not None]
+        if told:
+            others = at_work - {batch_id}
+            yield batch_id, Limited(_limited_by(told, [one for _, one in own], others), others)
+
+
+def _limited_by(
+    told: list[tuple[LimitedRoute, InLine]], lines: list[InLine], others: frozenset[str]
+) -> LimitedBy:
+    """Return the limit as the node tells it on which most calls wait, with all nodes' numbers."""
+    said = max(told, key=lambda one: (one[1].waiting, one[0].kind or ""))[0]
+    kind = said.kind or "calls"
+    alike = [part for part, _ in told if part.kind == kind]
+    limit = min(part.limit for part in alike)
+    taken = min(limit, max(part.taken for part in alike)) if kind == "calls" else 0
+    share = min(part.share for part in alike)
+    # Where one node's calls may start at any moment, so may the batch's.
+    moments = [line.next_at for _, line in told]
+    known = [moment for moment in moments if moment is not None]
+    return LimitedBy(
+        kind=kind,
+        model=said.model,
+        limit=limit,
+        taken=taken,
+        share=share,
+        in_flight=sum(line.in_flight for line in lines),
+        waiting=sum(line.waiting for line in lines),
+        shared_with=len(others),
+        next_at=min(known) if len(known) == len(moments) else None,
+        message=limit_in_words(kind, limit, taken=taken, share=share, shared_with=len(others)),
+    )
+
+
+def limit_in_words(
+    kind: LimitKind, limit: int, *, taken: int, share: float, shared_with: int
+) -> str:
+    """Return what a batch waits for: "its route's limit: 5 of 5 calls in flight"."""
+    words = f"{taken} of {limit} calls in flight" if kind == "calls" else ""
+    words = f"{limit:,} {_UNITS[kind]}" if kind in _UNITS else words
+    if share < 1:
+        part = f"{share:.0%} of its usual pace after too many requests"
+        words = f"{words}, {part}" if words else part
+    if shared_with:
+        batches = "1 other batch" if shared_with == 1 else f"{shared_with} other batches"
+        words += f" (shared with {batches})"
+    return f"its route's limit: {words}"
