@@ -1,6 +1,8 @@
 """The answers that `ScriptedLLM` can give, and how each is sent."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -55,10 +57,14 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """A stream whose connection breaks after the first chunks."""
+    """A stream whose connection breaks after the first chunks.
 
-    after_chunks: int = 1
+    ``after_chunks`` None: before the answer's first byte. ``is_reset``: by a reset, not a close.
+    """
+
+    after_chunks: int | None = 1
     content: str = "This answer breaks off in the mid"
+    is_reset: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +138,25 @@ async def play(answer: Answer, http: web.BaseRequest, request: Request) -> web.S
         case Stall():
             await _open_stream(http, request, answer)
             return await _never()
+        case Disconnect(None):
+            return hang_up(http, answer, web.Response())
         case Disconnect():
-            response = await _open_stream(http, request, answer)
-            if http.transport is not None:
-                # The length was never announced, so a closed connection is a broken answer.
-                http.transport.close()
-            return response
+            # The length was never announced, so a closed connection is a broken answer.
+            return hang_up(http, answer, await _open_stream(http, request, answer))
         case Ok():
             return await _complete(answer, http, request)
+
+
+def hang_up(
+    http: web.BaseRequest, answer: Disconnect, response: web.StreamResponse
+) -> web.StreamResponse:
+    """Close the connection as ``answer`` says; what is left of ``response`` is never sent."""
+    if http.transport is not None:
+        if answer.is_reset:
+            connection = http.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        http.transport.close()
+    return response
 
 
 def _refusal(answer: HttpError) -> web.Response:
@@ -174,8 +191,9 @@ async def _open_stream(
     await response.prepare(http)
     encoder = _encoder(request)
     # One piece more than is sent: what is missing is never empty.
-    pieces = split_text(answer.content, answer.after_chunks + 1)
-    for index, piece in enumerate(pieces[: answer.after_chunks]):
+    sent = answer.after_chunks or 0
+    pieces = split_text(answer.content, sent + 1)
+    for index, piece in enumerate(pieces[:sent]):
         await response.write(encoder.content(piece, first=not index))
     return response
 

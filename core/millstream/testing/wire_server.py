@@ -18,6 +18,7 @@ from millstream.testing.scripted_answers import (
     Ok,
     Request,
     Stall,
+    hang_up,
 )
 from millstream.testing.scripted_llm import Script, ScriptedLLM
 from millstream.testing.wire_forms import Wire
@@ -79,15 +80,17 @@ class WireServer(ScriptedLLM):
                     self._wire.end(answer.finish_reason, answer.usage or USAGE)
                 )
                 return response
+            case Disconnect(None) as answer:
+                return hang_up(http, answer, web.Response())
             case Stall() | Disconnect() as answer:
                 # One piece more than is sent: what is missing is never empty.
-                pieces = split_text(answer.content, answer.after_chunks + 1)
-                response = await self._begin(http, pieces[: answer.after_chunks])
-                if isinstance(answer, Stall):
-                    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    await never
-                if http.transport is not None:
-                    http.transport.close()
+                sent = answer.after_chunks or 0
+                pieces = split_text(answer.content, sent + 1)
+                response = await self._begin(http, pieces[:sent])
+                if isinstance(answer, Disconnect):
+                    return hang_up(http, answer, response)
+                never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                await never
                 return response
             case Delayed():
                 raise TypeError("Delayed: not played here; use Stall")

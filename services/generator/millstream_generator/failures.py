@@ -6,7 +6,7 @@ misleads.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from millstream_generator.completion import CallFailedError, Link, storable
 from millstream_generator.waits_asked import wait_of
@@ -68,6 +68,7 @@ _LOST = frozenset(
         "RemoteProtocolError",
         "ClientPayloadError",
         "ServerDisconnectedError",
+        "ClientOSError",
         "ConnectionResetError",
         "BrokenPipeError",
     }
@@ -85,12 +86,12 @@ def classify(error: BaseException, key: str = "") -> CallFailedError:
     if told is not None:
         return told
     status = _status(error)
-    names = _names(error)
+    names = names_of(error)
     link = _link(error)
     return CallFailedError(
         _category(status, names, f"{error} {getattr(error, 'body', '')}".lower()),
         safe_message(str(error) or type(error).__name__, key),
-        status_code=status,
+        status_code=None if link else status,  # no answer had one: litellm makes it up
         retry_after_s=_retry_after(error),
         link=link,
         is_unpaid=link == "refused" or (link is None and _is_refusal(error, status)),
@@ -98,15 +99,22 @@ def classify(error: BaseException, key: str = "") -> CallFailedError:
 
 
 def from_response(
-    status: int, body: str, headers: Mapping[str, str], key: str = "", *, is_unpaid: bool = True
+    status: int,
+    body: str,
+    headers: Mapping[str, str],
+    key: str = "",
+    *,
+    is_unpaid: bool = True,
+    names: Collection[str] = (),
 ) -> CallFailedError:
     """Return the failure that an HTTP answer stands for; the provider's own words are kept.
 
-    ``is_unpaid`` False: the error stands in the middle of an answer that had begun.
+    ``is_unpaid`` False: the error stands in the middle of an answer that had begun. ``names`` are
+    of the exception that a library made of it.
     """
     words = _redirected(headers.get("location")) if 300 <= status < 400 else _words(body)
     return CallFailedError(
-        _category(status, set(), body.lower()),
+        _category(status, names, body.lower()),
         safe_message(f"HTTP {status}: {words}", key),
         status_code=status,
         retry_after_s=wait_of(headers),
@@ -162,7 +170,7 @@ def _words(body: str) -> str:
     return str(message or body)
 
 
-def _category(status: int | None, names: set[str], text: str) -> ErrorCategory:
+def _category(status: int | None, names: Collection[str], text: str) -> ErrorCategory:
     if "ContentPolicyViolationError" in names or "content_policy_violation" in text:
         return "content_filter"
     if status == 413 and "tokens per minute" in text:
@@ -229,7 +237,9 @@ def _told_in_answer(error: BaseException, key: str) -> CallFailedError | None:
 def _link(error: BaseException) -> Link | None:
     """Tell whether no connection could be made, or one broke, from what ``error`` came from."""
     names = _all_names(error)
-    if names & _REFUSED:
+    # litellm's transport takes a reset after the request was sent for a connection not made.
+    is_made = "ClientOSError" in names and "ClientConnectorError" not in names
+    if names & _REFUSED and not is_made:
         return "refused"
     return "lost" if names & _LOST else None
 
@@ -242,16 +252,17 @@ def _is_refusal(error: BaseException, status: int | None) -> bool:
     if _ANSWERED in _all_names(error):
         return True
     is_refused = status is not None and 400 <= status < 500 and status != 408
-    return is_refused and _MID_STREAM not in _names(error)
+    return is_refused and _MID_STREAM not in names_of(error)
 
 
-def _names(error: BaseException) -> set[str]:
+def names_of(error: BaseException) -> set[str]:
+    """Return the names of the classes of ``error``."""
     return {cls.__name__ for cls in type(error).__mro__}
 
 
 def _all_names(error: BaseException) -> set[str]:
     """Return the names of all that ``error`` is and came from."""
-    return {name for found in _causes(error) for name in _names(found)}
+    return {name for found in _causes(error) for name in names_of(found)}
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,16 +1,23 @@
-"""Keeps what a provider sent in place of a stream, while litellm reads it: one JSON document.
+"""Watches what litellm sends and is answered in one call.
 
-Some proxies answer 200 and tell in a document what went wrong behind them. litellm's readers take
-it for an empty stream, or fail in words of their own.
+One attempt is one request: litellm sends some anew by itself, when a connection breaks or when it
+has left parameters out after a 422; each may be paid, and no budget would know of it.
+
+Some proxies answer 200 and tell in a JSON document what went wrong behind them. litellm's readers
+take it for an empty stream, or fail in words of their own.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from millstream_generator.completion import CallFailedError, Progress
-from millstream_generator.failures import ERROR_BYTES_MOST, in_answer
+from millstream_generator.failures import ERROR_BYTES_MOST, from_response, in_answer, names_of
+
+
+class SentAlreadyError(Exception):
+    """The request was sent before, and its answer refused it: it is not sent again."""
 
 
 class AnswerDocument:
@@ -20,16 +27,36 @@ class AnswerDocument:
         self._progress = progress
         self._key = key
         self._kept = bytearray()
+        self._status = 0
         self._headers: dict[str, str] = {}
         self._may_be = False
+        self._sent: dict[tuple[str, str], Exception | None] = {}
+
+    async def send(self, request: Any, send: Callable[[], Awaitable[Any]]) -> Any:
+        """Send a ``httpx.Request``, and watch its response; a POST is sent once only.
+
+        Raises:
+            SentAlreadyError: it was answered before.
+            Exception: what ``send`` raises, or has raised of the same request before.
+        """
+        # Beside the call itself some providers are asked for a token, at another address.
+        target = (request.method, str(request.url))
+        if request.method == "POST" and target in self._sent:
+            raise self._sent[target] or SentAlreadyError
+        self._sent[target] = None
+        try:
+            response = await send()
+        except Exception as error:
+            self._sent[target] = error
+            raise
+        self.watch(response)
+        return response
 
     def watch(self, response: Any) -> None:
         """Keep what is read of a ``httpx.Response``, or has been read of it."""
         self._kept.clear()
-        self._may_be = response.status_code == 200
-        if not self._may_be:
-            return
-        self._headers = dict(response.headers)
+        self._status, self._headers = response.status_code, dict(response.headers)
+        self._may_be = True
         if response.is_stream_consumed:
             self._keep(response.content)
             return
@@ -46,16 +73,25 @@ class AnswerDocument:
     def _keep(self, data: bytes) -> None:
         self._kept += data
         begun = self._kept.lstrip()
-        self._may_be = not begun or (begun.startswith(b"{") and len(begun) <= ERROR_BYTES_MOST)
-        if not self._may_be:
-            self._kept.clear()
+        self._may_be = len(begun) <= ERROR_BYTES_MOST
+        if self._status == 200:
+            self._may_be = not begun or (begun.startswith(b"{") and self._may_be)
+            if not self._may_be:
+                self._kept.clear()
 
-    @property
-    def failure(self) -> CallFailedError | None:
-        """The failure that the document tells; None if there is none, or it tells none."""
+    def failure(self, error: BaseException | None = None) -> CallFailedError | None:
+        """Return the failure that the answer tells; None if there is none, or it tells none.
+
+        ``error`` is what litellm made of it: it knows what some providers mean by a refusal.
+        """
         body = self._kept.decode(errors="replace")
-        has_begun = self._progress.first_token_at is not None
-        return in_answer(body, self._headers, self._key, has_begun=has_begun)
+        if self._status == 200:
+            has_begun = self._progress.first_token_at is not None
+            return in_answer(body, self._headers, self._key, has_begun=has_begun)
+        if self._status == 0:
+            return None
+        names = set() if error is None else names_of(error)
+        return from_response(self._status, body, self._headers, self._key, names=names)
 
 
 watched: ContextVar[AnswerDocument | None] = ContextVar("watched", default=None)

@@ -115,13 +115,13 @@ class LitellmLane:
                 message = f"no whole answer within {route.timeout_s:g} s"
                 raise CallFailedError("timeout", message) from error
             except Exception as error:  # litellm raises its own classes, openai's and aiohttp's
-                told = document.failure
+                told = document.failure(error)
                 if told is None and isinstance(error, CallFailedError):
                     raise
                 raise told or classify(error, arguments["api_key"]) from error
             # Some of litellm's readers make an end up for what they can't read.
-            if not completion.text and document.failure is not None:
-                raise document.failure
+            if not completion.text and (told := document.failure()) is not None:
+                raise told
             return completion
 
     async def _stream(
@@ -129,9 +129,6 @@ class LitellmLane:
     ) -> Completion:
         litellm = self._litellm
         opened = await litellm.acompletion(**arguments)
-        if opened is None:  # what litellm gives after it has dropped parameters on a 422 in vain
-            message = "the endpoint refuses the request's parameters (422)"
-            raise CallFailedError("invalid_request", message, status_code=422, is_unpaid=True)
         answer = LitellmAnswer(opened, progress)
         # Closed in any case: a stream that is only dropped keeps its server busy.
         async with contextlib.aclosing(opened):

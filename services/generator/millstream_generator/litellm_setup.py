@@ -4,6 +4,7 @@ Without the first two lines it would fetch its price map over the network when i
 a list of Anthropic's beta headers in the first call to it, which then blocks the loop.
 """
 
+import functools
 import importlib
 import os
 import warnings
@@ -62,20 +63,18 @@ warnings.filterwarnings(
 _send = httpx.AsyncClient.send
 
 
-async def _send_here_only(
+async def _send_once(
     client: httpx.AsyncClient, request: httpx.Request, **options: Any
 ) -> httpx.Response:
-    """Send without following a redirect, for which litellm and openai's client ask.
+    """Send once in a call, and follow no redirect, for which litellm and openai's client ask.
 
     httpx takes but one header of keys off a call that it carries on to another host.
     """
-    response = await _send(client, request, **{**options, "follow_redirects": False})
     document = watched.get()
-    if document is not None:
-        document.watch(response)
-    return response
+    send = functools.partial(_send, client, request, **{**options, "follow_redirects": False})
+    return await (send() if document is None else document.send(request, send))
 
 
-httpx.AsyncClient.send = _send_here_only  # type: ignore[assignment, method-assign]
+httpx.AsyncClient.send = _send_once  # type: ignore[assignment, method-assign]
 
 __all__ = ["litellm"]
