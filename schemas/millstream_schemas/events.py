@@ -24,6 +24,7 @@ AnyEvent = Annotated[
     | slices.SliceClaimed
     | slices.SliceReleased
     | slices.SlotOnTrial
+    | slices.CallsAnnounced
     | slices.SampleGenerated
     | slices.SampleAttemptFailed
     | slices.SampleRejected
@@ -58,6 +59,7 @@ EventType = Literal[
     "slice.claimed.v1",
     "slice.released.v1",
     "slice.slot_on_trial.v1",
+    "slice.calls_announced.v1",
     "sample.generated.v1",
     "sample.attempt_failed.v1",
     "sample.rejected.v1",

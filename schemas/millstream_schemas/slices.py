@@ -27,7 +27,9 @@ class SliceState(Contract):
     slot that runs alone (the poison rule). ``unconfirmed`` counts calls that may have been paid
     and whose use stands in no event: those of a holder that died, answered probes that asked for
     another slot's sample and, under a budget of cost or tokens, calls that broke off.
-    ``allowance`` is how many calls the lease may still start (None: no budget).
+    ``allowance`` is how many calls the lease may still start (None: no budget). ``in_flight`` is
+    how many of its calls at most have started, or may start before its next event, and stand in no
+    event (None: not counted, so each open slot may have one); it is set while calls wait in line.
     """
 
     epoch: Annotated[int, Field(ge=0)] = 0
@@ -48,6 +50,7 @@ class SliceState(Contract):
     on_trial: Annotated[int, Field(ge=0, lt=SLICE_SLOTS_MAX)] | None = None
     unconfirmed: Annotated[int, Field(ge=0)] = 0
     allowance: Annotated[int, Field(ge=0)] | None = None
+    in_flight: Annotated[int, Field(ge=0)] | None = None
     closed: bool = False
 
 
@@ -113,6 +116,12 @@ class SlotOnTrial(SliceEvent):
 
     type: Literal["slice.slot_on_trial.v1"] = "slice.slot_on_trial.v1"
     slot: Annotated[int, Field(ge=0)]
+
+
+class CallsAnnounced(SliceEvent):
+    """More calls of the lease may start, where none may that ``after.in_flight`` does not count."""
+
+    type: Literal["slice.calls_announced.v1"] = "slice.calls_announced.v1"
 
 
 class SampleGenerated(AttemptEvent):

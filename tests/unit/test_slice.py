@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.domain import slice as steps
+from millstream.domain import slice_merge
+from millstream.domain.slice_merge import merge
 from millstream.testing.histories import CATEGORIES, any_slice_state
 from millstream_schemas.errors import ErrorInfo
 from millstream_schemas.slices import SliceState, Usage, bitmap, bits
@@ -23,7 +25,7 @@ LABELS = ("generated", "failed", "abandoned")
 def sound(draw: st.DrawFn) -> tuple[SliceState, int]:
     """Draw a state that breaks no rule, and its slice's size."""
     size = draw(SIZES)
-    state, _ = steps.merge(SliceState(), any_slice_state(draw(RANDOMS)), size, may_abandon=True)
+    state, _ = merge(SliceState(), any_slice_state(draw(RANDOMS)), size, may_abandon=True)
     return state, size
 
 
@@ -58,7 +60,7 @@ def test_a_claim_fences_the_holder_before_and_touches_no_outcome(
     assert (after.epoch, after.node) == (state.epoch + 1, "node-9")
     assert after.barren_claims == state.barren_claims + 1
     assert steps.resolved(after) == steps.resolved(state)
-    assert steps.merge(state, after, size, may_abandon=False) == (after, 0)
+    assert merge(state, after, size, may_abandon=False) == (after, 0)
 
 
 @BRIEF
@@ -83,7 +85,7 @@ def test_a_slice_given_up_in_order_counts_no_barren_claim(drawn: tuple[SliceStat
     after = steps.released(claimed)
     assert (after.node, after.barren_claims) == ("", state.barren_claims)
     assert after.epoch == claimed.epoch
-    assert steps.merge(claimed, after, size, may_abandon=False) == (after, 0)
+    assert merge(claimed, after, size, may_abandon=False) == (after, 0)
 
 
 @BRIEF
@@ -93,7 +95,7 @@ def test_a_slot_on_trial_is_off_it_with_its_outcome(drawn: tuple[SliceState, int
     tried = steps.on_trial(state, offset)
     error = ErrorInfo(category="server", message="boom")
     assert tried.on_trial == offset
-    assert steps.merge(state, tried, size, may_abandon=False) == (tried, 0)
+    assert merge(state, tried, size, may_abandon=False) == (tried, 0)
     for after in (
         steps.with_outcome(tried, offset, "failed"),
         steps.with_failed_attempt(tried, offset, error, counts=True, rejected=False),
@@ -114,7 +116,7 @@ def test_an_outcome_resolves_its_slot_and_no_other(
     assert after.barren_claims == 0
     assert offset in steps.open_offsets(state, size)
     assert offset not in steps.open_offsets(after, size)
-    assert steps.merge(state, after, size, may_abandon=False) == (after, 0)
+    assert merge(state, after, size, may_abandon=False) == (after, 0)
 
 
 @BRIEF
@@ -136,7 +138,7 @@ def test_usage_is_added_and_an_unknown_price_stays_unknown(
         assert after.cost_nano_usd == (state.cost_nano_usd or 0) + usage.cost_nano_usd
         lost = usage.cost_nano_usd if wasted else 0
         assert (after.wasted_nano_usd or 0) == (state.wasted_nano_usd or 0) + lost
-    assert steps.merge(state, after, size, may_abandon=False) == (after, 0)
+    assert merge(state, after, size, may_abandon=False) == (after, 0)
 
 
 @BRIEF
@@ -161,7 +163,7 @@ def test_a_failed_attempt_leaves_the_slot_open_and_is_counted(
     assert after.errors[error.category] == state.errors.get(error.category, 0) + 1
     assert after.last_error == error
     assert steps.resolved(after) == steps.resolved(state)
-    assert steps.merge(state, after, size, may_abandon=False) == (after, 0)
+    assert merge(state, after, size, may_abandon=False) == (after, 0)
 
 
 @BRIEF
@@ -177,7 +179,7 @@ def test_closing_abandons_exactly_the_open_slots(drawn: tuple[SliceState, int]) 
     assert steps.is_done(after, size)
     assert steps.open_offsets(after, size) == []
     assert steps.closed(after, size) == after
-    assert steps.merge(state, after, size, may_abandon=True) == (after, 0)
+    assert merge(state, after, size, may_abandon=True) == (after, 0)
 
 
 @BRIEF
@@ -195,7 +197,7 @@ def test_whatever_is_merged_the_first_outcome_stands_and_nothing_shrinks(
 ) -> None:
     old, size = drawn
     new = any_slice_state(rng)
-    merged, broken = steps.merge(old, new, size, may_abandon=may_abandon)
+    merged, broken = merge(old, new, size, may_abandon=may_abandon)
     for name in LABELS:
         assert not bits(getattr(old, name)) & ~bits(getattr(merged, name))
     masks = [bits(getattr(merged, name)) for name in LABELS]
@@ -209,7 +211,7 @@ def test_whatever_is_merged_the_first_outcome_stands_and_nothing_shrinks(
         known = {getattr(old, name), getattr(new, name)} - {None}
         assert getattr(merged, name) == max(known, default=None)
     assert (broken == 0) == (merged == new)
-    assert steps.merge(merged, merged, size, may_abandon=False) == (merged, 0)
+    assert merge(merged, merged, size, may_abandon=False) == (merged, 0)
 
 
 OLD = SliceState(
@@ -254,12 +256,12 @@ OLD = SliceState(
 )
 def test_one_broken_rule_is_noticed_and_changes_nothing(change: dict[str, object]) -> None:
     new = OLD.model_copy(update=change)
-    assert steps.merge(OLD, new, 6, may_abandon=False) == (OLD, 1)
+    assert merge(OLD, new, 6, may_abandon=False) == (OLD, 1)
 
 
 def test_a_closed_slice_stays_closed() -> None:
     closed = OLD.model_copy(update={"closed": True})
-    assert steps.merge(closed, OLD, 6, may_abandon=True) == (closed, 1)
+    assert merge(closed, OLD, 6, may_abandon=True) == (closed, 1)
 
 
 @BRIEF
@@ -269,8 +271,8 @@ def test_the_fast_path_of_a_merge_gives_what_the_careful_one_does(
 ) -> None:
     old, size = drawn
     new = any_slice_state(rng)
-    fast = steps.merge(old, new, size, may_abandon=may_abandon)
-    assert fast == steps._salvaged(old, new, size, may_abandon=may_abandon)
+    fast = merge(old, new, size, may_abandon=may_abandon)
+    assert fast == slice_merge._salvaged(old, new, size, may_abandon=may_abandon)
 
 
 def test_a_stop_counts_the_calls_that_only_a_silent_holder_can_have_in_flight() -> None:
@@ -283,5 +285,11 @@ def test_a_stop_counts_the_calls_that_only_a_silent_holder_can_have_in_flight() 
     assert steps.at_risk(one_open, 8, 3) == 1
     assert steps.at_risk(held.model_copy(update={"allowance": 2}), 8, 3) == 2
     assert steps.at_risk(steps.on_trial(held, 4), 8, 3) == 1
+    counted = held.model_copy(update={"in_flight": 1})
+    assert steps.at_risk(counted, 8, 3) == 1
+    assert steps.at_risk(counted.model_copy(update={"allowance": 0}), 8, 3) == 0
+    assert steps.at_risk(steps.with_usage(counted, Usage(), wasted=True), 8, 3) == 0
+    assert steps.at_risk(steps.on_trial(counted, 4), 8, 3) == 1
+    assert steps.claimed(counted, "g2").in_flight is None
     ended = steps.closed(held, 8, at_risk=3)
     assert (ended.unconfirmed, ended.abandoned, ended.closed) == (3, "ff", True)

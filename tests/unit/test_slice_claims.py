@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.domain import slice as steps
+from millstream.domain.slice_merge import merge
 from millstream.testing.histories import any_slice_state
 from millstream_schemas.slices import SliceState
 
@@ -14,7 +15,7 @@ SIZE = 6
 def sound() -> st.SearchStrategy[SliceState]:
     """Draw a state that breaks no rule."""
     drawn = st.randoms(use_true_random=False).map(any_slice_state)
-    return drawn.map(lambda state: steps.merge(SliceState(), state, SIZE, may_abandon=True)[0])
+    return drawn.map(lambda state: merge(SliceState(), state, SIZE, may_abandon=True)[0])
 
 
 @BRIEF
@@ -24,7 +25,7 @@ def test_only_claims_whose_holders_died_are_barren(state: SliceState, lived: lis
     start = after = steps.claimed(state.model_copy(update={"barren_claims": 0}), "node-1")
     for holder_lives in lived:
         before, after = after, steps.claimed(after, "node-9", holder_lives=holder_lives)
-        assert steps.merge(before, after, SIZE, may_abandon=False) == (after, 0)
+        assert merge(before, after, SIZE, may_abandon=False) == (after, 0)
     assert after.barren_claims == 1 + lived.count(False)
     assert after.epoch == start.epoch + len(lived)
 
@@ -46,4 +47,4 @@ def test_work_that_broke_off_is_barren_though_its_node_lives(
     after = steps.dropped(claimed)
     assert (after.node, after.allowance) == ("", None)
     assert (after.barren_claims, after.on_trial) == (claimed.barren_claims, claimed.on_trial)
-    assert steps.merge(claimed, after, SIZE, may_abandon=False) == (after, 0)
+    assert merge(claimed, after, SIZE, may_abandon=False) == (after, 0)

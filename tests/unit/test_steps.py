@@ -7,6 +7,7 @@ import pytest
 
 from millstream.domain import slice as slices
 from millstream.domain.slice import parallel_calls
+from millstream.domain.slice_merge import merge
 from millstream.testing.examples import example_cell, example_spec
 from millstream_generator import steps
 from millstream_generator.completion import CallFailedError, Completion, priced
@@ -47,7 +48,7 @@ def take(step: Step, state: SliceState | None = None) -> SliceEvent:
     before = state or slices.claimed(SliceState(), "n")
     event = step(before, ENVELOPE)
     assert events.parse(events.dump(event)) == event
-    assert slices.merge(before, event.after, 4, may_abandon=True) == (event.after, 0)
+    assert merge(before, event.after, 4, may_abandon=True) == (event.after, 0)
     return event
 
 

@@ -475,6 +475,7 @@ class Client(SyncRequests):
                 "slice.claimed.v1",
                 "slice.released.v1",
                 "slice.slot_on_trial.v1",
+                "slice.calls_announced.v1",
                 "sample.generated.v1",
                 "sample.attempt_failed.v1",
                 "sample.rejected.v1",

@@ -18,6 +18,7 @@ from millstream.domain.batch_state import NEW_SLICE, BatchState, SliceTail
 from millstream.domain.phases import LAST_PHASE, LEGAL, LastEvent
 from millstream.domain.recorded import Recorded
 from millstream.domain.redaction import silenced
+from millstream.domain.slice_merge import merge
 from millstream_schemas import control
 from millstream_schemas import slices as slice_events
 from millstream_schemas.envelope import BatchEvent
@@ -124,7 +125,7 @@ def _apply_slice(
     if not size or (state.is_final and not trusted):
         return _apply_stray(state, recorded, event, size)
     before = tail.state
-    after, broken = slices.merge(
+    after, broken = merge(
         before, event.after, size, may_abandon=trusted or state.phase == "stopping"
     )
     has_new_errors = after.errors != before.errors

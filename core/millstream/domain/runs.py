@@ -15,7 +15,8 @@ from operator import attrgetter
 from millstream.domain.batch import changed, moved_errors
 from millstream.domain.batch_state import NEW_SLICE, BatchState, SliceTail
 from millstream.domain.recorded import moment
-from millstream.domain.slice import full_mask, highest_each
+from millstream.domain.slice import full_mask
+from millstream.domain.slice_merge import highest_each
 from millstream.domain.stuck import FRESH_CLAIMS, WAIT_MOST_S
 from millstream_schemas import slices as slice_events
 from millstream_schemas.slices import SliceEvent, SliceState, bits
@@ -23,6 +24,7 @@ from millstream_schemas.slices import SliceEvent, SliceState, bits
 _MICROSECOND = timedelta(microseconds=1)
 GENERATED = "sample.generated.v1"
 CLAIMED = "slice.claimed.v1"
+ANNOUNCED = "slice.calls_announced.v1"
 ATTEMPT_FAILED = "sample.attempt_failed.v1"
 RUN_EVENTS: tuple[type[SliceEvent], ...] = (
     slice_events.SampleGenerated,
@@ -30,6 +32,7 @@ RUN_EVENTS: tuple[type[SliceEvent], ...] = (
     slice_events.SampleAttemptFailed,
     slice_events.SampleRejected,
     slice_events.SampleFailed,
+    slice_events.CallsAnnounced,
 )
 """The events that a run may take."""
 
@@ -112,7 +115,7 @@ class Run:
         self._sequence = max(self._sequence, sequence)
         self._tails[event.slice] = tail
         if kind != GENERATED:
-            if kind != CLAIMED:
+            if kind not in {CLAIMED, ANNOUNCED}:
                 self._progress_us = time_us
             self._move(moves_until(time_us, event, kind))
             return 0
@@ -226,4 +229,4 @@ def moves_until(time_us: int, event: SliceEvent, kind: str) -> int | None:
             return None
         wait_s = min(event.retry_in_s or 0.0, WAIT_MOST_S)  # type: ignore[attr-defined]
         return time_us + timedelta(seconds=wait_s) // _MICROSECOND
-    return time_us
+    return None if kind == ANNOUNCED else time_us

@@ -1,10 +1,9 @@
 """The state of one slice and the pure steps between its events.
 
-A slice event carries the whole state after it. Writers make the next state here; the fold
-merges what it reads here. Outcomes only ever grow: a slot that has one keeps it.
+A slice event carries the whole state after it. Writers make the next state here; how the fold
+merges what it reads stands in ``slice_merge``.
 """
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from millstream_schemas.control import BatchSpec
@@ -17,17 +16,6 @@ Outcome = Literal["generated", "failed"]
 SLICES_AT_ONCE = 16
 POISON_CLAIMS = 4
 """The first claim and three rescues, none of which led to an outcome."""
-
-_NEVER_SHRINKING = (
-    "epoch",
-    "rejected",
-    "attempts_failed",
-    "tokens_in",
-    "tokens_out",
-    "cost_nano_usd",
-    "wasted_nano_usd",
-    "unconfirmed",
-)
 
 
 def full_mask(size: int) -> int:
@@ -70,11 +58,14 @@ def at_risk(state: SliceState, size: int, parallel: int) -> int:
     """
     if not state.node:
         return 0
-    if is_suspect(state) or state.on_trial is not None:
+    if state.in_flight is not None:
+        most = state.in_flight
+    elif is_suspect(state) or state.on_trial is not None:
         return 1
-    # Before its end, what a slice holds abandoned are calls that this holder has cancelled.
-    told = bits(state.abandoned).bit_count()
-    most = min(max(0, parallel - told), len(open_offsets(state, size)))
+    else:
+        # Before its end, what a slice holds abandoned are calls that this holder has cancelled.
+        told = bits(state.abandoned).bit_count()
+        most = min(max(0, parallel - told), len(open_offsets(state, size)))
     return most if state.allowance is None else min(most, state.allowance)
 
 
@@ -89,6 +80,7 @@ def claimed(
     *,
     at_risk: int = 0,
     allowance: int | None = None,
+    in_flight: int | None = None,
     holder_lives: bool = False,
 ) -> SliceState:
     """Return the state after ``node`` leased the slice: a new epoch fences the holder before.
@@ -99,6 +91,7 @@ def claimed(
         at_risk: The most calls that a holder has in flight; one that did not give the slice up
             may have paid for so many that no event tells of.
         allowance: How many calls this lease may start; None: no budget bounds them.
+        in_flight: How many of them may start before its next event; None: they are not counted.
         holder_lives: Whether the holder before has only lost its lease: nobody died at its work,
             so its claim was not barren, and no slot is to blame that it ran alone.
     """
@@ -114,6 +107,7 @@ def claimed(
             "on_trial": None if holder_lives else state.on_trial,
             "unconfirmed": state.unconfirmed + lost,
             "allowance": allowance,
+            "in_flight": in_flight,
         }
     )
 
@@ -126,13 +120,14 @@ def released(state: SliceState) -> SliceState:
             "barren_claims": max(0, state.barren_claims - 1),
             "on_trial": None,
             "allowance": None,
+            "in_flight": None,
         }
     )
 
 
 def dropped(state: SliceState) -> SliceState:
     """Return the state after the holder's work broke off: its claim was barren, though it lives."""
-    return state.model_copy(update={"node": "", "allowance": None})
+    return state.model_copy(update={"node": "", "allowance": None, "in_flight": None})
 
 
 def on_trial(state: SliceState, offset: int) -> SliceState:
@@ -173,6 +168,8 @@ def _used(state: SliceState, usage: Usage, *, wasted: bool) -> dict[str, int | N
     }
     if state.allowance is not None:
         update["allowance"] = max(0, state.allowance - 1)
+    if state.in_flight is not None:
+        update["in_flight"] = max(0, state.in_flight - 1)
     if usage.cost_nano_usd is not None:
         update["cost_nano_usd"] = saturated(state.cost_nano_usd, usage.cost_nano_usd)
         if wasted:
@@ -220,79 +217,7 @@ def closed(state: SliceState, size: int, *, at_risk: int = 0) -> SliceState:
             "abandoned": bitmap(bits(state.abandoned) | left),
             "attempts": {},
             "unconfirmed": state.unconfirmed + at_risk,
+            "in_flight": None,
             "closed": True,
         }
     )
-
-
-def merge(
-    old: SliceState, new: SliceState, size: int, *, may_abandon: bool
-) -> tuple[SliceState, int]:
-    """Return (``old`` moved on to ``new``, number of broken rules).
-
-    A writer behind the fence always carries everything before it, so for a sound log the result
-    is ``new``. For any other log the first outcome of a slot stands and money never shrinks.
-    """
-    if _follows(old, new, size, may_abandon=may_abandon):
-        return new, 0
-    return _salvaged(old, new, size, may_abandon=may_abandon)
-
-
-def _follows(old: SliceState, new: SliceState, size: int, *, may_abandon: bool) -> bool:
-    """Tell whether ``new`` breaks no rule: each slot has one outcome at most, nothing shrinks."""
-    generated, failed, abandoned = bits(new.generated), bits(new.failed), bits(new.abandoned)
-    return (
-        # Masks that share no bit add up to their union.
-        generated + failed + abandoned == generated | failed | abandoned <= full_mask(size)
-        and not bits(old.generated) & ~generated
-        and not bits(old.failed) & ~failed
-        and not bits(old.abandoned) & ~abandoned
-        and (may_abandon or (new.abandoned == old.abandoned and new.closed == old.closed))
-        and old.closed <= new.closed
-        and old.epoch <= new.epoch
-        and old.rejected <= new.rejected
-        and old.attempts_failed <= new.attempts_failed
-        and old.unconfirmed <= new.unconfirmed
-        and old.tokens_in <= new.tokens_in
-        and old.tokens_out <= new.tokens_out
-        and _highest(old.cost_nano_usd, new.cost_nano_usd) == new.cost_nano_usd
-        and _highest(old.wasted_nano_usd, new.wasted_nano_usd) == new.wasted_nano_usd
-        and (old.errors == new.errors or highest_each(old.errors, new.errors) == new.errors)
-    )
-
-
-def _salvaged(
-    old: SliceState, new: SliceState, size: int, *, may_abandon: bool
-) -> tuple[SliceState, int]:
-    """Return (what of ``new`` may stand after ``old``, number of fields that had to change)."""
-    taken = resolved(old)
-    kept: dict[str, Any] = {}
-    for name in ("generated", "failed", "abandoned"):
-        before = bits(getattr(old, name))
-        fresh = bits(getattr(new, name)) & full_mask(size) & ~taken
-        if name == "abandoned" and not may_abandon:
-            fresh = 0
-        taken |= fresh
-        kept[name] = bitmap(before | fresh)
-    for name in _NEVER_SHRINKING:
-        kept[name] = _highest(getattr(old, name), getattr(new, name))
-    kept["errors"] = highest_each(old.errors, new.errors)
-    kept["closed"] = old.closed or (new.closed and may_abandon)
-    broken = sum(getattr(new, name) != value for name, value in kept.items())
-    return new.model_copy(update=kept), broken
-
-
-def _highest(old: int | None, new: int | None) -> int | None:
-    if old is None or new is None:
-        return new if old is None else old
-    return max(old, new)
-
-
-def highest_each(
-    old: Mapping[ErrorCategory, int], new: Mapping[ErrorCategory, int]
-) -> dict[ErrorCategory, int]:
-    """Return the higher count of each category; every category of either is kept."""
-    merged = dict(old)
-    for category, count in new.items():
-        merged[category] = max(merged.get(category, 0), count)
-    return merged

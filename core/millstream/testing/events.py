@@ -61,9 +61,12 @@ class Script(Journal):
         *,
         at_risk: int = 0,
         allowance: int | None = None,
+        in_flight: int | None = None,
     ) -> Recorded[BatchEvent]:
         """Append SliceClaimed; ``at_risk`` calls of a holder that died may have been paid."""
-        after = slices.claimed(self._slice(index), node, at_risk=at_risk, allowance=allowance)
+        after = slices.claimed(
+            self._slice(index), node, at_risk=at_risk, allowance=allowance, in_flight=in_flight
+        )
         return self._slice_event(
             slice_events.SliceClaimed,
             index,
@@ -78,6 +81,13 @@ class Script(Journal):
         actor = Actor(kind="node", id=before.node or NODE)
         after = slices.released(before)
         return self._slice_event(slice_events.SliceReleased, index, after, actor, reason=reason)
+
+    def announce_calls(self, index: int, in_flight: int | None) -> Recorded[BatchEvent]:
+        """Append CallsAnnounced: so many calls of the lease may be in flight from here on."""
+        before = self._slice(index)
+        actor = Actor(kind="node", id=before.node or NODE)
+        after = before.model_copy(update={"in_flight": in_flight})
+        return self._slice_event(slice_events.CallsAnnounced, index, after, actor)
 
     def put_on_trial(self, slot: int) -> Recorded[BatchEvent]:
         """Append SlotOnTrial: the slot runs alone in its slice."""

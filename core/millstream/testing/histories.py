@@ -48,6 +48,7 @@ _SLICE_KINDS: list[tuple[type[slices.SliceEvent], dict[str, Any]]] = [
     (slices.SliceClaimed, {}),
     (slices.SliceReleased, {}),
     (slices.SlotOnTrial, {"slot": 0}),
+    (slices.CallsAnnounced, {}),
     (slices.SliceClosed, {}),
     (slices.SampleAbandoned, _ATTEMPT),
     (slices.SampleGenerated, {**_ATTEMPT, "content": {}}),
@@ -91,6 +92,8 @@ def _step(rng: Random, script: Script) -> None:
         script.release(rng.choice(list(script.slices)))
     elif draw < 0.83:
         script.put_on_trial(rng.choice(slots))
+    elif draw < 0.86:
+        script.announce_calls(rng.choice(list(script.slices)), rng.choice([None, 1, 5]))
     elif draw < 0.92:
         _control(rng, script)
     else:
@@ -103,6 +106,7 @@ def _claim(rng: Random, script: Script) -> None:
         node=f"node-{rng.randrange(3)}",
         at_risk=rng.randrange(3),
         allowance=rng.choice([None, None, 0, 3]),
+        in_flight=rng.choice([None, 0, 2]),
     )
 
 
@@ -234,6 +238,7 @@ def any_slice_state(rng: Random) -> slices.SliceState:
         attempts={rng.choice(["0", "x"]): rng.randrange(-1, 3)},
         attempts_failed=rng.randrange(3),
         allowance=rng.choice([None, 0, 2]),
+        in_flight=rng.choice([None, 0, 2]),
         errors={rng.choice(CATEGORIES): rng.randrange(-1, 3)},
         last_error=rng.choice([None, ERROR]),
         closed=rng.random() < 0.1,

@@ -19,6 +19,7 @@ export const KINDS = {
       "slice.claimed.v1",
       "slice.released.v1",
       "slice.slot_on_trial.v1",
+      "slice.calls_announced.v1",
       "slice.closed.v1",
     ],
   },

@@ -183,13 +183,17 @@ class Condition:
 
     def look_again(self) -> None:
         """Find out whether calls may pass at once: time heals."""
+        self.is_free = self.is_known and not self.is_scarce
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether calls may have to wait for each other here, as far as the route is known."""
         now = self.now()
-        self.is_free = (
-            self.is_known
-            and not self.limits.is_any
-            and not self.is_open
-            and self.state.cooldown_until <= now
-            and rules.factor(self.state, now) >= 1.0
+        return (
+            self.limits.is_any
+            or self.is_open
+            or self.state.cooldown_until > now
+            or rules.factor(self.state, now) < 1.0
         )
 
     async def read(self) -> None:

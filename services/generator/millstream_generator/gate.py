@@ -63,9 +63,9 @@ class Gate:
         self._is_used = True
         return Turn(self._end, self.condition.now())
 
-    def queue(self, tokens: int, batch_id: str) -> Waiter:
-        """Put a batch's call that reserves ``tokens`` in line."""
-        waiter = Waiter(tokens, batch_id)
+    def queue(self, tokens: int, batch_id: str, slice_index: int = 0) -> Waiter:
+        """Put the call of a slice that reserves ``tokens`` in line."""
+        waiter = Waiter(tokens, batch_id, slice_index)
         self.line.join(waiter)
         self._wake.set()
         return waiter

@@ -144,11 +144,17 @@ class Purse:
     def _at_risk(self, state: BatchState) -> Mapping[int, int]:
         """Return what the holders that are gone may have had in flight, by slice."""
         most = parallel_calls(state.spec)
-        return {
-            index: min(most, tail.allowance or 0)
-            for index, epoch in self.gone.items()
-            if (tail := budget.tail(state, index)).epoch == epoch and tail.node
-        }
+        at_risk: dict[int, int] = {}
+        for index, epoch in self.gone.items():
+            tail = budget.tail(state, index)
+            if tail.epoch != epoch or not tail.node:
+                continue
+            # What is in flight may grow by a word that is not folded yet, but for those who are
+            # dead: their last word is. It never is more than what one slice has at once.
+            is_known = tail.in_flight is not None and self.dead.get(index) == epoch
+            in_flight = tail.in_flight if is_known else most
+            at_risk[index] = min(in_flight or 0, tail.allowance or 0)
+        return at_risk
 
 
 def _key(batch_id: str) -> str:

@@ -6,6 +6,7 @@ No call starts before the claim is stored, control is read after it, and the lea
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import structlog
 
@@ -20,6 +21,7 @@ from millstream.runtime.lifecycle import fault_point
 from millstream_generator import steps
 from millstream_generator.claims import Claim
 from millstream_generator.held import HeldBatch, HeldBatches
+from millstream_generator.in_flight import InFlight, foreseen
 from millstream_generator.node import Node
 from millstream_generator.room import Workers
 from millstream_generator.slot_work import FatalError, SlotWork
@@ -85,6 +87,7 @@ class _SliceWork:
             lambda: node.stamp(self._cause),
             node.tally,
             node.fullness,
+            InFlight(partial(foreseen, batch, self._index)),
         )
         self._claim = Claim(node, batch, self._writer, lease, self._slots)
 
@@ -149,6 +152,7 @@ class _SliceWork:
         )
         before_call = self._alone if self._claim.is_trial else self._as_held
         self._workers.resize(workers)
+        self._writer.in_flight.most = workers
         offsets = iter(left)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(workers):
@@ -164,6 +168,7 @@ class _SliceWork:
             if not await slot.fill(before_call(offset)):
                 break
         self._workers.end_one()
+        self._writer.in_flight.most -= 1
 
     def _as_held(self, _offset: int) -> Callable[[], Awaitable[None]]:
         """Return what must be true before each call of a slot."""
@@ -252,7 +257,7 @@ class _SliceWork:
         The calls whose work that was have no event; ``broken`` is how many they are at most.
         """
         if self._writer.last_id:  # else nothing was claimed yet
-            self._writer.untold_calls += broken
+            self._writer.lose_calls(broken)
             with contextlib.suppress(LeaseLostError):
                 await self._writer.record(steps.dropped("the work on it broke off"))
 

@@ -33,9 +33,10 @@ class SlotRoute:
     that it has not tried yet.
     """
 
-    def __init__(self, node: Node, batch: HeldBatch) -> None:
+    def __init__(self, node: Node, batch: HeldBatch, slice_index: int) -> None:
         self._node = node
         self._batch = batch
+        self._slice_index = slice_index
         self._gates = batch.gates
         self._tried: set[int] = set()
         self._refused: set[int] = set()
@@ -101,7 +102,7 @@ class SlotRoute:
             if turn is not None:
                 self._note_wait()
                 return turn
-            self._waiter = self.gate.queue(tokens, self._batch.batch_id)
+            self._waiter = self.gate.queue(tokens, self._batch.batch_id, self._slice_index)
             self._asked_at = self._asked_at or boot_seconds()
         waiter = self._waiter
         with self._node.room.resting(), Call(self._batch.rests):

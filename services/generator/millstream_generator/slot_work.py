@@ -17,6 +17,7 @@ from millstream_generator import prompts, steps
 from millstream_generator.calls import Call
 from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt
 from millstream_generator.held import HeldBatch
+from millstream_generator.in_flight import CountedCall
 from millstream_generator.node import Node
 from millstream_generator.policy import NO_ANSWER, OUTAGE, Retry, after_failure, with_remedy
 from millstream_generator.slot_route import LOOK_S, SlotRoute
@@ -45,7 +46,7 @@ class SlotWork:
         self._offset = offset
         self._cell = batch.plan.cell(slot)
         self._feedback = ""
-        self._way = SlotRoute(node, batch)
+        self._way = SlotRoute(node, batch, slot // batch.spec.slice_size)
 
     async def fill(self, still_held: Callable[[], Awaitable[None]]) -> bool:
         """Work until the slot has an outcome; False when the batch lets nothing more start.
@@ -54,6 +55,7 @@ class SlotWork:
             LeaseLostError: the slice is not ours any more.
             FatalError: the batch can't go on.
         """
+        rests = self._batch.rests
         try:
             while await self._may_call():
                 if not self._has_room or self._batch.is_over_time:
@@ -65,8 +67,10 @@ class SlotWork:
                     if turn is None:
                         await self._raise_if_hopeless()
                         continue
-                    with turn:
+                    with turn, CountedCall(self._writer.in_flight) as call:
                         async with self._node.slots:
+                            if not (call.begin() or await self._writer.count(call, rests)):
+                                continue
                             await still_held()
                             if not (self._may_start and turn.may_start and self._has_room):
                                 continue  # no wait stands between this look and the call's start
@@ -104,7 +108,7 @@ class SlotWork:
                 return await self._record_failure(attempt, failure, progress, turn)
             return self._note_witness(turn)
         except asyncio.CancelledError:  # another slot has ended the batch
-            self._writer.untold_calls += bool(progress.started_at)
+            self._writer.lose_calls(bool(progress.started_at))
             raise
         if completion is None:
             await self._record_cancelled(attempt, prompt, progress)
@@ -127,7 +131,7 @@ class SlotWork:
         No event tells of that call, nor of its use where the provider did.
         """
         self._way.gate.condition.note_answer(turn, used_tokens)
-        self._writer.untold_calls += 1
+        self._writer.lose_calls(1)
         return 0.0
 
     def _tokens(self) -> int:
@@ -279,7 +283,7 @@ class SlotWork:
         The stop fence does not wait for this: when it was first, nothing is lost but an estimate.
         """
         if await self._batch.settled() or self._batch.standing != "over":
-            self._writer.untold_calls += 1
+            self._writer.lose_calls(1)
             return
         usage = prompts.estimated_use(attempt.route, prompt, progress)
         with contextlib.suppress(LeaseLostError):

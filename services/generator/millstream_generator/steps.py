@@ -56,7 +56,10 @@ def claimed(
     allowance: int | None = None,
     holder_lives: bool | None = None,
 ) -> Step:
-    """Return the step of a node that takes the lease; the arguments as in the slice's domain."""
+    """Return the step of a node that takes the lease; the arguments as in the slice's domain.
+
+    How many calls may start at once stands in the state before, as in that of every other step.
+    """
 
     def step(state: SliceState, envelope: Envelope) -> SliceEvent:
         after = slices.claimed(
@@ -64,6 +67,7 @@ def claimed(
             node,
             at_risk=at_risk,
             allowance=allowance,
+            in_flight=state.in_flight,
             holder_lives=holder_lives is True,
         )
         return events.SliceClaimed(
@@ -96,6 +100,11 @@ def dropped(reason: str) -> Step:
         return events.SliceReleased(**envelope, after=slices.dropped(state), reason=reason)
 
     return step
+
+
+def announced(state: SliceState, envelope: Envelope) -> SliceEvent:
+    """Be the step after which more calls may start: as many as the state before says."""
+    return events.CallsAnnounced(**envelope, after=state)
 
 
 def on_trial(slot: int, offset: int) -> Step:

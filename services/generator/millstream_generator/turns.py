@@ -1,6 +1,7 @@
 """Leave to start a call on a route: turns, those who wait for them, and why none is given."""
 
 import asyncio
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable
@@ -102,6 +103,7 @@ class Waiter:
 
     tokens: int
     batch_id: str
+    slice_index: int = 0
     queued_at: float = field(default_factory=boot_seconds)
     granted: asyncio.Future[Turn] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -144,6 +146,11 @@ class Line:
     def count(self) -> int:
         """How many wait."""
         return len(self.waiting())
+
+    def first(self, most: int) -> list[Waiter]:
+        """Return those who get the next ``most`` turns."""
+        waiting = (waiter for waiter in self._waiters if not waiter.granted.done())
+        return list(itertools.islice(waiting, most))
 
     def waiting(self) -> list[Waiter]:
         """Return those who wait, the first one first."""

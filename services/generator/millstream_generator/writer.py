@@ -14,8 +14,10 @@ from millstream.eventlog.fullness import Fullness
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stored import decode
 from millstream_generator.allowance import Allowance
+from millstream_generator.calls import Call
+from millstream_generator.in_flight import CountedCall, InFlight
 from millstream_generator.measures import Tally
-from millstream_generator.steps import Step
+from millstream_generator.steps import Step, announced
 from millstream_schemas import subjects
 from millstream_schemas.slices import SliceEvent, SliceState
 
@@ -69,6 +71,7 @@ class SliceWriter:
         make_stamp: Callable[[], Stamp],
         tally: Tally,
         fullness: Fullness,
+        in_flight: InFlight | None = None,
     ) -> None:
         self._log = event_log
         self._tally = tally
@@ -87,8 +90,8 @@ class SliceWriter:
         self.last_id = ""
         self.is_lost = False
         self.allowance = Allowance()
-        self.untold_calls = 0
-        """Calls that were cancelled and have no event; the next event counts them."""
+        self.in_flight = in_flight or InFlight()
+        self._untold_calls = 0
         self.unmeasured_calls = 0
         """Calls of which no provider said what they used; the next event counts them."""
 
@@ -96,6 +99,7 @@ class SliceWriter:
         """Start from the slice's tail, read from its leader; forgets what was not stored."""
         self.state, self.sequence, self.written_at = await self._tail()
         self._pending, self._unsettled, self.is_lost = [], None, False
+        self.in_flight.reset()
 
     async def confirm(self) -> None:
         """Read the tail again; raises LeaseLostError when the slice was claimed or closed since.
@@ -137,6 +141,27 @@ class SliceWriter:
                 self._is_writing = False
                 self._pass_on()
 
+    def lose_calls(self, calls: int) -> None:
+        """Count calls that were made and have no event; the next event tells how many."""
+        self._untold_calls += calls
+        self.in_flight.lose(calls)
+
+    async def count(self, call: CountedCall, rests: set[Call]) -> bool:
+        """Begin a call as an event that counts it is stored; False when a stop came first.
+
+        Raises:
+            LeaseLostError: the slice is not ours any more.
+        """
+        self.in_flight.waiting += 1
+        try:
+            with Call(rests):
+                while not call.begin():
+                    await self.record()
+                return True
+            return False
+        finally:
+            self.in_flight.waiting -= 1
+
     async def _wait_turn(self, entry: _Entry) -> None:
         """Return when ``entry`` is stored, or when it may be its turn to write."""
         entry.turn = asyncio.get_running_loop().create_future()
@@ -159,6 +184,10 @@ class SliceWriter:
             raise LeaseLostError(self.subject)
         if self._unsettled is None:
             await self._log.until_idle()
+            if self.in_flight.is_enough and not any(entry.steps for entry in self._pending):
+                self._settle(self._pending)  # an event that was under way counts them too
+                self._pending = []
+                return
             self._unsettled = self._next_chain()
         chain = self._unsettled
         try:
@@ -170,8 +199,13 @@ class SliceWriter:
             raise LeaseLostError(str(error)) from error
         self._unsettled = None
         self.state, self.last_id = chain.events[-1].after, chain.events[-1].id
+        self.in_flight.stored()
         self._tally.note(chain.events)
-        for entry in chain.entries:
+        self._settle(chain.entries)
+
+    @staticmethod
+    def _settle(entries: list[_Entry]) -> None:
+        for entry in entries:
             entry.is_stored = True
             entry.wake()
 
@@ -179,8 +213,11 @@ class SliceWriter:
         entries = self._pending[:CHAIN_MOST]
         events: list[SliceEvent] = []
         state = self._with_untold(self.state)
+        in_flight = self.in_flight.announce(sum(bool(entry.steps) for entry in entries))
+        if state.in_flight != in_flight:
+            state = state.model_copy(update={"in_flight": in_flight})
         stamp = self._make_stamp()
-        for step in (step for entry in entries for step in entry.steps):
+        for step in [step for entry in entries for step in entry.steps] or [announced]:
             envelope = stamp.envelope(self._batch_id, self.subject)
             event = step(state, {**envelope, "slice": self._index})
             state = event.after
@@ -190,10 +227,10 @@ class SliceWriter:
 
     def _with_untold(self, state: SliceState) -> SliceState:
         """Count calls that may have been paid though nothing tells of them."""
-        untold, unmeasured = self.untold_calls, self.unmeasured_calls
+        untold, unmeasured = self._untold_calls, self.unmeasured_calls
         if not untold and not unmeasured:
             return state
-        self.untold_calls = self.unmeasured_calls = 0
+        self._untold_calls = self.unmeasured_calls = 0
         left = None if state.allowance is None else max(0, state.allowance - untold)
         unconfirmed = state.unconfirmed + untold + unmeasured
         return state.model_copy(update={"unconfirmed": unconfirmed, "allowance": left})

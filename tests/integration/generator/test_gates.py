@@ -20,6 +20,7 @@ from millstream.testing.waiting import BOUND_S
 from millstream_generator import gate
 from millstream_generator.completion import CallFailedError
 from millstream_generator.condition import Condition
+from millstream_schemas.slices import CallsAnnounced, SliceEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -35,10 +36,12 @@ async def test_a_route_without_limits_and_trouble_costs_no_message(direct_site: 
         direct_site.generator(),
         subscribed(direct_site.log.connection, "$KV.millstream_limits.>", hear),
     ):
-        state = await direct_site.ended(
-            await direct_site.begin([sites.route(llm.base_url, provider="simulated")], 100)
-        )
+        batch_id = await direct_site.begin([sites.route(llm.base_url, provider="simulated")], 100)
+        state = await direct_site.ended(batch_id)
+        told = await direct_site.events(batch_id, SliceEvent)
     assert state.counts.generated == 100
+    assert {event.after.in_flight for event in told} == {None}  # no more events either
+    assert not any(isinstance(event, CallsAnnounced) for event in told)
     assert [subject for subject in heard if ".clock." not in subject] == []
     assert len(heard) <= 6  # the node's clock, once a minute
 

@@ -43,6 +43,7 @@ export interface SliceState {
   on_trial: number | null;
   unconfirmed: number;
   allowance: number | null;
+  in_flight: number | null;
   closed: boolean;
 }
 
@@ -106,6 +107,7 @@ export type SliceEvent = Envelope<
   | "slice.claimed.v1"
   | "slice.released.v1"
   | "slice.slot_on_trial.v1"
+  | "slice.calls_announced.v1"
   | "slice.closed.v1"
   | "sample.generated.v1"
   | "sample.attempt_failed.v1"

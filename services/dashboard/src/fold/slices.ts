@@ -33,6 +33,7 @@ export const NEW_STATE: SliceState = {
   on_trial: null,
   unconfirmed: 0,
   allowance: null,
+  in_flight: null,
   closed: false,
 };
 

@@ -53,7 +53,7 @@ _SEEN = (
     " UNION ALL SELECT stored_at, seq, {lane_of_call}, kind FROM attempts WHERE batch_id = $id"
     " UNION ALL SELECT stored_at, seq, {lane_of_event},"
     " CASE WHEN payload->>'$.rescue_of' IS NULL THEN type ELSE 'rescued' END"
-    " FROM events WHERE batch_id = $id"
+    " FROM events WHERE batch_id = $id AND type <> 'slice.calls_announced.v1'"
 )
 _OF_CALL = {"node": "node AS name, NULL AS provider", "model": "model AS name, provider"}
 _OF_EVENT = {
