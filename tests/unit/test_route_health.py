@@ -60,6 +60,19 @@ def test_without_a_time_the_pause_doubles_up_to_its_bound_and_starts_anew_after_
     assert throttle(state, now).cooldown_until == now + 1
 
 
+def test_a_tiny_time_that_a_provider_names_is_believed_a_few_times_and_no_longer() -> None:
+    state, now, pauses = RouteState(), START, []
+    for _ in range(8):
+        state = throttle(state, now, asked=0.001)
+        pauses.append(round(state.cooldown_until - now, 3))
+        now = state.cooldown_until
+    assert pauses == [0.001, 0.001, 4, 8, 16, 30, 30, 30]
+    assert state.cause == "too many, and refuses calls after that"
+    believed = throttle(answer(state, now), now + 1, asked=0.001)
+    assert (believed.cooldown_until, believed.cause) == (now + 1 + 0.001, "too many")
+    assert throttle(state, now, asked=50).cooldown_until == now + 50
+
+
 def test_a_429_among_answers_costs_a_short_pause_however_long_the_last_one_was() -> None:
     state = throttle(RouteState(), START)
     for _ in range(5):  # a storm: each call after a cooldown is refused

@@ -22,6 +22,8 @@ BACKOFF_LEAST_S = 0.25
 BACKOFF_FIRST_S = 1.0
 """The one after a 429 of a route of which nothing is known."""
 BACKOFF_MOST_S = 30.0
+BELIEVED_S = 2.0
+"""A provider's own time is no longer enough where the back-off has grown beyond this."""
 CALM_S = 60.0
 """After so long without a 429 the next one counts as the first."""
 LONGER_LEAST_S = 1.0
@@ -42,7 +44,9 @@ def throttled(
 
     One burst is one cut: a call that had started before the last cooldown was over only
     lengthens it, and only when the provider named a longer one. Where it names none, a cooldown is
-    twice as long as the last one as long as no call after that was answered.
+    twice as long as the last one as long as no call after that was answered. A time that it names
+    is believed a few times in a row, and then only where it is longer: a provider that names a
+    millisecond and refuses everything would be asked hundreds of times a second.
     """
     is_first = started_at >= state.cooldown_until
     asked_s = min(retry_after_s or 0.0, COOLDOWN_MOST_S)
@@ -50,19 +54,26 @@ def throttled(
     update: dict[str, object] = {"asked_until": asked_until}
     if is_first:
         backoff_s = _back_off_s(state, now)
+        pause_s = _pause_s(asked_s, backoff_s)
         update |= {
-            "cooldown_until": max(now + (asked_s or backoff_s), state.cooldown_until),
+            "cooldown_until": max(now + pause_s, state.cooldown_until),
             "freed_at": state.cooldown_until,
             "backoff_s": backoff_s,
             "factor": max(FACTOR_LEAST, factor(state, now) / 2),
             "factor_at": now,
-            "cause": cause,
+            "cause": f"{cause}, and refuses calls after that" if pause_s > asked_s > 0 else cause,
         }
     elif asked_until >= state.cooldown_until + LONGER_LEAST_S:
         update |= {"cooldown_until": asked_until, "cause": cause}
     elif asked_until < state.asked_until + LONGER_LEAST_S:
         return state
     return state.model_copy(update=update)
+
+
+def _pause_s(asked_s: float, backoff_s: float) -> float:
+    if asked_s and backoff_s <= BELIEVED_S:
+        return asked_s
+    return max(asked_s, backoff_s)
 
 
 def _back_off_s(state: RouteState, now: float) -> float:
