@@ -63,6 +63,14 @@ def call_bound(spec: BatchSpec) -> CallBound:
     )
 
 
+def least_budget(spec: BatchSpec) -> CallBound | None:
+    """Return the smallest budgets that let a call start: as ``call_bound``.
+
+    None of a recipe that takes longer than a second to search through.
+    """
+    return None if _is_large(spec) else call_bound(spec)
+
+
 def check_budgets(spec: BatchSpec) -> None:
     """Refuse a budget that lets no call start; takes time as ``call_bound``, a second at most.
 
@@ -73,9 +81,9 @@ def check_budgets(spec: BatchSpec) -> None:
         UsageError: one call may use more than a budget has; names the smallest one that is enough.
     """
     budgets = spec.budgets
-    if not budgets.bounds_use or _is_large(spec):
+    bound = least_budget(spec) if budgets.bounds_use else None
+    if bound is None:
         return
-    bound = call_bound(spec)
     if budgets.max_tokens is not None and budgets.max_tokens < bound.tokens:
         raise UsageError(
             f"budgets.max_tokens={budgets.max_tokens} lets no call start: one call of this batch "

@@ -70,6 +70,16 @@ class RecipeList(Contract):
     broken: dict[str, str]
 
 
+class LargestCall(Contract):
+    """The most that one call of a batch may use; a budget below it lets none start: it is refused.
+
+    Null is what nobody knows: the price, or all of a recipe that is too large to be searched.
+    """
+
+    tokens: int | None = None
+    cost_nano_usd: int | None = None
+
+
 class ModelChoice(Contract):
     """A model that can be named; ``reason`` tells what is missing when it is not available."""
 

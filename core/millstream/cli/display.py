@@ -212,7 +212,8 @@ def _limit(limited_by: View | None) -> str:
 def _nearly_used(view: View) -> str:
     """Return the budgets of which a batch that runs has used four fifths or more."""
     warned = view["budgets_warned"] if view["finished_at"] is None else ()
-    return f"{', '.join(warned)} (80 % or more)" if warned else ""
+    words = ("calls" if name == "attempts" else name for name in warned)
+    return f"80 % or more of its {', '.join(words)}" if warned else ""
 
 
 def _budgets(bounds: View) -> str:

@@ -12,6 +12,7 @@ from millstream_schemas.answers import (
     About,
     BulkAnswer,
     CommandAnswer,
+    LargestCall,
     ModelList,
     NodeList,
     RecipeList,
@@ -570,6 +571,34 @@ class AsyncClient(AsyncRequests):
     async def list_recipes(self) -> RecipeList:
         """Return the recipes with what can be chosen in each."""
         return await self._ask(RecipeList, ApiRequest("GET", "/v1/recipes"))
+
+    async def get_largest_call(
+        self,
+        recipe: str,
+        *,
+        model: str | None = None,
+        provider: str | None = None,
+        topic: str | None = None,
+        difficulty: str | None = None,
+        sample_type: str | None = None,
+        instruction: str | None = None,
+    ) -> LargestCall:
+        """Return the most that one call of a batch may use: a smaller budget of it is refused."""
+        return await self._ask(
+            LargestCall,
+            ApiRequest(
+                "GET",
+                f"/v1/recipes/{segment(recipe)}/largest-call",
+                query={
+                    "model": model,
+                    "provider": provider,
+                    "topic": topic,
+                    "difficulty": difficulty,
+                    "sample_type": sample_type,
+                    "instruction": instruction,
+                },
+            ),
+        )
 
     async def list_models(self) -> ModelList:
         """Return the named models; any `provider/model` of a known provider can be started too."""

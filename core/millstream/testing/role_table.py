@@ -58,7 +58,7 @@ async def _asked(client: httpx.AsyncClient, heads: Mapping[str, dict[str, str]])
     started = await client.post("/v1/batches", json=body, headers=heads["admin"])
     batch = started.raise_for_status().json()["batch"]
     known = {"batch_id": batch["id"], "dataset_id": batch["dataset_id"], "slot": "0"}
-    known["webhook_id"] = "wh_unknown"
+    known |= {"webhook_id": "wh_unknown", "recipe": batch["recipe"]}
     await _folded(client, started.json()["sequence"], heads["admin"])
     document = (await client.get("/v1/openapi.json", headers=heads["admin"])).json()
     described = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from millstream.call_bounds import check_budgets
+from millstream.call_bounds import check_budgets, least_budget
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Refusal, Stamp
@@ -20,11 +20,14 @@ from millstream.models import ModelBook
 from millstream.recipes import RecipeBook
 from millstream.runtime.clock import new_id, utc_now
 from millstream.runtime.settings import Settings
+from millstream.specs import build_spec
 from millstream_api.background import Background
 from millstream_api.idempotency import IdempotencyKeys
 from millstream_api.problems import ProblemError, shown
 from millstream_api.refusals import Refusals
 from millstream_api.relay.hub import Hub
+from millstream_schemas.answers import LargestCall
+from millstream_schemas.commands import StartBatch
 from millstream_schemas.control import BatchSpec, BatchStarted
 from millstream_schemas.envelope import BATCH_ID_PATTERN, Actor
 from millstream_schemas.views import BatchView
@@ -86,6 +89,21 @@ class CommandContext:
             )
 
         return make
+
+    def spec(self, command: StartBatch) -> BatchSpec:
+        """Return what a start asks for; raises UsageError as ``build_spec``."""
+        return build_spec(command, models=self.models, recipes=self.recipes, settings=self.settings)
+
+    async def largest_call(self, command: StartBatch) -> LargestCall:
+        """Return the most that one call of such a batch may use.
+
+        Raises:
+            UsageError: the batch could not be started.
+        """
+        bound = await asyncio.to_thread(least_budget, self.spec(command))
+        if bound is None:
+            return LargestCall()
+        return LargestCall(tokens=bound.tokens, cost_nano_usd=bound.cost_nano_usd)
 
     async def affordable(self, spec: BatchSpec) -> BatchSpec:
         """Return ``spec``.

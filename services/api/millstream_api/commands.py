@@ -8,11 +8,11 @@ from millstream.domain.view import batch_view
 from millstream.eventlog.aggregate import execute, load_batch
 from millstream.eventlog.stop import run_stop_fence, signal_stop
 from millstream.runtime.clock import new_batch_id
-from millstream.specs import build_spec
 from millstream_api.command_context import Asked, CommandContext, Done, check_batch_id, refused
 from millstream_api.idempotency import conflict
 from millstream_api.relay.versions import Version
 from millstream_schemas import commands
+from millstream_schemas.answers import LargestCall
 from millstream_schemas.control import BatchStarted
 from millstream_schemas.refusals import CommandName
 
@@ -63,11 +63,7 @@ class Commands:
                 state = await load_batch(self._log, batch_id)
                 if state.started is not None:
                     return context.found(state)
-        spec = await context.affordable(
-            build_spec(
-                command, models=context.models, recipes=context.recipes, settings=context.settings
-            )
-        )
+        spec = await context.affordable(context.spec(command))
         if asked.key is not None and not is_known:
             batch_id = (await context.keys.claim(asked.key, command, batch_id)).batch_id
         stamp = context.stamp(asked)()
@@ -75,6 +71,14 @@ class Commands:
             **stamp.control(batch_id), spec=spec, dataset_id=batch_id, reason=command.reason
         )
         return await context.begin(event)
+
+    async def largest_call(self, command: commands.StartBatch) -> LargestCall:
+        """Return the most that one call of a batch may use that would be started so.
+
+        Raises:
+            UsageError: the request names something unknown.
+        """
+        return await self._context.largest_call(command)
 
     async def stop(self, batch_id: str, command: commands.StopBatch, asked: Asked) -> Done:
         """Stop a batch; it ends soon, whether or not a generator lives."""

@@ -20,6 +20,12 @@ export interface Price {
   output_nano_usd_per_1k: number;
 }
 
+/** The most that one call may use; a smaller budget is refused. Null: nobody knows. */
+export interface LargestCall {
+  tokens: number | null;
+  cost_nano_usd: number | null;
+}
+
 export interface ModelChoice {
   id: string;
   name: string;

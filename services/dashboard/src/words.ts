@@ -183,7 +183,8 @@ export function waitsFor(batch: BatchView, now: number): string | null {
 /** The budgets of which a batch that lives has used nearly all; "" where there is none. */
 export function nearlyUsed({ state, budgets_warned }: BatchView): string {
   if (!isLive(state) || budgets_warned.length === 0) return "";
-  return `80 % or more used: ${budgets_warned.join(", ")}`;
+  const words = budgets_warned.map((name) => (name === "attempts" ? "calls" : name));
+  return `80 % or more used: ${words.join(", ")}`;
 }
 
 /** The bounds of a batch, each with what is used of it; empty when it has none. */

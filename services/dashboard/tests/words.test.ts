@@ -143,8 +143,8 @@ describe("a batch that waits", () => {
   });
 
   test("says which of its budgets are nearly used, while it lives", () => {
-    const warned = { budgets_warned: ["cost", "tokens"] };
-    expect(nearlyUsed(batch(warned))).toBe("80 % or more used: cost, tokens");
+    const warned = { budgets_warned: ["cost", "attempts"] };
+    expect(nearlyUsed(batch(warned))).toBe("80 % or more used: cost, calls");
     expect([nearlyUsed(batch()), nearlyUsed(batch({ ...warned, state: "completed" }))]).toEqual(["", ""]);
   });
 

@@ -5,7 +5,7 @@ from collections import Counter
 from importlib.metadata import version
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from millstream_api.answers import model_answer
@@ -17,6 +17,7 @@ from millstream_api.routes.reading import Chosen, Moment, Time, asked
 from millstream_schemas import analysis, subjects, views
 from millstream_schemas.answers import (
     About,
+    LargestCall,
     ModelChoice,
     ModelList,
     NodeBeat,
@@ -26,6 +27,15 @@ from millstream_schemas.answers import (
     RecipeList,
     RouteList,
     SampleTypeChoice,
+)
+from millstream_schemas.commands import (
+    ChoiceWords,
+    Instruction,
+    ModelWords,
+    ProviderName,
+    RecipeName,
+    StartBatch,
+    TopicWords,
 )
 from millstream_schemas.recipes import Recipe
 
@@ -64,6 +74,32 @@ async def list_recipes(parts: Parts) -> Response:
             },
         )
     )
+
+
+@router.get("/recipes/{recipe}/largest-call", response_model=LargestCall)
+async def get_largest_call(
+    *,
+    recipe: Annotated[RecipeName, Path()],
+    parts: Parts,
+    model: Annotated[ModelWords | None, Query(description="As a start names it.")] = None,
+    provider: Annotated[ProviderName | None, Query(description="Only this one.")] = None,
+    topic: Annotated[TopicWords | None, Query(description="Only this one.")] = None,
+    difficulty: Annotated[ChoiceWords | None, Query(description="Only this one.")] = None,
+    sample_type: Annotated[ChoiceWords | None, Query(description="Only this one.")] = None,
+    instruction: Annotated[Instruction | None, Query(description="Words for the prompt.")] = None,
+) -> Response:
+    """Return the most that one call of a batch may use: a smaller budget of it is refused."""
+    command = StartBatch(
+        recipe=recipe,
+        model=model,
+        provider=provider,
+        target=1,
+        topic=topic,
+        difficulty=difficulty,
+        sample_type=sample_type,
+        instruction=instruction,
+    )
+    return model_answer(await parts.commands.largest_call(command))
 
 
 @router.get("/models", response_model=ModelList)

@@ -4,13 +4,15 @@ import { useState } from "react";
 
 import { BUDGETS, type StartValues } from "../start";
 import { Field } from "./Field";
+import { LeastBudget } from "./LeastBudget";
 
 export function BudgetFields(props: {
   values: StartValues;
+  recipe: string;
   change(change: Partial<StartValues>): void;
   errors: Record<string, string>;
 }) {
-  const { values, change, errors } = props;
+  const { values, recipe, change, errors } = props;
   const isSet = BUDGETS.some(({ value }) => values[value].trim() !== "");
   const isWrong = BUDGETS.some(({ field }) => errors[field] !== undefined);
   // What asks for the box opens it; nothing but its reader closes it, least of all while one types.
@@ -46,6 +48,7 @@ export function BudgetFields(props: {
           </Field>
         ))}
       </div>
+      {isOpen && <LeastBudget values={values} recipe={recipe} />}
     </details>
   );
 }

@@ -143,7 +143,7 @@ function StartForm({ start }: { start: Start }) {
           />
         )}
       </Field>
-      <BudgetFields values={values} change={change} errors={byField} />
+      <BudgetFields values={values} recipe={recipeName} change={change} errors={byField} />
       <EstimateNote values={values} recipe={recipeName} models={models.data} />
       <div className="dialog-actions">
         <Dialog.Close>Cancel</Dialog.Close>
