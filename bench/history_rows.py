@@ -150,7 +150,7 @@ def _fill_batches(
           'provider/model-' || (b % {MODELS}), 'provider-' || (b % 3), 'recipe-' || (b % 5),
           CASE WHEN b % 3 = 0 THEN 'Area ' || (b % 8) || ' - Topic ' || (b % {TOPICS}) END,
           b % 997 = 0, {per}, {per}, 0, 0, 0, {per} * 200, {per} * 350,
-          {per} * (2000 + hash(b) % 9000)::BIGINT, {end}, ended,
+          {per} * (2000 + hash(b) % 9000)::BIGINT, NULL, {end}, ended,
           first_seq + 2, begun + to_milliseconds((300 + hash(b) % 9000)::BIGINT),
           'provider/model-' || (b % {MODELS}), 'provider-' || (b % 3),
           '{{"answer": [{per}, 9000], "question": [{per}, 2000]}}', NULL,

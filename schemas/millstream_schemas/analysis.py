@@ -188,8 +188,8 @@ class Timeline(Contract):
 
     The range is widened to whole buckets: from ``start`` up to, not including, ``end``.
     ``first_samples`` is over all of it: of batches whose first sample was stored in the range.
-    Costs are sums of what is known: they are without those of ``unpriced_batches``, which made
-    samples in that time and used tokens of unknown price.
+    Costs are sums of what is known: ``unpriced_batches`` made samples in that time and used tokens
+    of unknown price, for all of their calls or for some.
     """
 
     bucket: Literal["second", "minute", "hour", "day"]

@@ -83,7 +83,7 @@ class Counts(Contract):
 
     Tokens and cost cover every attempt, also failed and rejected ones; for calls that a stop
     cancelled they hold an estimate. ``cost_nano_usd`` is None as long as no attempt had a known
-    price: unknown is not zero.
+    price: unknown is not zero. With ``unpriced_calls`` the cost is more than that.
     """
 
     generated: Annotated[int, Field(ge=0)] = 0
@@ -96,6 +96,9 @@ class Counts(Contract):
     tokens_out: Tokens = 0
     cost_nano_usd: NanoUsd | None = None
     wasted_nano_usd: NanoUsd | None = None
+    unpriced_calls: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Calls that used tokens at no known price; null: there was none."
+    )
     unconfirmed_calls: Annotated[
         int,
         Field(
@@ -104,3 +107,9 @@ class Counts(Contract):
             "told it, or a probe asked for another slot's sample in place of its own.",
         ),
     ] = 0
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether the cost is without tokens that were used at no known price."""
+        is_unknown = self.cost_nano_usd is None and self.tokens_in + self.tokens_out > 0
+        return bool(self.unpriced_calls) or is_unknown

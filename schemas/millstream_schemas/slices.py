@@ -27,6 +27,8 @@ class SliceState(Contract):
     slot that runs alone (the poison rule). ``unconfirmed`` counts calls that may have been paid
     and whose use stands in no event: those of a holder that died, answered probes that asked for
     another slot's sample and, under a budget of cost or tokens, calls that broke off.
+    ``unpriced`` counts calls that used tokens at no known price, so that the cost is without
+    theirs (None: there was none).
     ``allowance`` is how many calls the lease may still start (None: no budget). ``in_flight`` is
     how many of its calls at most have started, or may start before its next event, and stand in no
     event (None: not counted, so each open slot may have one); it is set while calls wait in line.
@@ -44,6 +46,7 @@ class SliceState(Contract):
     tokens_out: Tokens = 0
     cost_nano_usd: NanoUsd | None = None
     wasted_nano_usd: NanoUsd | None = None
+    unpriced: Annotated[int, Field(ge=0)] | None = None
     errors: dict[ErrorCategory, int] = {}
     last_error: ErrorInfo | None = None
     barren_claims: Annotated[int, Field(ge=0)] = 0
@@ -69,6 +72,11 @@ class Usage(Contract):
     cost_nano_usd: NanoUsd | None = None
     latency_ms: Annotated[float, Field(ge=0)] | None = None
     first_token_ms: Annotated[float, Field(ge=0)] | None = None
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether the call used tokens at no known price."""
+        return self.cost_nano_usd is None and bool(self.tokens_in or self.tokens_out)
 
 
 class AttemptEvent(SliceEvent):

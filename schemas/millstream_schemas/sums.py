@@ -6,7 +6,7 @@ from millstream_schemas.envelope import Contract
 class LiveSums(Contract):
     """What the batches that had not ended had made and used by then.
 
-    The cost is without the ``unpriced_batches``: they used tokens whose price is not known.
+    The cost is without tokens whose price is not known; ``unpriced_batches`` used such.
     """
 
     samples: int

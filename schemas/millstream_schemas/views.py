@@ -148,7 +148,7 @@ class EventPage(Contract):
 class Statistics(Contract):
     """The whole dataset in numbers.
 
-    The cost is without the ``unpriced_batches``; ``live`` is the part that still moves.
+    The cost is without tokens of unknown price (``unpriced_batches``); ``live`` still moves.
     """
 
     total: int

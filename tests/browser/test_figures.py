@@ -20,7 +20,7 @@ def test_a_sum_of_costs_says_of_how_many_batches_the_price_is_unknown(
 ) -> None:
     expect(hub.part("statistics-cost-unpriced")).to_have_count(0)
     batch_id = batches.start(300, "scripted/unpriced", recipe="instruction", concurrency=1)
-    words = "1 batch of unknown price"
+    words = "unknown prices in 1 batch"
     expect(hub.part("statistics-cost-rate-unpriced")).to_have_text(words)
     expect(hub.part("statistics-cost-rate")).to_have_text("—")
     batches.stop(batch_id)

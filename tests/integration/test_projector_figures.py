@@ -135,6 +135,14 @@ def test_figures_say_how_fast_dear_and_faulty_a_batch_is(model: Model) -> None:
         per_sample_nano_usd=counts.cost_nano_usd // 10,
     )
     assert found.latency_ms.p50 == 4.5
+    script.generate(20, cost_nano_usd=None)
+    model.fold(tape.stored)
+    assert model.ask("figures", batch_id=script.batch_id).cost == analysis.Cost(
+        spent_nano_usd=counts.cost_nano_usd,
+        wasted_nano_usd=counts.wasted_nano_usd,
+        projected_nano_usd=None,
+        per_sample_nano_usd=None,
+    )
     timeouts, refusals = found.errors
     assert (timeouts.category, timeouts.count, timeouts.failed_slots) == ("timeout", 3, 0)
     assert timeouts.given_up == ()

@@ -37,8 +37,9 @@ def ask(store: Store, past: Past | None = None, **fields: Any) -> analysis.Timel
     return analysis.Timeline.model_validate_json(body)
 
 
-def totals(store: Store) -> views.Statistics:
-    body = queries.answer(store.reader(), "statistics", views.PlainQuery(), most_bytes=900_000)
+def totals(store: Store, past: Past | None = None) -> views.Statistics:
+    request = views.PlainQuery()
+    body = queries.answer(store.reader(), "statistics", request, most_bytes=900_000, past=past)
     return views.Statistics.model_validate_json(body)
 
 
@@ -155,3 +156,22 @@ def test_batches_of_unknown_price_are_counted_beside_the_cost(store: Store) -> N
     fold(store, tape)
     told = totals(store)
     assert (told.unpriced_batches, told.live and told.live.samples) == (1, 0)
+
+
+def test_one_call_of_unknown_price_makes_a_batch_unpriced_at_any_moment(store: Store) -> None:
+    tape = Tape(step_s=60)
+    script = Script(tape, batch_id="batch_1767225600_000000bb", spec=example_spec(3))
+    script.start()
+    script.claim(0)
+    script.generate(0)
+    before = script.generate(1).sequence
+    after = script.fail_attempt(2, cost_nano_usd=None).sequence
+    script.generate(2)
+    fold(store, tape)
+    log = TapeLog(tape.stored)
+    for past, unpriced in ((Past(before, log), 0), (Past(after, log), 1), (None, 1)):
+        told = totals(store, past)
+        assert told.live is not None
+        assert (told.unpriced_batches, told.live.unpriced_batches) == (unpriced, unpriced)
+        assert ask(store, past).unpriced_batches == unpriced
+    assert totals(store).cost_nano_usd == 3 * COST_NANO_USD

@@ -88,7 +88,7 @@ def test_an_event_that_holds_its_texts_is_not_taken_for_an_erased_one(
     ("old", "other"),
     [
         (b'"cost_nano_usd":14', b'"cost_nano_usd":15'),
-        (b"It is 2.", b"It is 9."),
+        (b"It is 3.", b"It is 9."),
         (b'"reason":"asked for"', b'"reason":"a whim"'),
     ],
 )

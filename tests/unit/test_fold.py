@@ -147,7 +147,7 @@ def test_tokens_and_money_never_fall(history: Events) -> None:
     for before, after in pairwise(states(history)):
         for name in amounts:
             assert getattr(before.counts, name) <= getattr(after.counts, name)
-        for name in ("cost_nano_usd", "wasted_nano_usd"):
+        for name in ("cost_nano_usd", "wasted_nano_usd", "unpriced_calls"):
             old, new = getattr(before.counts, name), getattr(after.counts, name)
             assert old is None or (new is not None and old <= new)
         assert all(after.errors[name] >= count for name, count in before.errors.items())

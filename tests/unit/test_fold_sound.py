@@ -77,6 +77,8 @@ def pay(event: slices.AttemptEvent, sums: Counter[str], money: dict[str, int]) -
         money["cost_nano_usd"] = money.get("cost_nano_usd", 0) + cost
         if not isinstance(event, slices.SampleGenerated):
             money["wasted_nano_usd"] = money.get("wasted_nano_usd", 0) + cost
+    elif event.usage.tokens_in or event.usage.tokens_out:
+        money["unpriced_calls"] = money.get("unpriced_calls", 0) + 1
 
 
 @BRIEF

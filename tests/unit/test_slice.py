@@ -134,7 +134,9 @@ def test_usage_is_added_and_an_unknown_price_stays_unknown(
     if usage.cost_nano_usd is None:
         assert after.cost_nano_usd == state.cost_nano_usd
         assert after.wasted_nano_usd == state.wasted_nano_usd
+        assert (after.unpriced or 0) == (state.unpriced or 0) + usage.is_unpriced
     else:
+        assert after.unpriced == state.unpriced
         assert after.cost_nano_usd == (state.cost_nano_usd or 0) + usage.cost_nano_usd
         lost = usage.cost_nano_usd if wasted else 0
         assert (after.wasted_nano_usd or 0) == (state.wasted_nano_usd or 0) + lost
@@ -207,7 +209,7 @@ def test_whatever_is_merged_the_first_outcome_stands_and_nothing_shrinks(
         assert (merged.abandoned, merged.closed) == (old.abandoned, old.closed)
     for name in ("epoch", "tokens_in", "tokens_out", "rejected", "attempts_failed"):
         assert getattr(merged, name) == max(getattr(old, name), getattr(new, name))
-    for name in ("cost_nano_usd", "wasted_nano_usd"):
+    for name in ("cost_nano_usd", "wasted_nano_usd", "unpriced"):
         known = {getattr(old, name), getattr(new, name)} - {None}
         assert getattr(merged, name) == max(known, default=None)
     assert (broken == 0) == (merged == new)
@@ -225,6 +227,7 @@ OLD = SliceState(
     tokens_out=20,
     cost_nano_usd=5,
     wasted_nano_usd=3,
+    unpriced=2,
     errors={"server": 2},
 )
 
@@ -244,6 +247,8 @@ OLD = SliceState(
         {"cost_nano_usd": None},
         {"wasted_nano_usd": 2},
         {"wasted_nano_usd": None},
+        {"unpriced": 1},
+        {"unpriced": None},
         {"errors": {"server": 1}},
         {"errors": {}},
         {"generated": "7"},

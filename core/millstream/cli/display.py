@@ -129,6 +129,7 @@ def batch_lines(view: View, limited_by: View | None = None) -> list[str]:
     """Return a batch as lines of name and value; ``limited_by`` is what its calls wait for."""
     counts, stuck = view["counts"], view["stuck"] or {}
     cost = counts["cost_nano_usd"]
+    least = "at least " if counts.get("unpriced_calls") else ""
     rows = {
         "batch": view["id"],
         "state": _state(view),
@@ -148,7 +149,7 @@ def batch_lines(view: View, limited_by: View | None = None) -> list[str]:
         "budgets": _budgets(view["budgets"]),
         "nearly used": _nearly_used(view),
         "tokens": f"{counts['tokens_in']:,} in, {counts['tokens_out']:,} out",
-        "cost": "unknown" if cost is None else f"{dollars(cost)} USD",
+        "cost": "unknown" if cost is None else f"{least}{dollars(cost)} USD",
         "started": f"{_moment(view['started_at'])} by {view['started_by']}",
         "finished": _moment(view["finished_at"]),
         "stopped by": view["stopped_by"],

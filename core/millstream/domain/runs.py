@@ -102,6 +102,7 @@ class Run:
             or after.tokens_in < before.tokens_in
             or after.tokens_out < before.tokens_out
             or not _is_kept(before.cost_nano_usd, after.cost_nano_usd)
+            or not _is_kept(before.unpriced, after.unpriced)
         ):
             return None
         calm = _calm(after)

@@ -174,6 +174,8 @@ def _used(state: SliceState, usage: Usage, *, wasted: bool) -> dict[str, int | N
         update["cost_nano_usd"] = saturated(state.cost_nano_usd, usage.cost_nano_usd)
         if wasted:
             update["wasted_nano_usd"] = saturated(state.wasted_nano_usd, usage.cost_nano_usd)
+    elif usage.is_unpriced:
+        update["unpriced"] = (state.unpriced or 0) + 1
     return update
 
 

@@ -18,6 +18,7 @@ _NEVER_SHRINKING = (
     "tokens_out",
     "cost_nano_usd",
     "wasted_nano_usd",
+    "unpriced",
     "unconfirmed",
 )
 
@@ -54,6 +55,7 @@ def _follows(old: SliceState, new: SliceState, size: int, *, may_abandon: bool) 
         and old.tokens_out <= new.tokens_out
         and _highest(old.cost_nano_usd, new.cost_nano_usd) == new.cost_nano_usd
         and _highest(old.wasted_nano_usd, new.wasted_nano_usd) == new.wasted_nano_usd
+        and _highest(old.unpriced, new.unpriced) == new.unpriced
         and (old.errors == new.errors or highest_each(old.errors, new.errors) == new.errors)
     )
 

@@ -18,6 +18,7 @@ class Totals(NamedTuple):
     tokens_out: int = 0
     cost_nano_usd: int | None = None
     wasted_nano_usd: int | None = None
+    unpriced_calls: int | None = None
     unconfirmed_calls: int = 0
 
     def moved(self, old: SliceState, new: SliceState) -> "Totals":
@@ -32,6 +33,7 @@ class Totals(NamedTuple):
             _moved(self.tokens_out, old.tokens_out, new.tokens_out),
             _spent(self.cost_nano_usd, old.cost_nano_usd, new.cost_nano_usd),
             _spent(self.wasted_nano_usd, old.wasted_nano_usd, new.wasted_nano_usd),
+            _spent(self.unpriced_calls, old.unpriced, new.unpriced),
             self.unconfirmed_calls + new.unconfirmed - old.unconfirmed,
         )
 

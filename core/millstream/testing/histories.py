@@ -230,7 +230,10 @@ def any_slice_state(rng: Random) -> slices.SliceState:
         name: rng.randrange(4)
         for name in ("epoch", "tokens_in", "tokens_out", "rejected", "barren_claims", "unconfirmed")
     }
-    money = {name: rng.choice([None, 0, 1, 2]) for name in ("cost_nano_usd", "wasted_nano_usd")}
+    money = {
+        name: rng.choice([None, 0, 1, 2])
+        for name in ("cost_nano_usd", "wasted_nano_usd", "unpriced")
+    }
     return slices.SliceState(
         generated=_any_bitmap(rng),
         failed=_any_bitmap(rng),

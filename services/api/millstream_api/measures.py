@@ -92,7 +92,7 @@ class Measures:
         samples: Counter[str] = Counter()
         tokens: Counter[str] = Counter()
         errors: Counter[str] = Counter()
-        nano_usd = 0
+        nano_usd = unpriced = 0
         for version in self._hub.versions.live():
             counts = version.view.counts
             for outcome in ("generated", "failed", "pending", "rejected"):
@@ -100,6 +100,7 @@ class Measures:
             tokens["in"] += counts.tokens_in
             tokens["out"] += counts.tokens_out
             nano_usd += counts.cost_nano_usd or 0
+            unpriced += counts.is_unpriced
             errors.update(version.view.errors)
         yield _labelled("millstream_live_samples", "Samples of live batches.", "outcome", samples)
         yield _labelled("millstream_live_tokens", "Tokens of live batches.", "direction", tokens)
@@ -107,6 +108,11 @@ class Measures:
             "millstream_live_call_errors", "Failed calls of live batches.", "category", errors
         )
         yield plain("millstream_live_cost_usd", "Cost of live batches, as known.", nano_usd / 1e9)
+        yield plain(
+            "millstream_live_unpriced_batches",
+            "Live batches with tokens of unknown price: the cost is without those.",
+            unpriced,
+        )
 
 
 def _labelled(name: str, words: str, label: str, found: Counter[str]) -> Figure:

@@ -43,24 +43,22 @@ class Queries:
     async def history(self, query: views.HistoryQuery) -> views.BatchPage:
         """Return up to ``query.limit`` batches, newest first."""
 
-        async def ask(limit: int, cursor: str | None) -> views.BatchPage:
-            part = query.model_copy(update={"limit": limit, "cursor": cursor})
+        async def ask(part: views.HistoryQuery) -> views.BatchPage:
             return await self._ask("history", part, views.BatchPage)
 
         first, found, cursor = await _collect(
-            ask, lambda page: page.batches, query.limit, BATCHES_PER_PAGE, query.cursor
+            ask, lambda page: page.batches, query, BATCHES_PER_PAGE
         )
         return first.model_copy(update={"batches": tuple(found), "next_cursor": cursor})
 
     async def samples(self, query: views.SamplesQuery) -> views.SamplePage:
         """Return up to ``query.limit`` samples, as sorted."""
 
-        async def ask(limit: int, cursor: str | None) -> views.SamplePage:
-            part = query.model_copy(update={"limit": limit, "cursor": cursor})
+        async def ask(part: views.SamplesQuery) -> views.SamplePage:
             return await self._ask("samples", part, views.SamplePage)
 
         first, found, cursor = await _collect(
-            ask, lambda page: page.samples, query.limit, SAMPLES_PER_PAGE, query.cursor
+            ask, lambda page: page.samples, query, SAMPLES_PER_PAGE
         )
         return first.model_copy(update={"samples": tuple(found), "next_cursor": cursor})
 
@@ -146,20 +144,27 @@ class Queries:
         return begun_at if begun_at is not None and begun_at > query.min_sequence else None
 
 
+QueryT = TypeVar("QueryT", views.HistoryQuery, views.SamplesQuery)
 PageT = TypeVar("PageT", views.BatchPage, views.SamplePage)
 
 
 async def _collect(
-    ask: Callable[[int, str | None], Awaitable[PageT]],
+    ask: Callable[[QueryT], Awaitable[PageT]],
     items_of: Callable[[PageT], tuple[ItemT, ...]],
-    wanted: int,
+    query: QueryT,
     page_most: int,
-    cursor: str | None,
 ) -> tuple[PageT, list[ItemT], str | None]:
-    """Ask page after page; return the first page, the items together and the next cursor."""
-    first = page = await ask(min(wanted, page_most), cursor)
+    """Ask page after page; return the first page, the items together and the next cursor.
+
+    All are of the first one's moment: what moves in the order meanwhile would else be missed, or
+    told twice.
+    """
+    first = page = await ask(query.model_copy(update={"limit": min(query.limit, page_most)}))
     found = list(items_of(page))
-    while page.next_cursor and items_of(page) and len(found) < wanted:
-        page = await ask(min(wanted - len(found), page_most), page.next_cursor)
+    moment = {} if query.is_past else {"at_seq": first.as_of}
+    while page.next_cursor and items_of(page) and len(found) < query.limit:
+        limit = min(query.limit - len(found), page_most)
+        part = query.model_copy(update={**moment, "limit": limit, "cursor": page.next_cursor})
+        page = await ask(part)
         found.extend(items_of(page))
     return first, found, page.next_cursor

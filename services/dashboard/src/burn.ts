@@ -41,7 +41,9 @@ export function burnOf(
   const projectedEnd = isOver
     ? null
     : isMoney
-      ? (figures?.cost.projected_nano_usd ?? byPace)
+      ? counts.unpriced_calls // Nobody knows what those have cost.
+        ? null
+        : (figures?.cost.projected_nano_usd ?? byPace)
       : byPace;
   const projected: (number | null)[] = times.map((_, place) =>
     place === times.length - 1 ? total : null,

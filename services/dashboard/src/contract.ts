@@ -48,6 +48,7 @@ export interface Counts {
   tokens_out: number;
   cost_nano_usd: number | null;
   wasted_nano_usd: number | null;
+  unpriced_calls: number | null; // The cost is without theirs.
   unconfirmed_calls: number;
 }
 

@@ -43,7 +43,9 @@ export function estimate(
     rangeOf(basis.map(perSample), target);
   const byPrice = price && of((batch) => priced(batch, price) / batch.counts.generated);
   const asSpent = isSameModel
-    ? of(({ counts }) => counts.cost_nano_usd && counts.cost_nano_usd / counts.generated)
+    ? of(({ counts }) =>
+        counts.unpriced_calls ? null : counts.cost_nano_usd && counts.cost_nano_usd / counts.generated,
+      )
     : null;
   return {
     basis: basis.length,

@@ -23,6 +23,7 @@ const CELLS: readonly [name: string, of: (batch: BatchView) => string | number |
   ["tokens_in", ({ counts }) => counts.tokens_in],
   ["tokens_out", ({ counts }) => counts.tokens_out],
   ["cost_usd", ({ counts }) => (counts.cost_nano_usd === null ? null : counts.cost_nano_usd / 1e9)],
+  ["unpriced_calls", ({ counts }) => counts.unpriced_calls],
 ];
 
 /**

@@ -63,10 +63,21 @@ export function money(nanoUsd: number | null): string {
   return kept(DOLLARS, digits, IN_DOLLARS).format(usd);
 }
 
-/** Whose cost a sum is without, or that nobody's is known; "" where all are. */
+/** Whether a batch used tokens at no known price, in all of its calls or in some. */
+export function isUnpriced(counts: Counts): boolean {
+  return (counts.unpriced_calls ?? 0) > 0 || (counts.cost_nano_usd === null && tokens(counts) > 0);
+}
+
+/** What a batch has cost: at least so much where the price of some calls is not known. */
+export function costWords(counts: Counts): string {
+  const isMore = counts.cost_nano_usd !== null && isUnpriced(counts);
+  return (isMore ? "≥ " : "") + money(counts.cost_nano_usd);
+}
+
+/** How many batches used tokens that a sum is without; "" where all prices are known. */
 export function unpricedWords(batches: number, isSomeKnown: boolean): string {
   if (batches === 0) return "";
-  return `${isSomeKnown ? "+ " : ""}${plural(batches, "batch", "batches")} of unknown price`;
+  return `${isSomeKnown ? "+ " : ""}unknown prices in ${plural(batches, "batch", "batches")}`;
 }
 
 // With the locale's own sign: "$" alone is another dollar in Canada.
@@ -193,7 +204,7 @@ export function budgetWords(batch: BatchView): string[] {
   const bounds: Budgets = batch.budgets;
   const words: string[] = [];
   if (bounds.max_cost_nano_usd !== null)
-    words.push(`${money(counts.cost_nano_usd)} of ${money(bounds.max_cost_nano_usd)}`);
+    words.push(`${costWords(counts)} of ${money(bounds.max_cost_nano_usd)}`);
   if (bounds.max_tokens !== null)
     words.push(`${grouped(tokens(counts))} of ${plural(bounds.max_tokens, "token")}`);
   if (bounds.max_attempts !== null) words.push(`at most ${plural(bounds.max_attempts, "call")}`);

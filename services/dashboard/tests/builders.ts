@@ -14,6 +14,7 @@ export function counts(change: Partial<Counts> = {}): Counts {
     tokens_out: 0,
     cost_nano_usd: null,
     wasted_nano_usd: null,
+    unpriced_calls: null,
     unconfirmed_calls: 0,
     ...change,
   };

@@ -34,9 +34,9 @@ test("as a table its texts keep to their cells and none is a formula", async () 
   const { read } = pages([FIRST, MOVED, LAST]);
   const rows = (await historyFile({ at: 9 }, "csv", read)).split("\r\n");
   expect(rows).toHaveLength(5);
-  expect(rows[0]).toMatch(/^id,state,started_at,.*,cost_usd$/);
+  expect(rows[0]).toMatch(/^id,state,started_at,.*,cost_usd,unpriced_calls$/);
   expect(rows[1]).toContain(',"Law, ""torts""",');
-  expect(rows[1]).toMatch(/,0\.0015$/);
+  expect(rows[1]).toMatch(/,0\.0015,$/);
   expect(rows[2]).toContain(",'=1+1,");
   expect(rows[3]).toMatch(/,,\d+,7,/);
 });

@@ -37,6 +37,11 @@ test("totals are those of ended batches with what live ones have made by now", (
   });
 });
 
+test("a live batch counts as unpriced once one of its calls had no known price", () => {
+  const mixed = batch({ counts: counts({ generated: 2, cost_nano_usd: 60, unpriced_calls: 1 }) });
+  expect(totals(told(), [mixed])).toMatchObject({ nanoUsd: 510, unpriced: 2 });
+});
+
 test("a moment that stands still has the totals that were told of it", () => {
   const still = { samples: 100, tokens: 3_000, nanoUsd: 500, unpriced: 2 };
   expect(totals(told(), null)).toEqual(still);

@@ -7,6 +7,7 @@ import { OTHER_MODEL, plus, sortErrors, toBody, type StartValues } from "../src/
 import {
   axisTimes,
   budgetWords,
+  costWords,
   duration,
   modelNote,
   money,
@@ -98,9 +99,15 @@ describe("words", () => {
     expect(whole(2 ** 60)).toMatch(/^≈ /);
   });
 
+  test("a cost is a lower bound once a call had no known price", () => {
+    expect(costWords(tally({ cost_nano_usd: 5e9, unpriced_calls: null }))).toBe("$5.00");
+    expect(costWords(tally({ cost_nano_usd: 5e9, unpriced_calls: 1 }))).toBe("≥ $5.00");
+    expect(costWords(tally({ cost_nano_usd: null, tokens_in: 3, unpriced_calls: 1 }))).toBe("—");
+  });
+
   test("nothing is wasted when the cost is known and no call was lost, else it is unknown", () => {
     const none = { rejected: 0, attempts_failed: 0, failed: 0, abandoned: 0 };
-    const counts = { generated: 1, pending: 0, tokens_in: 1, tokens_out: 1, unconfirmed_calls: 0, ...none };
+    const counts = { generated: 1, pending: 0, tokens_in: 1, tokens_out: 1, unconfirmed_calls: 0, ...none, unpriced_calls: null };
     expect(wasted({ ...counts, cost_nano_usd: 5, wasted_nano_usd: null })).toBe(0);
     expect(wasted({ ...counts, cost_nano_usd: null, wasted_nano_usd: null })).toBeNull();
     expect(wasted({ ...counts, failed: 1, cost_nano_usd: 5, wasted_nano_usd: null })).toBeNull();

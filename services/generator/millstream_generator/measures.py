@@ -21,6 +21,7 @@ class Tally:
         self.calls: Counter[tuple[str, ...]] = Counter()
         self.tokens: Counter[tuple[str, ...]] = Counter()
         self.nano_usd = 0
+        self.unpriced = 0
         self.events = 0
 
     def note(self, events: Iterable[SliceEvent]) -> None:
@@ -35,6 +36,7 @@ class Tally:
             self.tokens["in",] += usage.tokens_in or 0
             self.tokens["out",] += usage.tokens_out or 0
             self.nano_usd += usage.cost_nano_usd or 0
+            self.unpriced += usage.is_unpriced
 
     def figures(self) -> Iterator[Figure]:
         """Yield what was counted since the start of the process."""
@@ -53,6 +55,11 @@ class Tally:
         )
         yield plain(
             "millstream_cost_usd_total", "Cost of these calls, as known.", self.nano_usd / 1e9
+        )
+        yield plain(
+            "millstream_unpriced_calls_total",
+            "Those of these calls that used tokens of unknown price.",
+            self.unpriced,
         )
 
 

@@ -155,5 +155,6 @@ def _batch_row(known: Known) -> Row:
         "tokens_in": counts.tokens_in,
         "tokens_out": counts.tokens_out,
         "cost_nano_usd": counts.cost_nano_usd,
+        "unpriced_calls": counts.unpriced_calls,
         "view": view.model_dump_json(),
     }

@@ -8,7 +8,7 @@ processes rows stand process by process: whoever needs an order asks for it.
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raise it with any change below: a file of another version is rebuilt from the log."""
 
 
@@ -89,6 +89,7 @@ BATCHES = Table(
         "tokens_in": "BIGINT",
         "tokens_out": "BIGINT",
         "cost_nano_usd": "BIGINT",
+        "unpriced_calls": "BIGINT",
         "seq": "BIGINT NOT NULL",
         "moved_at": "TIMESTAMP",
         "first_sample_seq": "BIGINT",

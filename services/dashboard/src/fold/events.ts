@@ -21,6 +21,7 @@ export interface Counts {
   tokens_out: number;
   cost_nano_usd: number | null;
   wasted_nano_usd: number | null;
+  unpriced_calls: number | null;
   unconfirmed_calls: number;
 }
 
@@ -37,6 +38,7 @@ export interface SliceState {
   tokens_out: number;
   cost_nano_usd: number | null;
   wasted_nano_usd: number | null;
+  unpriced: number | null;
   errors: Record<string, number>;
   last_error: ErrorInfo | null;
   barren_claims: number;

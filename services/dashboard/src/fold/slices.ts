@@ -27,6 +27,7 @@ export const NEW_STATE: SliceState = {
   tokens_out: 0,
   cost_nano_usd: null,
   wasted_nano_usd: null,
+  unpriced: null,
   errors: {},
   last_error: null,
   barren_claims: 0,
@@ -46,7 +47,7 @@ const NEVER_SHRINKING = [
   "tokens_out",
   "unconfirmed",
 ] as const;
-const MONEY = ["cost_nano_usd", "wasted_nano_usd"] as const;
+const MONEY = ["cost_nano_usd", "wasted_nano_usd", "unpriced"] as const;
 
 /** The slots that have an outcome. */
 export function resolved(state: SliceState): Mask {

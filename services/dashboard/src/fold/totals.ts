@@ -15,6 +15,7 @@ export const NO_TOTALS: Totals = {
   tokens_out: 0,
   cost_nano_usd: null,
   wasted_nano_usd: null,
+  unpriced_calls: null,
   unconfirmed_calls: 0,
 };
 
@@ -30,6 +31,7 @@ export function movedTotals(totals: Totals, old: SliceState, next: SliceState): 
     tokens_out: moved(totals.tokens_out, old.tokens_out, next.tokens_out),
     cost_nano_usd: spent(totals.cost_nano_usd, old.cost_nano_usd, next.cost_nano_usd),
     wasted_nano_usd: spent(totals.wasted_nano_usd, old.wasted_nano_usd, next.wasted_nano_usd),
+    unpriced_calls: spent(totals.unpriced_calls, old.unpriced, next.unpriced),
     unconfirmed_calls: totals.unconfirmed_calls + next.unconfirmed - old.unconfirmed,
   };
 }

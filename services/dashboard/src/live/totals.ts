@@ -1,13 +1,13 @@
 /** What all batches together have made, moved on with the stream from what the read model told last. */
 
 import type { BatchView, Statistics } from "../contract";
-import { tokens } from "../words";
+import { isUnpriced, tokens } from "../words";
 
 export interface Totals {
   samples: number;
   tokens: number;
   nanoUsd: number | null;
-  /** Batches whose price is not known: `nanoUsd` is without theirs. */
+  /** Batches with tokens of unknown price, which `nanoUsd` is without. */
   unpriced: number;
 }
 
@@ -27,7 +27,7 @@ export function totals(told: Statistics, now: readonly BatchView[] | null): Tota
 
 /** How many of these used tokens whose price is not known. */
 export function unpriced(batches: readonly BatchView[]): number {
-  return batches.filter(({ counts }) => counts.cost_nano_usd === null && tokens(counts) > 0).length;
+  return batches.filter(({ counts }) => isUnpriced(counts)).length;
 }
 
 type Told = Pick<

@@ -2,12 +2,13 @@
 
 import type { ReactNode } from "react";
 
-import type { BatchView } from "../contract";
+import type { BatchView, Counts } from "../contract";
 import { useNow } from "../live/hooks";
 import { BatchLink } from "./Link";
 import {
   batchDuration,
   budgetWords,
+  costWords,
   grouped,
   localTime,
   money,
@@ -86,8 +87,9 @@ function progressFacts(batch: BatchView): Fact[] {
     ["Calls lost to an error", grouped(counts.attempts_failed)],
     ["Tokens in", grouped(counts.tokens_in)],
     ["Tokens out", grouped(counts.tokens_out)],
-    ["Cost", money(counts.cost_nano_usd)],
+    ["Cost", costWords(counts)],
     ["Of that without a sample", money(wasted(counts))],
+    ...unpricedFacts(counts),
     ...unconfirmedFacts(counts.unconfirmed_calls),
     ["Duration", <Duration key="duration" batch={batch} />],
     ["Started", localTime(batch.started_at)],
@@ -95,6 +97,10 @@ function progressFacts(batch: BatchView): Fact[] {
     ...stopFacts(batch),
     ...familyFacts(batch),
   ];
+}
+
+function unpricedFacts({ unpriced_calls }: Counts): Fact[] {
+  return unpriced_calls ? [["Calls of unknown price", grouped(unpriced_calls)]] : [];
 }
 
 function unconfirmedFacts(calls: number): Fact[] {

@@ -11,6 +11,7 @@ import { useBatch } from "../live/hooks";
 import { pastWorld, PRESENT, WorldContext } from "../live/world";
 import { addressWith, go, hubAddress, useAt, useParameter } from "../place";
 import {
+  costWords,
   decimals,
   duration,
   grouped,
@@ -148,7 +149,7 @@ function FigureList({ batch, figures }: { batch: BatchView; figures: Figures | u
       // What is stuck comes to no end at the pace of before.
       eta_s == null || batch.stuck ? UNKNOWN : `${duration(eta_s * 1000)}, at ${localTime(eta_at ?? "")}`,
     ],
-    ["Spent", money(cost?.spent_nano_usd ?? null)],
+    ["Spent", cost ? costWords({ ...batch.counts, cost_nano_usd: cost.spent_nano_usd }) : UNKNOWN],
     ["Of that wasted", money(cost?.wasted_nano_usd ?? wasted(batch.counts))],
     ["Projected", money(cost?.projected_nano_usd ?? null)],
     [

@@ -9,7 +9,7 @@ import { isLive, type BatchView } from "../contract";
 import { newer } from "../live/hooks";
 import type { BatchStore } from "../live/store";
 import { useWorld } from "../live/world";
-import { batchDuration, grouped, money } from "../words";
+import { batchDuration, costWords, grouped } from "../words";
 
 /** A batch as it is now. */
 export interface Moment {
@@ -125,7 +125,7 @@ export function ticking(words: (moment: Moment) => string): Write {
 }
 
 export const writeGenerated = wording(({ batch }) => grouped(batch.counts.generated));
-export const writeCost = following(({ batch }) => money(batch.counts.cost_nano_usd));
+export const writeCost = following(({ batch }) => costWords(batch.counts));
 export const writeDuration = ticking(({ batch, now }) => batchDuration(batch, now));
 
 /** Writes how many samples failed, in the colour of what is bad once there are any. */

@@ -45,7 +45,7 @@ class Past:
             if name in _WITH_LENGTHS:
                 known = known_at(connection, self.sequence, folds)
             else:
-                known = [Known(state) for state in folds]
+                known = [Known(state, state.last_progress_at) for state in folds]
             first = _first_samples(connection, self.sequence)
             known = [replace(one, first_sample=first.get(one.state.batch_id)) for one in known]
             _make_batches(connection, source, self.sequence, known)

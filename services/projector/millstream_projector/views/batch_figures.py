@@ -115,21 +115,25 @@ def _since(
 
 
 def cost(counts: dict[str, Any], target: int, *, is_final: bool) -> dict[str, int | None]:
-    """Return the body of Cost; what is projected grows with the slots that are left."""
+    """Return the body of Cost; what is projected grows with the slots that are left.
+
+    Where some calls have no known price, only what is known to be spent can be told.
+    """
     spent = counts["cost_nano_usd"]
+    whole = None if counts.get("unpriced_calls") else spent
     resolved = counts["generated"] + counts["failed"]
     projected = None
-    if spent is not None:
+    if whole is not None:
         if is_final:
-            projected = spent
+            projected = whole
         elif resolved:
-            projected = -(-spent * target // resolved)
+            projected = -(-whole * target // resolved)
     made = counts["generated"]
     found = {
         "spent_nano_usd": spent,
         "wasted_nano_usd": counts["wasted_nano_usd"],
         "projected_nano_usd": projected,
-        "per_sample_nano_usd": None if spent is None or not made else -(-spent // made),
+        "per_sample_nano_usd": None if whole is None or not made else -(-whole // made),
     }
     return {name: None if amount is None else exact(amount) for name, amount in found.items()}
 

@@ -9,8 +9,9 @@ from millstream_projector.views.batch_figures import PERCENTILES, percentiles
 from millstream_projector.views.paging import Filter, one
 from millstream_schemas import analysis
 
-UNPRICED = "cost_nano_usd IS NULL AND tokens_in + tokens_out > 0"
-"""Batches that used tokens whose price is not known."""
+UNPRICED = "(unpriced_calls > 0 OR (cost_nano_usd IS NULL AND tokens_in + tokens_out > 0))"
+"""Batches that used tokens whose price is not known: all of them, or those of some calls. The
+events of older versions do not tell of single calls."""
 _WAITED_MS = "greatest(0, date_diff('microsecond', started_at, first_sample_at)) / 1000"
 
 
