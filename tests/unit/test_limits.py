@@ -1,5 +1,6 @@
 """No interleaving of nodes takes a route above its limits."""
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -8,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.domain import limits as rules
-from millstream.domain.limits import Breaker, Limits, Permit, RouteState, Slot, lease, settled
+from millstream.domain.limits import Breaker, Limits, RouteState, Slot, lease, settled
+from millstream.domain.pace import Pace
+from millstream.domain.permits import Permit
 
 NODES = ("a", "b", "c", "d")
 START = 1_767_225_600.0
@@ -18,6 +21,8 @@ asks = st.lists(
     min_size=1,
     max_size=120,
 )
+
+HALF = Pace(rate=5.0, cut_at=START, before=10.0, whole=10.0, is_guess=False)
 
 
 def play(
@@ -117,7 +122,7 @@ def test_tokens_that_were_not_used_shorten_the_wait() -> None:
 
 
 def test_a_throttled_route_is_given_its_share_and_no_slot_before_the_cooldown_ends() -> None:
-    cut = RouteState(factor=0.5, factor_at=START, cooldown_until=START + 10)
+    cut = RouteState(pace=HALF, cooldown_until=START + 10)
     state, none = lease(cut, "a", START + 5, Limits(rpm=600), wanted=[0] * 50)
     assert (none.slots, none.ask_at) == ((), START + 10)
     _, got = lease(state, "a", START + 10, Limits(rpm=600), wanted=[0] * 50)
@@ -138,11 +143,12 @@ def test_times_of_a_clock_that_has_jumped_back_hold_nobody_up(ahead: float) -> N
         requested_at=START + ahead,
         reserved_at=START + ahead,
         cooldown_until=START + ahead,
-        factor_at=START + ahead,
+        pace=HALF.model_copy(update={"cut_at": START + ahead}),
         breaker=Breaker(open_until=START + ahead, backoff_s=4, probe_by="b", probe_until=START),
         permits={"b": Permit(held=4, wanted=4, until=START + ahead)},
     )
     healed = rules.sound(state, START)
+    assert rules.cut_at(healed) == START
     assert healed.cooldown_until <= START
     assert healed.breaker is not None
     assert healed.breaker.open_until <= START
@@ -165,11 +171,21 @@ def test_a_route_without_a_pace_has_no_due_times_but_permits() -> None:
     assert (got.slots, state.permits["a"].held) == ((), 3)
 
 
-def test_a_throttled_route_has_fewer_permits() -> None:
-    cut = RouteState(factor=0.5, factor_at=START)
-    assert rules.most_calls(cut, Limits(concurrency=8), "a", START) == 4
-    assert rules.most_calls(cut, Limits(concurrency=1), "a", START) == 1
-    assert rules.most_calls(cut, Limits(concurrency=8), "a", START + 60) == 8
+def test_a_route_without_limits_has_the_due_times_that_refusals_have_left() -> None:
+    state, got = lease(RouteState(pace=HALF), "a", START, Limits(), wanted=[0] * 9)
+    gaps = [b.due_at - a.due_at for a, b in itertools.pairwise(got.slots)]
+    assert len(got.slots) == 5
+    assert gaps == pytest.approx([0.2] * 4, rel=0.01)
+    _, part = lease(rules.part(state, 2), "b", got.ask_at + rules.LEAD_S, Limits(), wanted=[0] * 9)
+    gaps = [b.due_at - a.due_at for a, b in itertools.pairwise(part.slots)]
+    assert gaps == pytest.approx([0.4] * len(gaps), rel=0.02)
+
+
+def test_a_throttled_route_has_its_permits_beside_the_due_times() -> None:
+    state, got = lease(RouteState(pace=HALF), "a", START, Limits(concurrency=3), wanted=[0] * 9)
+    assert (len(got.slots), state.permits["a"].held) == (3, 3)
+    _, free = lease(state, "a", START + 1000, Limits(concurrency=3), wanted=[0] * 9)
+    assert free.slots == ()
 
 
 def test_limits_are_divided_when_nodes_cannot_agree() -> None:

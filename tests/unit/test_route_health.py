@@ -2,20 +2,24 @@
 
 import math
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.domain import route_health as health
-from millstream.domain.limits import FACTOR_LEAST, OPEN_MOST_S, RouteState, factor
+from millstream.domain.limits import OPEN_MOST_S, RouteState, rate, share, tried
+from millstream.domain.pace import GROWTH_MOST, RATE_LEAST, SLOW_MOST_S
 from millstream.domain.route_health import Outcomes
-from millstream_generator.turns import Window
 
 START = 1_767_225_600.0
 
 
 def throttle(
-    state: RouteState, now: float, *, started_at: float | None = None, asked: float | None = None
+    state: RouteState,
+    now: float,
+    *,
+    started_at: float | None = None,
+    asked: float | None = None,
+    calls: int = 1,
 ) -> RouteState:
     return health.throttled(
         state,
@@ -23,6 +27,8 @@ def throttle(
         started_at=now if started_at is None else started_at,
         retry_after_s=asked,
         cause="too many",
+        calls=calls,
+        whole=float(calls),
     )
 
 
@@ -30,65 +36,74 @@ def answer(state: RouteState, started_at: float, *, now: float | None = None) ->
     return health.answered(state, started_at if now is None else now, started_at=started_at)
 
 
-def test_the_first_429_of_a_burst_halves_the_share_and_the_others_do_not() -> None:
-    state = throttle(RouteState(), START, started_at=START - 1, asked=20)
-    assert (state.factor, state.cooldown_until) == (0.5, START + 20)
+def test_the_first_429_of_a_burst_cuts_the_pace_and_the_others_only_deepen_the_cut() -> None:
+    state = throttle(RouteState(), START, started_at=START - 1, asked=20, calls=10)
+    assert (rate(state, START), state.cooldown_until) == (5, START + 20)
     for late in (0.1, 5.0, 19.0):
-        again = throttle(state, START + late, started_at=START - 0.5, asked=1)
-        assert again is state
+        state = throttle(state, START + late, started_at=START - 0.5, asked=1)
+        assert state.cooldown_until == START + 20
+    assert rate(state, START + 20) == 5  # six of ten were taken
     longer = throttle(state, START + 1, started_at=START - 0.5, asked=60)
-    assert (longer.factor, longer.cooldown_until) == (0.5, START + 61)
+    assert longer.cooldown_until == START + 61
+    for _ in range(9):
+        longer = throttle(longer, START + 2, started_at=START - 0.5)
+    assert rate(longer, START + 2) == 4  # no less is guessed
 
 
-def test_the_share_comes_back_by_five_percent_a_second_after_the_cooldown() -> None:
-    state = throttle(RouteState(), START, asked=20)
-    assert factor(state, START + 20) == 0.5
-    assert factor(state, START + 24) == pytest.approx(0.7)
-    assert factor(state, START + 31) == 1.0
-    cut = throttle(state, START + 24)
-    assert cut.factor == pytest.approx(0.35)
+def test_a_limits_rate_is_what_its_route_is_cut_from() -> None:
+    state = health.throttled(
+        RouteState(), START, started_at=START, retry_after_s=None, cause="", calls=3, whole=10.0
+    )
+    assert (rate(state, START), share(state, START)) == (5, 0.5)
 
 
 def test_without_a_time_the_pause_doubles_up_to_its_bound_and_starts_anew_after_calm() -> None:
     state, now, pauses = RouteState(), START, []
-    for _ in range(8):
+    for _ in range(11):
         state = throttle(state, now)
-        pauses.append(state.cooldown_until - now)
+        pauses.append(max(0, state.cooldown_until - now))
         now = state.cooldown_until
-    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert pauses == [1, 0, 0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
     now += health.CALM_S + 1
     assert throttle(state, now).cooldown_until == now + 1
 
 
 def test_a_tiny_time_that_a_provider_names_is_believed_a_few_times_and_no_longer() -> None:
     state, now, pauses = RouteState(), START, []
-    for _ in range(8):
+    for _ in range(11):
         state = throttle(state, now, asked=0.001)
         pauses.append(round(state.cooldown_until - now, 3))
         now = state.cooldown_until
-    assert pauses == [0.001, 0.001, 4, 8, 16, 30, 30, 30]
+    assert pauses == [*[0.001] * 6, 4, 8, 16, 30, 30]
     assert state.cause == "too many, and refuses calls after that"
     believed = throttle(answer(state, now), now + 1, asked=0.001)
     assert (believed.cooldown_until, believed.cause) == (now + 1 + 0.001, "too many")
     assert throttle(state, now, asked=50).cooldown_until == now + 50
 
 
-def test_a_429_among_answers_costs_a_short_pause_however_long_the_last_one_was() -> None:
+def test_few_429s_among_answers_are_counted_and_hold_nobody_up() -> None:
     state = throttle(RouteState(), START)
-    for _ in range(5):  # a storm: each call after a cooldown is refused
+    for _ in range(9):  # a storm: each call after a cooldown is refused
         state = throttle(state, state.cooldown_until)
     assert state.backoff_s == 30
     now = state.cooldown_until + 5
-    state = answer(state, now)
+    state = answer(tried(state, now, 30), now)
     assert answer(state, now + 1) is state  # the first one tells all
+    for _ in range(3):
+        state = throttle(state, now + 2)
+        assert state.cooldown_until < now
     again = throttle(state, now + 2)
     assert again.cooldown_until == now + 2 + health.BACKOFF_LEAST_S
-    pauses = []
-    for _ in range(4):  # none is answered any more
-        at = again.cooldown_until
+    at = again.cooldown_until
+    for _ in range(20):  # none is answered any more
+        at = again.cooldown_until + 0.1
         again = throttle(again, at)
-        pauses.append(again.cooldown_until - at)
-    assert pauses == [0.5, 1, 2, 4]
+    assert again.cooldown_until == at + 30
+
+
+def test_a_429_whose_provider_names_a_time_holds_all_up_however_few_there_are() -> None:
+    state = answer(tried(throttle(RouteState(), START), START + 5, 100), START + 5)
+    assert throttle(state, START + 6, asked=9).cooldown_until == START + 15
 
 
 def test_an_answer_means_nothing_to_a_route_that_was_never_throttled() -> None:
@@ -98,35 +113,35 @@ def test_an_answer_means_nothing_to_a_route_that_was_never_throttled() -> None:
 def storm(*, asked: float | None = None) -> RouteState:
     """Return the state a second after the last one of 429s that doubled the pause to 16 s."""
     state = throttle(RouteState(), START)
-    for _ in range(3):
+    for _ in range(7):
         state = throttle(state, state.cooldown_until)
     return throttle(state, state.cooldown_until + 1, asked=asked)
 
 
 def test_an_answer_to_a_call_from_before_a_429_cuts_a_pause_short_that_nobody_asked_for() -> None:
+    """However long ago that call started: it may have left the place that the next one needs."""
     state = storm()
-    started_at, now = state.factor_at - 0.5, state.factor_at + 4
-    assert state.cooldown_until == state.factor_at + 16
-    sooner = answer(state, started_at, now=now)
-    assert sooner.cooldown_until == now + health.BACKOFF_LEAST_S
-    assert answer(sooner, started_at, now=now + 0.1) is sooner  # the first one tells all
-    assert throttle(sooner, now + 0.1, started_at=started_at) is sooner  # the burst's last ones
-    after = sooner.cooldown_until
-    assert throttle(sooner, after).cooldown_until == after + 2 * health.BACKOFF_LEAST_S
+    cut_at = state.cooldown_until - 16
+    for ago in (0.5, 600.0):
+        started_at, now = cut_at - ago, cut_at + 4
+        sooner = answer(state, started_at, now=now)
+        assert sooner.cooldown_until == now + health.BACKOFF_LEAST_S
+        assert answer(sooner, started_at, now=now + 0.1) is sooner  # the first one tells all
+        burst = throttle(sooner, now + 0.1, started_at=started_at)  # its last ones
+        assert burst.cooldown_until == sooner.cooldown_until
+        after = sooner.cooldown_until
+        assert throttle(sooner, after).cooldown_until == after + 2 * health.BACKOFF_LEAST_S
     assert throttle(state, state.cooldown_until).backoff_s == 30
-
-
-def test_an_answer_to_a_call_from_before_the_pause_before_cuts_nothing_short() -> None:
-    state = storm()
-    assert state.freed_at is not None
-    assert answer(state, state.freed_at - 0.1, now=state.factor_at + 4) is state
 
 
 def test_no_answer_cuts_short_what_a_provider_asked_for() -> None:
     state = storm(asked=20)
-    started_at, now = state.factor_at - 0.5, state.factor_at + 4
+    started_at = state.cooldown_until - 21
+    now = started_at + 5
     assert answer(state, started_at, now=now) is state
     guessed = storm()
+    started_at = guessed.cooldown_until - 16.5
+    now = started_at + 4.5
     asked = throttle(guessed, now - 1, started_at=started_at, asked=8)  # ends before the pause
     assert asked.cooldown_until == guessed.cooldown_until
     assert answer(asked, started_at, now=now).cooldown_until == now + 7
@@ -134,38 +149,9 @@ def test_no_answer_cuts_short_what_a_provider_asked_for() -> None:
     assert answer(longer, started_at, now=now) is longer
 
 
-def test_a_429_that_is_noted_again_on_what_is_stored_keeps_when_the_pause_before_ended() -> None:
-    before = storm()
-    here, stored = (throttle(before, before.cooldown_until + late) for late in (1.0, 1.2))
-    assert here.freed_at == stored.freed_at == before.cooldown_until
-    assert throttle(stored, stored.factor_at + 0.1, started_at=here.factor_at) is stored
-
-
-def test_a_pause_that_an_older_version_stored_is_not_cut_short() -> None:
-    fields = {"asked_until", "freed_at"}
-    old = RouteState.model_validate_json(storm().model_dump_json(exclude=fields))
-    now = old.factor_at + 4
-    assert answer(old, old.factor_at - 0.5, now=now) is old
-    assert throttle(old, old.cooldown_until).freed_at == old.cooldown_until
-
-
-def test_a_window_is_halved_by_a_429_and_grows_with_answers_and_with_time() -> None:
-    window = Window()
-    window.cut(32, is_first=True)
-    assert window.most(0.5, 4) == 16
-    for _ in range(5):
-        window.cut(10, is_first=False)
-    shares = (0.01, 0.25, 1.0)
-    assert [window.most(share, 4) for share in shares] == [1, 8, math.inf]
-    for _ in range(15):  # 1 + 2 + 3 + ... answers for one call more each
-        window.grow()
-    assert window.most(0.01, 4) == 5
-
-
-def test_a_node_that_joins_a_throttled_route_takes_its_share_of_what_waits_there() -> None:
-    window = Window()
-    window.cut(0, is_first=True)
-    assert [window.most(0.25, waiting) for waiting in (1, 12, 32, 5000)] == [1, 3, 8, 8]
+def test_a_document_of_an_older_version_is_read_as_one_without_a_pace() -> None:
+    old = '{"cooldown_until": 9.0, "factor": 0.5, "factor_at": 8.0, "freed_at": 1.0}'
+    assert RouteState.model_validate_json(old) == RouteState(cooldown_until=9.0)
 
 
 @given(st.lists(st.tuples(st.floats(0, 90), st.none() | st.floats(0, 700)), max_size=60))
@@ -174,9 +160,9 @@ def test_a_storm_of_429_never_stops_a_route_for_good(storm: list[tuple[float, fl
     for gap, asked in storm:
         now += gap
         state = throttle(state, now, started_at=now - gap / 2, asked=asked)
-        assert FACTOR_LEAST <= state.factor <= 1
         assert state.cooldown_until <= now + 600
-    assert factor(state, state.cooldown_until + 20) == 1.0
+        assert rate(state, now) >= RATE_LEAST
+    assert math.isinf(rate(state, state.cooldown_until + GROWTH_MOST * SLOW_MOST_S))
 
 
 def opened(now: float = START, state: RouteState | None = None) -> RouteState:

@@ -9,13 +9,13 @@ travels slowly or reads the clock a little off must not push a window over its l
 interval counts on windows of ``WINDOW_S + SLACK_S``.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import Field
-
+from millstream.domain import pace as learned
 from millstream.domain import permits as sharing
+from millstream.domain.pace import Pace
 from millstream.domain.permits import SKEW_MOST_S, Permit
 from millstream_schemas.envelope import Contract
 
@@ -31,8 +31,6 @@ CHUNK_S = 1.0
 AHEAD_S = 0.05
 """A lease takes this long to be stored, so nothing is due earlier."""
 REFUND_MOST_S = 600.0
-FACTOR_LEAST = 0.01
-RECOVERY_PER_S = 0.05
 COOLDOWN_MOST_S = 600.0
 OPEN_MOST_S = 300.0
 
@@ -80,9 +78,9 @@ class RouteState(Contract):
     """What the nodes know together about one route; one document in the limits bucket.
 
     ``requested_at`` is the last due time that was given away, ``reserved_at`` that of the last
-    token reservation, which takes ``reserved_s`` seconds at the full rate. ``freed_at`` is the end
-    of the cooldown before the last one, ``asked_until`` the latest time that a provider named in
-    the last one's burst, and ``answered_at`` the start of a call that was answered after it.
+    token reservation, which takes ``reserved_s`` seconds. ``asked_until`` is the latest time that a
+    provider named in the last cooldown's burst, ``answered_at`` the start of a call that was
+    answered after it. ``pace`` is what refusals have taught.
     """
 
     requested_at: float = 0.0
@@ -91,12 +89,10 @@ class RouteState(Contract):
     permits: dict[str, Permit] = {}
     cooldown_until: float = 0.0
     asked_until: float = 0.0
-    freed_at: float | None = None
     backoff_s: float = 0.0
     answered_at: float = 0.0
     cause: str = ""
-    factor: Annotated[float, Field(ge=FACTOR_LEAST, le=1)] = 1.0
-    factor_at: float = 0.0
+    pace: Pace | None = None
     breaker: Breaker | None = None
     closed_at: float = 0.0
     closed_backoff_s: float = 0.0
@@ -118,16 +114,45 @@ class Lease:
     ask_at: float
 
 
-def factor(state: RouteState, now: float) -> float:
-    """Return the share (0.01..1) of its rate that a throttled route is given at ``now``."""
-    since = max(state.factor_at, state.cooldown_until)
-    return min(1.0, state.factor + RECOVERY_PER_S * max(0.0, now - since))
+def rate(state: RouteState, now: float) -> float:
+    """Return how many calls a second refusals have left at ``now``; infinite: any number."""
+    return learned.rate(state.pace, now, state.cooldown_until)
+
+
+def cut_at(state: RouteState) -> float:
+    """Return when refusals last cut the rate; 0: never."""
+    return 0.0 if state.pace is None else state.pace.cut_at
+
+
+def tried(state: RouteState, now: float, calls: int) -> RouteState:
+    """Return the state after a node told of calls that it started at the learned rate."""
+    if state.pace is None or not calls:
+        return state
+    pace = learned.tried(state.pace, calls, rate(state, now))
+    return state.model_copy(update={"pace": pace})
+
+
+def part(state: RouteState, nodes: int) -> RouteState:
+    """Return the state with one node's part of the learned rate, for when nodes can't agree."""
+    if state.pace is None:
+        return state
+    rate_left = max(learned.RATE_LEAST, state.pace.rate / nodes)
+    return state.model_copy(update={"pace": state.pace.model_copy(update={"rate": rate_left})})
+
+
+def share(state: RouteState, now: float) -> float:
+    """Return the share (0..1) of its usual rate that a throttled route is given at ``now``."""
+    return 1.0 if state.pace is None else min(1.0, rate(state, now) / state.pace.whole)
+
+
+def is_paced(state: RouteState, limits: Limits, now: float) -> bool:
+    """Tell whether calls have due times: by the route's limits, or since some were refused."""
+    return limits.is_paced or not math.isinf(rate(state, now))
 
 
 def most_calls(state: RouteState, limits: Limits, node: str, now: float) -> int:
     """Return how many calls may be in flight at ``now``: permits that all nodes share."""
-    limit = sharing.lowest(state.permits, node, now, limit=limits.concurrency or 0)
-    return max(1, int(limit * factor(state, now)))
+    return sharing.lowest(state.permits, node, now, limit=limits.concurrency or 0)
 
 
 def sound(state: RouteState, now: float) -> RouteState:
@@ -140,7 +165,7 @@ def sound(state: RouteState, now: float) -> RouteState:
         breaker is state.breaker
         and state.requested_at <= most
         and state.reserved_at <= most
-        and state.factor_at <= most
+        and (state.pace is None or state.pace.cut_at <= most)
         and state.answered_at <= most
         and state.cooldown_until <= most + COOLDOWN_MOST_S
     ):
@@ -149,7 +174,7 @@ def sound(state: RouteState, now: float) -> RouteState:
         update={
             "requested_at": min(state.requested_at, now),
             "reserved_at": min(state.reserved_at, now),
-            "factor_at": min(state.factor_at, now),
+            "pace": None if state.pace is None else learned.put_to(state.pace, now),
             "answered_at": min(state.answered_at, now),
             "cooldown_until": min(state.cooldown_until, now),
             "breaker": breaker,
@@ -197,7 +222,7 @@ def lease(
     held_until = max(state.cooldown_until, state.breaker.open_until if state.breaker else 0.0)
     if state.breaker is not None or held_until > now:
         return state, Lease((), max(held_until, now))
-    if not limits.is_paced:
+    if not is_paced(state, limits, now):
         return state, Lease((), now + CHUNK_S)
     return _paced(state, now, limits, wanted[:free], ahead_s)
 
@@ -205,10 +230,9 @@ def lease(
 def _paced(
     state: RouteState, now: float, limits: Limits, wanted: Sequence[int], ahead_s: float
 ) -> tuple[RouteState, Lease]:
-    share = factor(state, now)
     earliest = now + ahead_s
     slots: list[Slot] = []
-    due_at = _next_due(state, limits, share)
+    due_at = _next_due(state, limits, now)
     for tokens in wanted:
         at = max(due_at, earliest)
         if at > (slots[0].due_at + CHUNK_S if slots else earliest + LEAD_S):
@@ -221,7 +245,7 @@ def _paced(
                 "reserved_s": tokens * token_interval_s(limits, tokens),
             }
         )
-        due_at = _next_due(state, limits, share)
+        due_at = _next_due(state, limits, now)
     return state, Lease(tuple(slots), due_at - LEAD_S)
 
 
@@ -242,11 +266,11 @@ def token_interval_s(limits: Limits, tokens: int) -> float:
     return (WINDOW_S + SLACK_S) / max(limits.tpm - tokens, limits.tpm / 2)
 
 
-def _next_due(state: RouteState, limits: Limits, share: float) -> float:
-    after_request = state.requested_at + request_interval_s(limits) / share
-    after_tokens = state.reserved_at + state.reserved_s / share
+def _next_due(state: RouteState, limits: Limits, now: float) -> float:
+    interval_s = max(request_interval_s(limits), 1 / rate(state, now))
+    after_tokens = state.reserved_at + state.reserved_s
     return max(
-        after_request if limits.rpm is not None else 0.0,
+        state.requested_at + interval_s if interval_s else 0.0,
         after_tokens if limits.tpm is not None else 0.0,
     )
 

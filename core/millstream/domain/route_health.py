@@ -1,21 +1,15 @@
-"""How failing calls change what all nodes may ask of a route: cooldowns, AIMD, circuit breaker.
+"""How failing calls change what all nodes may ask of a route: cooldowns, pace, circuit breaker.
 
-Pure, as ``limits``. AIMD: the first 429 of a burst halves the route's share, which then grows by
-5 % a second. A circuit opens when calls fail one after the other; single probes, ever further
-apart, find out when it may close.
+Pure, as ``limits``. Refusals (429) cut the pace that ``pace`` learns. A circuit opens when calls
+fail one after the other; single probes, ever further apart, find out when it may close.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from millstream.domain.limits import (
-    COOLDOWN_MOST_S,
-    FACTOR_LEAST,
-    OPEN_MOST_S,
-    Breaker,
-    RouteState,
-    factor,
-)
+from millstream.domain import pace as paces
+from millstream.domain.limits import COOLDOWN_MOST_S, OPEN_MOST_S, Breaker, RouteState, rate
 
 BACKOFF_LEAST_S = 0.25
 """The cooldown after a 429 that comes while others are answered: most calls may go on."""
@@ -24,6 +18,8 @@ BACKOFF_FIRST_S = 1.0
 BACKOFF_MOST_S = 30.0
 BELIEVED_S = 2.0
 """A provider's own time is no longer enough where the back-off has grown beyond this."""
+OUT_S = 4.0
+"""A provider that still refuses all after such a cooldown is out; its pace is another matter."""
 CALM_S = 60.0
 """After so long without a 429 the next one counts as the first."""
 LONGER_LEAST_S = 1.0
@@ -38,35 +34,58 @@ RELAPSE_S = 30.0
 
 
 def throttled(
-    state: RouteState, now: float, *, started_at: float, retry_after_s: float | None, cause: str
+    state: RouteState,
+    now: float,
+    *,
+    started_at: float,
+    retry_after_s: float | None,
+    cause: str,
+    calls: int = 1,
+    whole: float = 1.0,
 ) -> RouteState:
     """Return the state after a provider answered 429 to a call that started at ``started_at``.
 
-    One burst is one cut: a call that had started before the last cooldown was over only
-    lengthens it, and only when the provider named a longer one. Where it names none, a cooldown is
-    twice as long as the last one as long as no call after that was answered. A time that it names
-    is believed a few times in a row, and then only where it is longer: a provider that names a
-    millisecond and refuses everything would be asked hundreds of times a second.
+    While few calls of a pace that was learned are refused, and no time is named, they are counted
+    and no more. Else one burst is one cut: a call that had started before the last cooldown was
+    over only deepens it, and lengthens the cooldown when the provider named a longer one. Where it
+    names none, a cooldown is twice as long as the last one as long as no call after that was
+    answered. A time that it names is believed a few times in a row, and then only where it is
+    longer: a provider may name a millisecond and refuse everything.
+
+    Args:
+        state: What all nodes know.
+        now: The present.
+        started_at: When the call started.
+        retry_after_s: The time that the provider named.
+        cause: What to tell of the wait.
+        calls: How many calls the node had in flight, this one included.
+        whole: The rate that the route has had until now, as far as the node can tell.
     """
-    is_first = started_at >= state.cooldown_until
     asked_s = min(retry_after_s or 0.0, COOLDOWN_MOST_S)
     asked_until = now + asked_s if asked_s else 0.0
-    update: dict[str, object] = {"asked_until": asked_until}
-    if is_first:
-        backoff_s = _back_off_s(state, now)
-        pause_s = _pause_s(asked_s, backoff_s)
-        update |= {
-            "cooldown_until": max(now + pause_s, state.cooldown_until),
-            "freed_at": state.cooldown_until,
-            "backoff_s": backoff_s,
-            "factor": max(FACTOR_LEAST, factor(state, now) / 2),
-            "factor_at": now,
-            "cause": f"{cause}, and refuses calls after that" if pause_s > asked_s > 0 else cause,
-        }
-    elif asked_until >= state.cooldown_until + LONGER_LEAST_S:
-        update |= {"cooldown_until": asked_until, "cause": cause}
-    elif asked_until < state.asked_until + LONGER_LEAST_S:
-        return state
+    if started_at < state.cooldown_until:
+        return _after_burst(state, asked_until, cause)
+    rate_now = rate(state, now)
+    if state.pace is None or math.isinf(rate_now):
+        pace, is_calm = paces.first(calls, whole, now), is_answering(state)
+    else:
+        # A call from after the cut may be refused before anybody has told that it was made.
+        pace = paces.tried(state.pace, 1, rate_now) if state.pace.is_cut else state.pace
+        pace = paces.refused(pace)
+        is_calm = is_answering(state) or not paces.is_storm(pace)
+        if is_calm and not asked_s and paces.is_tolerable(pace):
+            return state.model_copy(update={"pace": pace})
+        is_out = not is_calm and (not pace.is_guess or state.backoff_s >= OUT_S)
+        pace = paces.cut(pace, now, rate_now, is_out=is_out)
+    backoff_s = BACKOFF_LEAST_S if is_calm else _longer_s(state, now)
+    pause_s = _pause_s(asked_s, backoff_s)
+    update = {
+        "cooldown_until": max(now + pause_s, state.cooldown_until),
+        "asked_until": asked_until,
+        "backoff_s": backoff_s,
+        "pace": pace,
+        "cause": f"{cause}, and refuses calls after that" if pause_s > asked_s > 0 else cause,
+    }
     return state.model_copy(update=update)
 
 
@@ -76,15 +95,22 @@ def _pause_s(asked_s: float, backoff_s: float) -> float:
     return max(asked_s, backoff_s)
 
 
-def _back_off_s(state: RouteState, now: float) -> float:
-    if is_answering(state):
-        return BACKOFF_LEAST_S
-    is_calm = now - state.cooldown_until > CALM_S
-    return (
-        BACKOFF_FIRST_S
-        if is_calm
-        else min(BACKOFF_MOST_S, max(BACKOFF_LEAST_S, 2 * state.backoff_s))
-    )
+def _after_burst(state: RouteState, asked_until: float, cause: str) -> RouteState:
+    """Return the state after a 429 to a call from before the last cooldown was over."""
+    update: dict[str, object] = {}
+    if state.pace is not None and state.pace.is_cut:
+        update["pace"] = paces.deepened(state.pace)
+    if asked_until >= state.cooldown_until + LONGER_LEAST_S:
+        update |= {"cooldown_until": asked_until, "cause": cause}
+    if asked_until >= state.asked_until + LONGER_LEAST_S:
+        update["asked_until"] = asked_until
+    return state.model_copy(update=update) if update else state
+
+
+def _longer_s(state: RouteState, now: float) -> float:
+    if now - state.cooldown_until > CALM_S:
+        return BACKOFF_FIRST_S
+    return min(BACKOFF_MOST_S, max(BACKOFF_LEAST_S, 2 * state.backoff_s))
 
 
 def is_answering(state: RouteState) -> bool:
@@ -95,15 +121,15 @@ def is_answering(state: RouteState) -> bool:
 def answered(state: RouteState, now: float, *, started_at: float) -> RouteState:
     """Return the state after a call that started at ``started_at`` was answered.
 
-    One from between the last two cooldowns shows that its provider does not refuse all calls,
-    however late it is answered: what is left of a cooldown that nobody asked for is cut short.
+    One from before a cooldown may have left the place that the next call needs: what is left of a
+    cooldown that nobody asked for is cut short.
     """
     if state.backoff_s == 0 or is_answering(state):
         return state
     if started_at >= state.cooldown_until:
         return state.model_copy(update={"answered_at": started_at})
     until = max(now + BACKOFF_LEAST_S, state.asked_until)
-    if state.freed_at is None or started_at < state.freed_at or until >= state.cooldown_until:
+    if until >= state.cooldown_until:
         return state
     return state.model_copy(update={"cooldown_until": until, "backoff_s": BACKOFF_LEAST_S})
 

@@ -12,6 +12,7 @@ from millstream.domain.limits import RouteState
 from millstream.eventlog.limits import SharedLimits, Step, limits_of
 from millstream.runtime.clock import boot_seconds
 from millstream_generator.completion import CallFailedError
+from millstream_generator.hints import Hints
 from millstream_generator.turns import Trouble, Turn
 from millstream_generator.waits_asked import RETRY_AFTER_MOST_S
 from millstream_schemas.routes import Route
@@ -19,10 +20,9 @@ from millstream_schemas.routes import Route
 NEVER = -1e9
 PENDING_MOST = 200
 MESSAGE_MOST = 300
+TAKEN_LEAST_S = 0.01
 UNKNOWN_MOST_S = 10.0
 """A route whose shared state could not be read for so long is called without."""
-HINT_S = 1.0
-"""A hint may come before what it tells of is stored; one that lost is forgotten after so long."""
 
 Changed = Callable[["Condition", RouteState, RouteState], None]
 """(condition, state before, state after); told after every change of either state."""
@@ -52,8 +52,10 @@ class Condition:
         self.state = RouteState()
         self.own = RouteState()
         self.pending: list[Step] = []
+        self.tried = 0
+        """Calls that this node has started at the route's pace and told nobody of yet."""
         self.read_at = NEVER
-        self._hint: tuple[float, RouteState] | None = None
+        self._hints = Hints(with_permits=self.limits.concurrency is not None)
         self.is_known = False
         """Whether what all nodes share was read once; before that no call may start."""
         self.is_free = False
@@ -66,6 +68,8 @@ class Condition:
         self._shared = shared
         self._first_probe_s = first_probe_s
         self._outcomes = health.Outcomes()
+        self._usual_s = 1.0
+        """How long calls that are answered take, of late; until one was, a guess."""
 
     def now(self) -> float:
         """Return the log's time."""
@@ -92,7 +96,11 @@ class Condition:
 
     def note_answer(self, turn: Turn, used_tokens: int | None) -> None:
         """Learn that a call was answered; ``used_tokens`` is None where nobody said."""
-        turn.is_judged = turn.is_answered = True
+        turn.is_judged = True
+        taken_s = max(TAKEN_LEAST_S, self.now() - turn.started_at)
+        self._usual_s = (
+            taken_s if self.answered_from == NEVER else 0.9 * self._usual_s + 0.1 * taken_s
+        )
         self.answered_from = max(self.answered_from, turn.started_at)
         self._outcomes = self._outcomes.after(turn.started_at, failed=False)
         if turn.is_probe:
@@ -103,8 +111,8 @@ class Condition:
         self.settle(turn, used_tokens)
         turn.end()
 
-    def note_failure(self, turn: Turn, failure: CallFailedError) -> float:
-        """Learn that a call failed; return the seconds until the route takes calls again."""
+    def note_failure(self, turn: Turn, failure: CallFailedError, in_flight: int = 1) -> float:
+        """Learn that one of ``in_flight`` calls failed; return how long the route takes none."""
         noted_at = self.now()
         turn.is_judged = True
         match failure.category:
@@ -113,7 +121,7 @@ class Condition:
             case "auth":
                 self._note_refused_key(turn, failure)
             case "rate_limit":
-                self._note_limit(turn, failure)
+                self._note_limit(turn, failure, in_flight)
             case _:
                 self.note_answer(turn, 0 if failure.is_unpaid else None)
         if failure.category != "timeout":  # an answer that was cut off may have been paid
@@ -146,21 +154,11 @@ class Condition:
     @property
     def is_stale(self) -> bool:
         """Whether another node has told of a change that is not known here yet."""
-        return self._hint is not None
+        return self._hints.is_open
 
     def hear(self, state: RouteState) -> None:
         """Take a hint that another node may have changed the shared state."""
-        self._hint = None if self._is_known(state) else (boot_seconds() + HINT_S, state)
-
-    def _is_known(self, state: RouteState) -> bool:
-        known = self.state
-        is_same = (state.cooldown_until, state.factor_at, state.breaker) == (
-            known.cooldown_until,
-            known.factor_at,
-            known.breaker,
-        )
-        is_shared = self.limits.concurrency is not None
-        return is_same and (not is_shared or _shares(state) == _shares(known))
+        self._hints.hear(state, self.state)
 
     def apply(self, step: Step) -> None:
         """Change what is known here at once, and what all share with the next ``store``."""
@@ -193,7 +191,7 @@ class Condition:
             self.limits.is_any
             or self.is_open
             or self.state.cooldown_until > now
-            or rules.factor(self.state, now) < 1.0
+            or rules.is_paced(self.state, self.limits, now)
         )
 
     async def read(self) -> None:
@@ -202,16 +200,18 @@ class Condition:
 
     async def store(self, step: Step | None = None) -> None:
         """Store all that was learned here, and then ``step``; raises LogUnavailableError."""
-        pending = list(self.pending)
+        pending, tried = list(self.pending), self.tried
         steps = [*pending, *([step] if step else [])]
 
         def all_of(state: RouteState, now: float) -> RouteState:
+            state = rules.tried(state, now, tried)
             for one in steps:
                 state = one(state, now)
             return state
 
         state = await self._shared.change(self.key, all_of)
         del self.pending[: len(pending)]
+        self.tried -= tried
         self._take_stored(state)
 
     def do_without(self) -> None:
@@ -223,13 +223,12 @@ class Condition:
     def _take_stored(self, state: RouteState) -> None:
         self.read_at = boot_seconds()
         self.is_known = True
+        if rules.cut_at(state) > rules.cut_at(self.state):  # those from before count no more
+            self.tried = 0
         for step in self.pending:  # learned since: what is stored does not know it yet
             state = step(state, self.now())
         self.take(state)
-        if self._hint is not None:
-            until, hinted = self._hint
-            if boot_seconds() > until or self._is_known(hinted):
-                self._hint = None
+        self._hints.close(self.state)
 
     def _tell(self, before: RouteState, after: RouteState) -> None:
         self.look_again()
@@ -268,16 +267,24 @@ class Condition:
         if self.own is not before:
             self._tell(before, self.own)
 
-    def _note_limit(self, turn: Turn, failure: CallFailedError) -> None:
+    def _note_limit(self, turn: Turn, failure: CallFailedError, in_flight: int) -> None:
         if turn.is_probe:
             self._close()
         asked_s, started_at = failure.retry_after_s, turn.started_at
         more = " or more" if asked_s == RETRY_AFTER_MOST_S else ""
         asked = f"provider asked to wait {asked_s:g} s{more}" if asked_s else ""
         cause = asked or "provider has too many requests and names no time to wait"
+        rpm = self.limits.rpm
+        whole = in_flight / self._usual_s if rpm is None else rpm / rules.WINDOW_S
         self.apply(
             lambda state, at: health.throttled(
-                state, at, started_at=started_at, retry_after_s=asked_s, cause=cause
+                state,
+                at,
+                started_at=started_at,
+                retry_after_s=asked_s,
+                cause=cause,
+                calls=in_flight,
+                whole=whole,
             )
         )
 
@@ -289,10 +296,3 @@ class Condition:
             self._tell(before, self.own)
         if self.state.breaker is not None:
             self.apply(health.closed)
-
-
-def _shares(state: RouteState) -> dict[str, tuple[int, bool]]:
-    """Return of each node what others act on: its permits, and whether it wants more."""
-    return {
-        node: (permit.held, permit.wanted > permit.held) for node, permit in state.permits.items()
-    }

@@ -8,19 +8,19 @@ import asyncio
 import contextlib
 import math
 import random
-from collections import deque
 
 import structlog
 
 from millstream.domain import limits as rules
 from millstream.domain import route_health as health
-from millstream.domain.limits import Breaker, Lease, RouteState, Slot
+from millstream.domain.limits import Breaker, Lease, RouteState
 from millstream.domain.permits import PERMIT_S
 from millstream.errors import LogError
 from millstream.runtime.clock import boot_seconds
 from millstream_generator import holding
 from millstream_generator.condition import Condition
-from millstream_generator.turns import Line, Trouble, Turn, Waiter, Window
+from millstream_generator.leases import Leases
+from millstream_generator.turns import Line, Trouble, Turn, Waiter
 
 log = structlog.get_logger()
 
@@ -30,7 +30,6 @@ BUSY_S = 1.0
 AWAY_S = 0.5
 AGAIN_S = 0.05
 RENEW_S = PERMIT_S / 3
-LEASE_MOST = 1024
 SPREAD_S = 0.3
 """Nodes that wait for the same moment come one after the other."""
 
@@ -45,12 +44,9 @@ class Gate:
         self._limits = condition.limits
         self._chance = chance
         self.line = Line()
-        self._slots: deque[Slot] = deque()
+        self._leases = Leases(condition, chance)
         self._wake = asyncio.Event()
         self._probe: Turn | None = None
-        self._window = Window()
-        self._ahead_s = rules.AHEAD_S
-        self._ask_at = 0.0
         self._renew_at = 0.0
         self._is_used = True
         condition.listeners.append(self._follow)
@@ -84,13 +80,13 @@ class Gate:
     @property
     def next_at(self) -> float:
         """When the first in line may start at the earliest (the log's time), by the limits."""
-        return self._slots[0].due_at if self._slots else self._ask_at
+        return self._leases.next_at
 
     def hear(self, state: RouteState) -> None:
         """Take a hint that another node may have changed the shared state."""
         self.condition.hear(state)
         if self.condition.is_stale:
-            self._ask_at = 0.0
+            self._leases.ask_at_once()
             self._wake.set()
 
     def _end(self, turn: Turn) -> None:
@@ -101,21 +97,16 @@ class Gate:
             self._probe = None
             if not turn.is_judged:
                 condition.drop_probe()
-        if turn.is_answered and turn.started_at >= condition.state.cooldown_until:
-            self._window.grow()
         if not turn.is_used:
             condition.settle(turn, 0)
         if self._limits.concurrency is not None:
-            self._ask_at = 0.0  # with the permit of this call
+            self._leases.ask_at_once()  # with the permit of this call
         self._wake.set()
 
     def _follow(self, condition: Condition, before: RouteState, after: RouteState) -> None:
         """Act on a change: slots of an untroubled past are void."""
-        is_cut = after.factor_at > max(before.factor_at, before.cooldown_until)
-        if is_cut:
-            self._window.cut(self.in_flight, is_first=rules.factor(before, condition.now()) >= 1)
-        if is_cut or condition.is_open:
-            self._slots.clear()
+        if rules.cut_at(after) > rules.cut_at(before) or condition.is_open:
+            self._leases.clear()
         self._wake.set()
 
     async def run(self) -> None:
@@ -158,7 +149,7 @@ class Gate:
             if left_s < health.PROBE_S - RENEW_S:
                 await condition.store(lambda state, at: health.probing(state, condition.node, at))
         if condition.node in condition.state.permits:
-            used = self.in_flight + len(self._slots)
+            used = self.in_flight + len(self._leases)
             must_give = holding.must_give(condition, self.line, used=used)
             if must_give or boot_seconds() >= self._renew_at:
                 await self._lease()
@@ -172,14 +163,14 @@ class Gate:
         if state.cooldown_until > now:
             spread_s = SPREAD_S * min(1.0, state.backoff_s)
             return state.cooldown_until - now + self._chance.uniform(0, spread_s)
-        if self._limits.is_paced:
+        if rules.is_paced(state, self._limits, now):
             return await self._give_leased()
+        self._leases.clear()  # of a pace that has ended
         if self._limits.is_any:
             return await self._give_permitted()
-        most = self._window.most(rules.factor(state, now), self.in_flight + self.line.count)
-        while self.line and self.in_flight < most:
+        while self.line:
             self._grant()
-        return 4 * AGAIN_S
+        return BUSY_S
 
     async def _give_probe(self, breaker: Breaker, now: float) -> float:
         condition = self.condition
@@ -217,48 +208,21 @@ class Gate:
             if not self.line:
                 return BUSY_S
             wait_s = self.next_at - self.condition.now()
-            if self._slots or wait_s > 0:
+            if self._leases or wait_s > 0:
                 return wait_s
             got = await self._lease()
             if not got.slots:
                 lacks_permit = holding.is_used_up(self.condition, self.in_flight)
-                least_s = BUSY_S if lacks_permit else AGAIN_S
-                self._ask_at = max(got.ask_at, self.condition.now() + least_s)
+                self._leases.wait(BUSY_S if lacks_permit else AGAIN_S)
 
     def _give_due(self) -> None:
-        now = self.condition.now
-        while self._slots and self._slots[0].due_at <= now() and self.line:
-            slot = self._slots.popleft()
-            left_s = rules.LATE_MOST_S - (now() - slot.due_at)
-            if left_s >= 0:
-                self._grant(slot.tokens, start_by=boot_seconds() + left_s)
+        for slot, left_s in self._leases.due():
+            self._grant(slot.tokens, start_by=boot_seconds() + left_s)
 
     async def _lease(self) -> Lease:
         """Ask for leave for those in line, and renew the permits of calls in flight."""
-        wanted = holding.wanted(self.condition, self.line)
-        got = Lease((), 0.0)
-
-        def step(state: RouteState, now: float) -> RouteState:
-            nonlocal got
-            state, got = rules.lease(
-                state,
-                self.condition.node,
-                now,
-                self._limits,
-                wanted=wanted[len(self._slots) : LEASE_MOST],  # no slot is kept for these
-                in_flight=self.in_flight + len(self._slots),
-                ahead_s=self._ahead_s,
-            )
-            return state
-
-        asked_at = boot_seconds()
-        await self.condition.store(step)
-        taken_s = boot_seconds() - asked_at
-        usual_s = 0.7 * self._ahead_s + 0.3 * 2 * taken_s
-        self._ahead_s = min(rules.CHUNK_S, max(rules.AHEAD_S, usual_s))
+        got = await self._leases.ask(holding.wanted(self.condition, self.line), self.in_flight)
         self._renew_at = boot_seconds() + RENEW_S
-        self._slots.extend(got.slots)
-        self._ask_at = got.ask_at
         return got
 
     def _give_alone(self) -> float:
@@ -267,24 +231,14 @@ class Gate:
         condition.do_without()
         while condition.is_free and self.line:
             self._grant()
-        has_part = self._limits.is_any and condition.is_known and not condition.is_open
+        has_part = condition.is_known and not condition.is_free and not condition.is_open
         if not has_part or not self.line:
             return AWAY_S
-        if not self._slots:
-            alone = condition.state.model_copy(update={"permits": {}})
-            part = self._limits.shared_by(max(1, self.nodes))
-            condition.state, got = rules.lease(
-                alone,
-                condition.node,
-                condition.now(),
-                part,
-                wanted=[waiter.tokens for waiter in self.line.waiting()][:LEASE_MOST],
-                in_flight=self.in_flight,
-            )
-            self._slots.extend(got.slots)
+        tokens = [waiter.tokens for waiter in self.line.waiting()]
+        self._leases.take_alone(tokens, self.in_flight, max(1, self.nodes))
         self._give_due()
         self._give_held()
-        until_due_s = self._slots[0].due_at - condition.now() if self._slots else AWAY_S
+        until_due_s = self.next_at - condition.now() if self._leases else AWAY_S
         return min(AWAY_S, max(AGAIN_S, until_due_s))
 
     def _grant(
@@ -295,6 +249,7 @@ class Gate:
             return None
         waiter = self.line.pop()
         self.in_flight += 1
+        self.condition.tried += 1
         turn = Turn(self._end, self.condition.now(), tokens, start_by, is_probe)
         waiter.granted.set_result(turn)
         return turn

@@ -141,7 +141,7 @@ class Gates:
         nodes = Nodes(self._log.answers)
         while True:
             await asyncio.sleep(COUNT_S)
-            if not any(gate.condition.limits.is_any for gate in self._gates.values()):
+            if not any(_may_need_part(gate.condition) for gate in self._gates.values()):
                 continue
             with contextlib.suppress(LogError):  # the number known last serves
                 beats = await nodes.live()
@@ -157,3 +157,8 @@ def _leaving(condition: Condition) -> Step:
         return state.model_copy(update={"permits": permits})
 
     return step
+
+
+def _may_need_part(condition: Condition) -> bool:
+    """Tell whether there is anything to divide if the nodes can't agree."""
+    return condition.limits.is_any or not condition.is_free

@@ -15,7 +15,8 @@ def usable(condition: Condition) -> int:
     own = state.permits.get(node)
     if own is None or own.until < now + LEAST_LEFT_S:
         return 0
-    if condition.limits.is_paced or condition.trouble(may_probe=False):
+    is_paced = rules.is_paced(state, condition.limits, now)
+    if is_paced or condition.trouble(may_probe=False):
         return 0
     return permits.kept(state.permits, node, now, most=_most(condition, now))
 

@@ -88,7 +88,7 @@ def _limited_route(gate: Gate, batches: list[HeldBatch]) -> LimitedRoute | None:
     if not condition.is_known or condition.is_free or condition.trouble(may_probe=False):
         return None
     now, state = condition.now(), condition.state
-    share = rules.factor(state, now)
+    share = rules.share(state, now)
     if share >= 1 and not limits.is_any:
         return None
     kind, limit = _kind(gate, share)

@@ -47,7 +47,7 @@ def own_waits(gate: Gate) -> dict[str, OwnWait]:
         return {}
     if condition.trouble(may_probe=False) is not None:
         return {}
-    cause = _pace(limits, rules.factor(condition.state, condition.now()))
+    cause = _pace(limits, rules.share(condition.state, condition.now()))
     waits: dict[str, OwnWait] = {}
     for waiter, due_at in due_times(gate):
         if waiter.batch_id not in waits:
@@ -58,12 +58,12 @@ def own_waits(gate: Gate) -> dict[str, OwnWait]:
 def due_times(gate: Gate) -> Iterator[tuple[Waiter, float]]:
     """Yield each call in line with when, by the pace of its route, it starts (the log's time)."""
     condition, limits = gate.condition, gate.condition.limits
-    share, due_at = rules.factor(condition.state, condition.now()), gate.next_at
-    request_s = rules.request_interval_s(limits)
+    due_at, left_s = gate.next_at, 1 / rules.rate(condition.state, condition.now())
+    request_s = max(left_s, rules.request_interval_s(limits))
     for waiter in gate.line.waiting():
         yield waiter, due_at
         tokens_s = waiter.tokens * rules.token_interval_s(limits, waiter.tokens)
-        due_at += max(request_s, tokens_s) / share
+        due_at += max(request_s, tokens_s)
 
 
 def is_limited(gates: Sequence[Gate]) -> bool:

@@ -20,9 +20,7 @@ def health_of(gate: Gate, address: str | None) -> RouteHealth:
         state=trouble.kind if trouble else "ok",
         until=datetime.fromtimestamp(trouble.until, UTC) if trouble else None,
         cause=trouble.message if trouble else "",
-        share=1.0
-        if condition.is_free
-        else round(rules.factor(condition.state, condition.now()), 3),
+        share=round(rules.share(condition.state, condition.now()), 3),
         in_flight=gate.in_flight,
         waiting=len(gate.line.waiting()),
         rpm=None if limits.rpm is None else int(limits.rpm),

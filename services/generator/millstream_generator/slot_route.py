@@ -137,7 +137,7 @@ class SlotRoute:
             attempt: The attempt's number.
             was_answered: Whether any call of the batch was.
         """
-        held_s = self.gate.condition.note_failure(turn, failure)
+        held_s = self.gate.condition.note_failure(turn, failure, self.gate.in_flight)
         counts = uses_attempt(
             failure,
             is_common=failure.category in OUTAGE and self._is_common(failure, turn, attempt),

@@ -14,8 +14,6 @@ LONG_S = 0.2
 """A call that waits for less is not slowed down worth a word: to get leave takes a moment."""
 SLOW_S = 1.0
 """A batch whose last call had to wait counts as slow for so long, though none waits just now."""
-WHOLE_UNKNOWN = 32
-"""So many calls a node may take a route for that it has hardly called yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,6 @@ class Turn:
     is_used: bool = False
     is_judged: bool = False
     is_over: bool = False
-    is_answered: bool = False
 
     @property
     def may_start(self) -> bool:
@@ -61,40 +58,6 @@ class Turn:
 
     def __exit__(self, *_: object) -> None:
         self.end()
-
-
-@dataclass(slots=True)
-class Window:
-    """How many calls one node has in flight at most on a route that has had a 429.
-
-    A cut halves it. Then it grows with the answers, by one for as many as are in flight, and with
-    the time, which is all that slow calls grow by.
-    """
-
-    _size: float = 1.0
-    _whole: int = 1
-
-    def cut(self, in_flight: int, *, is_first: bool) -> None:
-        """Take note of a 429; ``is_first``: the route was not bounded until now."""
-        if is_first:
-            self._size = self._whole = max(1, in_flight)
-        self._size = max(1.0, self._size / 2)
-
-    def grow(self) -> None:
-        """Take note of an answer."""
-        self._size += 1 / self._size
-
-    def most(self, share: float, wanted: int) -> float:
-        """Return how many calls there may be where time has given ``share`` of the whole back.
-
-        ``wanted`` are in flight or in line. The whole is what was in flight at the first 429; on a
-        node that had few then, as one that has just started, those in line count too: one call that
-        stalls would hold all of them.
-        """
-        if share >= 1.0:
-            return math.inf
-        whole = max(self._whole, min(wanted, WHOLE_UNKNOWN))
-        return max(int(self._size), math.ceil(whole * share))
 
 
 @dataclass(slots=True, eq=False)

@@ -218,7 +218,7 @@ async def test_nodes_that_share_one_permit_all_get_their_turns(
     assert set(at_once) == {1}
 
 
-async def test_one_429_halves_the_calls_in_flight_once_on_the_node_that_got_it(
+async def test_a_429_on_a_free_route_gives_its_calls_due_times_on_the_node_that_got_it_at_once(
     direct_site: Site,
 ) -> None:
     """It is noted here at once, and a moment later in what all nodes share."""
@@ -228,8 +228,14 @@ async def test_one_429_halves_the_calls_in_flight_once_on_the_node_that_got_it(
     limited = gate.Gate(condition, random.Random(1))
     await condition.read()
     turns = [turn for turn in (limited.try_turn() for _ in range(16)) if turn]
-    condition.note_failure(turns[0], CallFailedError("rate_limit", "busy", status_code=429))
-    noted_at = condition.state.factor_at
+    failure = CallFailedError("rate_limit", "busy", status_code=429)
+    condition.note_failure(turns[0], failure, limited.in_flight)
+    assert limited.try_turn() is None
+    noted = condition.state.pace
     await condition.store()
-    assert condition.state.factor_at > noted_at
-    assert limited._window.most(0.01, wanted=16) == 8
+    stored = (
+        await SharedLimits(direct_site.log.event_log.answers, "other").read("route.test")
+    ).pace
+    assert noted is not None
+    assert stored is not None
+    assert (stored.rate, stored.whole) == (noted.rate, noted.whole) == (8.0, 16.0)
