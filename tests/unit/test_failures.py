@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream_generator.completion import CallFailedError, storable
-from millstream_generator.failures import classify, in_answer, safe_message
+from millstream_generator.failures import in_answer, safe_message
+from millstream_generator.litellm_failures import classify
 from millstream_generator.waits_asked import RETRY_AFTER_MOST_S
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 

@@ -88,6 +88,10 @@ class CallFailedError(Exception):
         self.is_unpaid = is_unpaid
 
 
+class FatalError(CallFailedError):
+    """The batch can't succeed: a wrong key, an unknown model, requests that are all refused."""
+
+
 def priced(route: Route, tokens_in: int | None, tokens_out: int | None) -> int | None:
     """Return the cost in nano-dollars; None where the price or the tokens are not known."""
     if route.price is None or tokens_in is None or tokens_out is None:

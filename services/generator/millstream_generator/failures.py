@@ -1,16 +1,16 @@
-"""From a provider's exception to a category: by status code first, by class second.
-
-Connection refused reaches us as status 500 and many 4xx as a plain APIError, so the class alone
-misleads.
-"""
+"""From what a provider answered to a category, and to words that are safe to show."""
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
-from millstream_generator.completion import CallFailedError, Link, storable
+import structlog
+
+from millstream_generator.completion import CallFailedError, storable
 from millstream_generator.waits_asked import wait_of
 from millstream_schemas.errors import ErrorCategory
+
+log = structlog.get_logger()
 
 _BY_STATUS: dict[int, ErrorCategory] = {
     400: "invalid_request",
@@ -61,41 +61,6 @@ _ABOUT_THE_KEY = ("incorrect api key", "api key not valid", "credit balance is t
 """What xAI, Gemini and Anthropic say with status 400 of a key that can't be used."""
 ERROR_BYTES_MOST = 20_000
 """No more of a body is read for an error."""
-_REFUSED = frozenset({"ConnectError", "ClientConnectorError", "ConnectionRefusedError", "gaierror"})
-_LOST = frozenset(
-    {
-        "ReadError",
-        "RemoteProtocolError",
-        "ClientPayloadError",
-        "ServerDisconnectedError",
-        "ClientOSError",
-        "ConnectionResetError",
-        "BrokenPipeError",
-    }
-)
-"""Names in what an exception came from, over the HTTP clients that litellm uses."""
-_ANSWERED = "HTTPStatusError"
-"""What httpx raises for an answer with a status of 4xx or 5xx."""
-_MID_STREAM = "MidStreamFallbackError"
-"""litellm's error for whatever befalls an answer that had begun."""
-
-
-def classify(error: BaseException, key: str = "") -> CallFailedError:
-    """Return the failure that ``error`` stands for; ``key`` is removed from its message."""
-    told = _redirect(error, key) or _told_in_answer(error, key)
-    if told is not None:
-        return told
-    status = _status(error)
-    names = names_of(error)
-    link = _link(error)
-    return CallFailedError(
-        _category(status, names, f"{error} {getattr(error, 'body', '')}".lower()),
-        safe_message(str(error) or type(error).__name__, key),
-        status_code=None if link else status,  # no answer had one: litellm makes it up
-        retry_after_s=_retry_after(error),
-        link=link,
-        is_unpaid=link == "refused" or (link is None and _is_refusal(error, status)),
-    )
 
 
 def from_response(
@@ -112,9 +77,9 @@ def from_response(
     ``is_unpaid`` False: the error stands in the middle of an answer that had begun. ``names`` are
     of the exception that a library made of it.
     """
-    words = _redirected(headers.get("location")) if 300 <= status < 400 else _words(body)
+    words = _redirected(headers.get("location")) if 300 <= status < 400 else words_of(body)
     return CallFailedError(
-        _category(status, names, body.lower()),
+        category_of(status, names, body.lower()),
         safe_message(f"HTTP {status}: {words}", key),
         status_code=status,
         retry_after_s=wait_of(headers),
@@ -142,6 +107,19 @@ def in_answer(
     return from_response(status, body, headers, key, is_unpaid=is_unpaid)
 
 
+def no_address(where: str, error: BaseException) -> CallFailedError:
+    """Return the failure of a call to a host or port that nothing can be looked up for."""
+    message = f"{where} is no address that can be looked up ({error}); correct api_base"
+    return CallFailedError("invalid_request", message, link="refused", is_unpaid=True)
+
+
+def of_defect(error: Exception, *, was_sent: bool) -> CallFailedError:
+    """Return the failure of a call that a defect ended; the log has the whole of it."""
+    log.error("call.crashed", exc_info=error)
+    message = safe_message(f"the call broke off with {type(error).__name__}: {error}")
+    return CallFailedError("server", message, is_unpaid=not was_sent)
+
+
 def _told_status(error: object) -> int:
     """Return the HTTP status that an error object tells of itself; 500 where it tells none."""
     told = error if isinstance(error, dict) else {}
@@ -159,7 +137,7 @@ def _redirected(target: str | None) -> str:
     return f"the endpoint redirects to {where}, which is not followed; set api_base to it"
 
 
-def _words(body: str) -> str:
+def words_of(body: str) -> str:
     """Return the message inside an error body of the OpenAI form, else the body itself."""
     try:
         document = json.loads(body)
@@ -170,7 +148,8 @@ def _words(body: str) -> str:
     return str(message or body)
 
 
-def _category(status: int | None, names: Collection[str], text: str) -> ErrorCategory:
+def category_of(status: int | None, names: Collection[str], text: str) -> ErrorCategory:
+    """Return the category of a status, or of an exception with these ``names`` of classes."""
     if "ContentPolicyViolationError" in names or "content_policy_violation" in text:
         return "content_filter"
     if status == 413 and "tokens per minute" in text:
@@ -188,90 +167,6 @@ def _category(status: int | None, names: Collection[str], text: str) -> ErrorCat
             if name in names:
                 return category
     return "server"
-
-
-def _status(error: object) -> int | None:
-    status = getattr(error, "status_code", None)
-    return int(status) if isinstance(status, int | str) and str(status).isdigit() else None
-
-
-def _retry_after(error: BaseException) -> float | None:
-    """Return the Retry-After in seconds, which litellm hides in two places of some exception."""
-    for found in _causes(error):
-        response = getattr(found, "response", None)
-        for headers in (
-            getattr(found, "litellm_response_headers", None),
-            getattr(response, "headers", None),
-        ):
-            seconds = wait_of(headers) if isinstance(headers, Mapping) else None
-            if seconds is not None:
-                return seconds
-    return None
-
-
-def _redirect(error: BaseException, key: str) -> CallFailedError | None:
-    """Return the redirect that ``error`` came from; litellm makes a status of 500 of some."""
-    for found in _causes(error):
-        response = getattr(found, "response", None)
-        for told in (found, response):
-            status = _status(told)
-            if status is not None and 300 <= status < 400:
-                headers = getattr(response, "headers", None)
-                known = headers if isinstance(headers, Mapping) else {}
-                return from_response(status, "", known, key)
-    return None
-
-
-def _told_in_answer(error: BaseException, key: str) -> CallFailedError | None:
-    """Return what the body of an answer of status 200 told, if ``error`` came from that."""
-    if _ANSWERED in _all_names(error):
-        return None
-    for found in _causes(error):
-        body = getattr(found, "body", None)
-        if type(found).__name__ == "APIError" and isinstance(body, dict):
-            document = body if "error" in body else {"error": body}
-            return in_answer(json.dumps(document, default=str), {}, key, has_begun=True)
-    return None
-
-
-def _link(error: BaseException) -> Link | None:
-    """Tell whether no connection could be made, or one broke, from what ``error`` came from."""
-    names = _all_names(error)
-    # litellm's transport takes a reset after the request was sent for a connection not made.
-    is_made = "ClientOSError" in names and "ClientConnectorError" not in names
-    if names & _REFUSED and not is_made:
-        return "refused"
-    return "lost" if names & _LOST else None
-
-
-def _is_refusal(error: BaseException, status: int | None) -> bool:
-    """Tell whether an HTTP status refused the request, or litellm itself did.
-
-    litellm makes a status of 500 up for whatever breaks, also in the middle of an answer.
-    """
-    if _ANSWERED in _all_names(error):
-        return True
-    is_refused = status is not None and 400 <= status < 500 and status != 408
-    return is_refused and _MID_STREAM not in names_of(error)
-
-
-def names_of(error: BaseException) -> set[str]:
-    """Return the names of the classes of ``error``."""
-    return {cls.__name__ for cls in type(error).__mro__}
-
-
-def _all_names(error: BaseException) -> set[str]:
-    """Return the names of all that ``error`` is and came from."""
-    return {name for found in _causes(error) for name in names_of(found)}
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    found: BaseException | None = error
-    while found is not None and id(found) not in seen:
-        seen.add(id(found))
-        yield found
-        found = found.__cause__ or found.__context__
 
 
 def safe_message(text: str, key: str = "") -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from millstream_generator.completion import CallFailedError
+from millstream_generator.failures import no_address
 from millstream_generator.http_connection import Bounds, Connection, Receiver
 
 CONNECT_S = 10.0
@@ -150,6 +151,8 @@ class HttpClient:
         except TimeoutError as error:
             message = f"no connection to {to.host}:{to.port} within {bound_s:g} s"
             raise CallFailedError("timeout", message, is_unpaid=True) from error
+        except (UnicodeError, OverflowError) as error:  # of the name, of the port
+            raise no_address(f"{to.host}:{to.port}", error) from error
         except OSError as error:  # what TLS refuses is one too
             message = f"no connection to {to.host}:{to.port}: {error}"
             raise CallFailedError("server", message, link="refused", is_unpaid=True) from error

@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from typing import Any
 
 from millstream_generator.completion import CallFailedError, Progress
-from millstream_generator.failures import ERROR_BYTES_MOST, from_response, in_answer, names_of
+from millstream_generator.failures import ERROR_BYTES_MOST, from_response, in_answer
+from millstream_generator.litellm_failures import names_of, unsendable
 
 
 class SentAlreadyError(Exception):
@@ -30,6 +31,7 @@ class AnswerDocument:
         self._status = 0
         self._headers: dict[str, str] = {}
         self._may_be = False
+        self._unsendable: CallFailedError | None = None
         self._sent: dict[tuple[str, str], Exception | None] = {}
 
     async def send(self, request: Any, send: Callable[[], Awaitable[Any]]) -> Any:
@@ -48,6 +50,7 @@ class AnswerDocument:
             response = await send()
         except Exception as error:
             self._sent[target] = error
+            self._unsendable = unsendable(error, request.url.netloc.decode())
             raise
         self.watch(response)
         return response
@@ -89,7 +92,7 @@ class AnswerDocument:
             has_begun = self._progress.first_token_at is not None
             return in_answer(body, self._headers, self._key, has_begun=has_begun)
         if self._status == 0:
-            return None
+            return self._unsendable
         names = set() if error is None else names_of(error)
         return from_response(self._status, body, self._headers, self._key, names=names)
 

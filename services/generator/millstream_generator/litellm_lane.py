@@ -23,8 +23,8 @@ from millstream_generator.completion import (
     priced,
     storable,
 )
-from millstream_generator.failures import classify
 from millstream_generator.litellm_document import watching
+from millstream_generator.litellm_failures import classify
 from millstream_generator.litellm_stream import LitellmAnswer
 from millstream_generator.targets import Targets
 from millstream_schemas.routes import Route

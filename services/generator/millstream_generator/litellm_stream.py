@@ -20,7 +20,7 @@ from millstream_generator.completion import (
     Progress,
     told_tokens,
 )
-from millstream_generator.failures import classify
+from millstream_generator.litellm_failures import classify
 
 TOKENIZER = "litellm.litellm_core_utils.default_encoding"
 """The module that loads litellm's tokenizer, in 0.2 s."""

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
-from millstream_generator.completion import CallFailedError
+from millstream_generator.completion import CallFailedError, FatalError
 from millstream_schemas.errors import ErrorCategory
 from millstream_schemas.routes import Route
 
@@ -204,13 +204,20 @@ class Verdict:
 
 
 def _is_for_good(known: _RouteVerdict, error: CallFailedError) -> bool:
-    if not known.has_succeeded and error.status_code in FATAL_STATUS:
+    # What is refused before it is sent has an address that can't be one.
+    if not known.has_succeeded and (error.status_code in FATAL_STATUS or error.link == "refused"):
         return True
     if error.category == "auth":
         return known.alike >= REFUSALS_FATAL
     if not known.has_succeeded:
         return known.alike >= SAME_ERRORS_FATAL
     return known.alike >= (GONE_FATAL if error.status_code in FATAL_STATUS else SAME_ERRORS_GONE)
+
+
+def fatal(failure: CallFailedError, route: Route) -> FatalError:
+    """Return the error that ends a batch for ``failure`` on ``route``."""
+    message = with_remedy(failure, route)
+    return FatalError(failure.category, message, status_code=failure.status_code)
 
 
 def with_remedy(failure: CallFailedError, route: Route) -> str:

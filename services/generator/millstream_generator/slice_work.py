@@ -5,7 +5,7 @@ No call starts before the claim is stored, control is read after it, and the lea
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
 import structlog
@@ -20,11 +20,13 @@ from millstream.eventlog.work import Lease
 from millstream.runtime.lifecycle import fault_point
 from millstream_generator import steps
 from millstream_generator.claims import Claim
+from millstream_generator.completion import FatalError
+from millstream_generator.failures import safe_message
 from millstream_generator.held import HeldBatch, HeldBatches
 from millstream_generator.in_flight import InFlight, foreseen
 from millstream_generator.node import Node
 from millstream_generator.room import Workers
-from millstream_generator.slot_work import FatalError, SlotWork
+from millstream_generator.slot_work import SlotWork
 from millstream_generator.writer import LeaseLostError, SliceWriter
 from millstream_schemas import subjects
 from millstream_schemas.errors import ErrorInfo
@@ -100,7 +102,7 @@ class _SliceWork:
             except* (LogError, LeaseLostError):
                 raise
             except* Exception as group:
-                await self._drop(_count(group))
+                await self._drop(_leaves(group))
                 raise
             beats.cancel()
 
@@ -251,15 +253,16 @@ class _SliceWork:
         else:
             await self._lease.done()
 
-    async def _drop(self, broken: int) -> None:
+    async def _drop(self, broken: Sequence[BaseException]) -> None:
         """Tell that the work broke off: a slot that does that each time is found like a deadly one.
 
-        The calls whose work that was have no event; ``broken`` is how many they are at most.
+        The calls whose work that was have no event; each of ``broken`` may have ended one.
         """
         if self._writer.last_id:  # else nothing was claimed yet
-            self._writer.lose_calls(broken)
+            self._writer.lose_calls(len(broken))
+            words = safe_message(f"{type(broken[0]).__name__}: {broken[0]}")
             with contextlib.suppress(LeaseLostError):
-                await self._writer.record(steps.dropped("the work on it broke off"))
+                await self._writer.record(steps.dropped(f"the work on it broke off with {words}"))
 
     async def _let_go(self) -> None:
         """Tell a stop that no call is in flight here; one that was first has counted them."""
@@ -277,9 +280,7 @@ class _SliceWork:
         return "the batch was paused"
 
     async def _fail_batch(self, group: ExceptionGroup[FatalError]) -> None:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
+        first = _leaves(group)[0]
         error = ErrorInfo(category=first.category, message=first.message)  # type: ignore[attr-defined]
         node, batch_id = self._node, self._batch.batch_id
         log.error("batch.failing", batch_id=batch_id, category=error.category, reason=error.message)
@@ -291,8 +292,9 @@ class _SliceWork:
         await run_stop_fence(node.event_log, batch_id, stamper)
 
 
-def _count(group: BaseExceptionGroup[BaseException]) -> int:
-    """Return how many exceptions a group is made of."""
-    return sum(
-        _count(one) if isinstance(one, BaseExceptionGroup) else 1 for one in group.exceptions
-    )
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the exceptions that a group is made of."""
+    found: list[BaseException] = []
+    for one in group.exceptions:
+        found += _leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return found

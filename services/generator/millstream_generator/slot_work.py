@@ -16,10 +16,11 @@ from millstream.runtime.lifecycle import fault_point
 from millstream_generator import prompts, steps
 from millstream_generator.calls import Call
 from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt
+from millstream_generator.failures import of_defect
 from millstream_generator.held import HeldBatch
 from millstream_generator.in_flight import CountedCall
 from millstream_generator.node import Node
-from millstream_generator.policy import NO_ANSWER, OUTAGE, Retry, after_failure, with_remedy
+from millstream_generator.policy import NO_ANSWER, OUTAGE, Retry, after_failure, fatal
 from millstream_generator.slot_route import LOOK_S, SlotRoute
 from millstream_generator.steps import Attempt, Step
 from millstream_generator.turns import Turn
@@ -27,10 +28,6 @@ from millstream_generator.validation import Accepted, validate
 from millstream_generator.writer import LeaseLostError, SliceWriter
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 from millstream_schemas.slices import Usage
-
-
-class FatalError(CallFailedError):
-    """The batch can't succeed: a wrong key, an unknown model, requests that are all refused."""
 
 
 class SlotWork:
@@ -187,6 +184,10 @@ class SlotWork:
         try:
             with Call(self._batch.calls):
                 return await self._node.provider.complete(attempt.route, prompt, progress)
+        except CallFailedError:
+            raise
+        except Exception as error:  # a defect of a lane: this call's failure, not the node's death
+            raise of_defect(error, was_sent=progress.started_at > 0) from error
         finally:
             self._node.in_flight -= 1
             self._batch.called_at = boot_seconds()
@@ -246,7 +247,7 @@ class SlotWork:
         if fatal is not None:
             raise fatal
 
-    async def _hopeless(self) -> FatalError | None:
+    async def _hopeless(self) -> CallFailedError | None:
         """Return why the batch can't succeed on any of its routes; None while it may.
 
         To fail every slot the same way would end as a completed batch of nothing.
@@ -262,8 +263,7 @@ class SlotWork:
             if batch.totals.generated or batch.totals.rejected:
                 verdict.note_success_elsewhere()
                 return None
-        message = with_remedy(failure, self._batch.spec.routes[index])
-        return FatalError(failure.category, message, status_code=failure.status_code)
+        return fatal(failure, self._batch.spec.routes[index])
 
     async def _record(
         self, attempt: Attempt, failure: CallFailedError, step: Step, retry: Retry | None

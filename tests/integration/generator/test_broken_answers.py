@@ -14,6 +14,7 @@ from millstream.testing.scripted_llm import (
     Stall,
 )
 from millstream.testing.site import Site, sample
+from millstream_schemas import slices
 
 pytestmark = pytest.mark.anyio
 
@@ -64,3 +65,17 @@ async def test_a_broken_answer_is_followed_by_a_good_one(
     assert (state.state, state.counts.generated, state.counts.failed) == ("completed", 4, 0)
     assert state.counts.attempts_failed + state.counts.rejected == 1
     assert category is None or dict(state.errors.items()) == {category: 1}
+
+
+async def test_an_address_that_cant_be_one_ends_the_batch_at_once_and_counts_no_call(
+    direct_site: Site,
+) -> None:
+    async with direct_site.generator():
+        ways = [sites.route("http://my..host/v1", provider="simulated")]
+        state = await direct_site.ended(await direct_site.begin(ways, 4))
+        claims = await direct_site.events(state.batch_id, slices.SliceClaimed)
+    assert (state.state, state.counts.unconfirmed_calls) == ("failed", 0)
+    assert {claim.after.epoch for claim in claims} == {1}
+    assert state.error is not None
+    assert "my..host" in state.error.message
+    assert "correct api_base" in state.error.message

@@ -165,7 +165,9 @@ class Faulty(LitellmLane):
         return await super().complete(route, prompt, progress)
 
 
-async def test_a_defect_met_in_one_slice_leaves_the_other_batches_alone(site: Site) -> None:
+async def test_a_defect_of_a_lane_fails_its_batch_by_name_and_leaves_the_others_alone(
+    site: Site,
+) -> None:
     async def serve(settings: Settings, stop: asyncio.Event) -> None:
         lane = Faulty(Targets(settings), settle=lambda: None)
         try:
@@ -173,15 +175,20 @@ async def test_a_defect_met_in_one_slice_leaves_the_other_batches_alone(site: Si
         finally:
             await lane.close()
 
-    async with ScriptedLLM(sample) as llm, site.generator(serve=serve):
+    async with ScriptedLLM(sample) as llm, site.generator(serve=serve, unanswered_s=1.0):
         ways = [route(llm.base_url, model="test/defect")]
         broken = await site.begin(ways, 2)
         await site.reach(broken, lambda state: state.state == "running")
         whole = await site.begin(llm.base_url, 10)
         assert (await site.ended(whole)).counts.generated == 10
-        # Its slice comes back when its lease has run out, and is tried again.
-        again = await site.reach(broken, lambda state: state.slices[0].state.epoch >= 2)
-    assert again.counts.pending == 2
+        failed = await site.ended(broken)
+        claims = await site.events(broken, slices.SliceClaimed)
+    assert failed.state == "failed"
+    assert failed.error is not None
+    assert "RuntimeError: a defect" in failed.error.message
+    # No node died of it, and nothing was sent.
+    assert (len(claims), failed.counts.unconfirmed_calls) == (1, 0)
+    assert len(llm.requests) == 10
 
 
 async def test_an_event_of_a_later_version_in_a_slice_harms_only_that_slice(site: Site) -> None:

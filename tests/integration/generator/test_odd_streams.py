@@ -9,7 +9,7 @@ import pytest
 from millstream.runtime.settings import load_settings
 from millstream.testing import site as sites
 from millstream.testing.scripted_llm import Garbage, ScriptedLLM
-from millstream_generator.completion import Completion, Progress, Prompt
+from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt
 from millstream_generator.lanes import Lanes
 
 pytestmark = [
@@ -75,3 +75,14 @@ async def test_only_the_first_of_several_choices_is_the_answer(lanes: Lanes) -> 
 async def test_an_event_that_is_no_object_is_passed_over(lanes: Lanes) -> None:
     found = await answer(lanes, None, [1, 2], "text", {"choices": [choice(0, "ok")]})
     assert found.text == "ok"
+
+
+@pytest.mark.parametrize("host", ["my..host", "a" * 70 + ".example"])
+async def test_an_address_that_cant_be_one_is_told_and_nothing_was_sent(
+    lanes: Lanes, host: str
+) -> None:
+    route = sites.route(f"http://{host}/v1", provider="local")
+    with pytest.raises(CallFailedError, match="correct api_base") as caught:
+        await lanes.complete(route, PROMPT, Progress())
+    assert host in caught.value.message
+    assert (caught.value.category, caught.value.is_unpaid) == ("invalid_request", True)
