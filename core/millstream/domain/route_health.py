@@ -181,6 +181,12 @@ def probe_failed(state: RouteState, node: str, now: float, message: str) -> Rout
     return state.model_copy(update={"breaker": again})
 
 
+def failed_probes(state: RouteState, first_s: float) -> float:
+    """Return how many probes of an open circuit have failed, those before its relapses too."""
+    breaker = state.breaker
+    return 0.0 if breaker is None else math.log2(breaker.backoff_s / first_s)
+
+
 def probe_dropped(state: RouteState, node: str) -> RouteState:
     """Return the state after ``node``'s probe was cancelled: anybody may probe at once."""
     if state.breaker is None or state.breaker.probe_by != node:

@@ -25,7 +25,8 @@ THROTTLE_MOST_S = 600.0
 LOSSES_MOST = 5
 """So many broken connections cost a slot no attempt: the next ones may be its own doing."""
 SUSPECT = 2
-"""After so many failures in a row a slot's probes ask for another slot: is it its own doing?"""
+"""After so many failures in a row of a slot, or of a circuit's probes, a probe asks for another
+slot: is it the slot's own doing?"""
 
 FATAL_STATUS = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404})
 SAME_ERRORS_FATAL = 5

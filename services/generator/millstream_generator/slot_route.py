@@ -2,6 +2,7 @@
 
 import asyncio
 
+from millstream.domain import route_health as health
 from millstream.runtime.clock import boot_seconds
 from millstream_generator.calls import Call
 from millstream_generator.completion import CallFailedError
@@ -159,14 +160,19 @@ class SlotRoute:
     def _is_common(self, failure: CallFailedError, turn: Turn, attempt: int) -> bool:
         """Tell whether the present route may fail every call just now, not this slot's alone.
 
-        It may when its circuit is open. Before that a slot's last attempt is kept for it while the
-        route answers no later call; those before are used up: each has its own seed. Where there is
-        no other slot to ask for, nothing ever tells the two apart: it is the slot's own doing.
+        It may when its circuit is open, unless it has answered others since this slot failed first:
+        of many slots that fail the circuit opens with a few. Before that a slot's last attempt is
+        kept for it while the route answers no later call; those before are used up: each has its
+        own seed. Where there is no other slot to ask for, nothing ever tells the two apart: it is
+        the slot's own doing.
         """
         if failure.link == "refused":  # no request can have done that
             return True
         condition, streak = self.gate.condition, self._streaks[self.index]
+        has_failed = streak.failures > 0
         is_answering = streak.note(turn.started_at, condition.now(), condition.answered_from)
+        if has_failed and is_answering:
+            return False
         most = min(self._batch.spec.max_attempts, ATTEMPTS_MOST[failure.category])
         is_down = condition.is_open or (attempt >= most and not is_answering)
         return is_down and self._batch.spec.target > 1
@@ -174,10 +180,15 @@ class SlotRoute:
     def witness(self, turn: Turn, slot: int) -> int | None:
         """Return the slot to ask for in place of ``slot``; None: its own request may go.
 
-        A probe whose own request may be what fails would keep the circuit open for ever.
+        A probe whose own request may be what fails would keep the circuit open for ever; so would
+        many such slots in turn, each of which has hardly failed yet.
         """
         target, known = self._batch.spec.target, self._batch.answered_slot
-        if not turn.is_probe or self._streaks[self.index].failures < SUSPECT or target == 1:
+        if not turn.is_probe or target == 1:
+            return None
+        first_s = self._node.settings.probe_after_s
+        failed_probes = health.failed_probes(self.gate.condition.state, first_s)
+        if max(failed_probes, self._streaks[self.index].failures) < SUSPECT:
             return None
         if known not in {None, slot}:
             return known

@@ -3,7 +3,14 @@
 import pytest
 
 from millstream.domain.plan import attempt_seed
-from millstream.testing.scripted_llm import Answer, Disconnect, HttpError, Request, ScriptedLLM
+from millstream.testing.scripted_llm import (
+    Answer,
+    Delayed,
+    Disconnect,
+    HttpError,
+    Request,
+    ScriptedLLM,
+)
 from millstream.testing.site import Site, route, sample
 from millstream_schemas.routes import Route
 
@@ -44,6 +51,26 @@ async def test_the_last_slots_of_a_batch_are_given_up_though_only_they_are_left(
     # Every call is accounted for, those in place of another slot's too.
     told = counts.generated + counts.attempts_failed
     assert len(llm.requests) == told + counts.unconfirmed_calls > told
+
+
+async def test_many_last_slots_of_a_topic_that_always_fails_are_given_up_in_a_few_rounds(
+    site: Site,
+) -> None:
+    """Each has hardly failed when the circuit opens; its probes fail in turn, and then ask others.
+
+    Once others are answered, the failures of all of them count, not those of the first few.
+    """
+
+    def answer(request: Request) -> Answer:
+        is_broken = "Torts" in str(request.body["messages"])
+        return Delayed(HttpError(500), 0.05) if is_broken else sample(request)
+
+    async with ScriptedLLM(answer) as llm, site.generator():
+        batch_id = await site.begin([way(llm)], 40, concurrency=40)
+        state = await site.ended(batch_id)
+    counts = state.counts
+    assert (state.state, counts.generated, counts.failed) == ("completed", 20, 20)
+    assert counts.unconfirmed_calls <= 2 * state.spec.max_attempts
 
 
 async def test_the_last_slots_wait_for_an_outage_to_end_however_long_it_is(site: Site) -> None:
