@@ -19,6 +19,7 @@ CHANGING = {
     "stuck",
     "held_up",
     "budgets_warned",
+    "retry_id",
     "child_id",
     "anomalies",
     "version",

@@ -82,7 +82,10 @@ class RouteRecovered(BatchEvent):
 
 
 class ChildStarted(BatchEvent):
-    """What this ended batch left open is made by a child of the same dataset; one child only."""
+    """What this ended batch left open is made by a child of the same dataset.
+
+    One ``continue`` only, and before it one ``retry_failed`` at most, so no slot is made twice.
+    """
 
     type: Literal["batch.child_started.v1"] = "batch.child_started.v1"
     child_id: BatchId

@@ -14,3 +14,14 @@ class LiveSums(Contract):
     tokens_out: int
     cost_nano_usd: int | None
     unpriced_batches: int
+
+
+class Tally(Contract):
+    """A name and how often it stands."""
+
+    name: str
+    count: int
+
+
+Facets = dict[str, tuple[Tally, ...]]
+"""A filter's name -> its values, the most frequent first, of what all *other* filters leave."""

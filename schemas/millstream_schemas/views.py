@@ -15,7 +15,7 @@ from millstream_schemas.events import EventType
 from millstream_schemas.limited import LimitedBy
 from millstream_schemas.notes import HeldUp, StuckFinding
 from millstream_schemas.slices import Usage
-from millstream_schemas.sums import LiveSums
+from millstream_schemas.sums import Facets, LiveSums, Tally
 
 State = Literal["queued", "running", "paused", "stopping", "stopped", "completed", "failed"]
 STATES: tuple[State, ...] = get_args(State)
@@ -61,21 +61,13 @@ class BatchView(Contract):
     held_up: HeldUp | None = Field(None, description="A provider lets the batch wait.")
     budgets: Budgets = Budgets()
     budgets_warned: tuple[str, ...] = Field((), description="Budgets used to 80 % or more.")
-    child_id: str | None = Field(None, description="The batch that makes what this one left.")
+    retry_id: str | None = Field(None, description="The batch that makes its failed samples alone.")
+    child_id: str | None = Field(
+        None, description="The batch that makes what this one, and a retry of it, left."
+    )
     anomalies: int = Field(0, description="Events that broke an invariant; must be 0.")
     version: int
     sequence: int
-
-
-class Tally(Contract):
-    """A name and how often it stands."""
-
-    name: str
-    count: int
-
-
-Facets = dict[str, tuple[Tally, ...]]
-"""A filter's name -> its values, the most frequent first, of what all *other* filters leave."""
 
 
 class BatchPage(Contract):

@@ -21,6 +21,7 @@ from millstream.testing.tape import Tape
 from millstream.testing.waiting import BOUND_S
 from millstream_projector.__main__ import main
 from millstream_schemas import views
+from millstream_schemas.sums import Tally
 
 pytestmark = pytest.mark.anyio
 
@@ -119,7 +120,7 @@ async def test_every_query_answers_from_the_fold(running: RunningLog) -> None:
 
         statistics = await ask(log, "statistics")
         assert (statistics.total, statistics.batches, statistics.unique_topics) == (6, 3, 2)
-        assert statistics.models[0] == views.Tally(name="simulated/fast", count=5)
+        assert statistics.models[0] == Tally(name="simulated/fast", count=5)
         assert statistics.tokens_in == sum(s.state.counts.tokens_in for s in scripts)
         assert (await ask(log, "stuck")).batches == ()
 

@@ -88,7 +88,7 @@ def test_the_four_slot_counts_always_add_up_to_the_target(history: Events) -> No
 def test_nothing_leaves_a_final_state(history: Events) -> None:
     """I2 and I4: after the end only sequences, notes, late outcomes and anomalies move."""
     open_to_change = {"sequence", "control_sequence", "note_sequence", "slices"}
-    open_to_change |= {"late", "anomalies", "child", "budgets_warned"}
+    open_to_change |= {"late", "anomalies", "retry", "child", "budgets_warned"}
     for before, after in pairwise(states(history)):
         if before.is_final:
             assert known(before, open_to_change) == known(after, open_to_change)

@@ -96,6 +96,31 @@ def test_a_child_refills_exactly_the_cells_that_its_parent_left(
         spec = child
 
 
+@BRIEF
+@given(st.randoms(use_true_random=False), st.integers(1, 150), SIZES)
+def test_a_retry_and_the_child_after_it_share_the_slots_that_were_left(
+    rng: Random, target: int, size: int
+) -> None:
+    """Whatever the batch left is made once: what failed by the retry, the rest by the other."""
+    script, slots = ended(rng, example_spec(target, slice_size=size))
+    made = [slot for slot, fate in slots.items() if fate == "generated"]
+    failed = script.state.counts.failed
+    retry = quotas_left(script.state, "retry_failed") if failed else ()
+    if failed:
+        script.note_child(kind="retry_failed", slots=failed)
+    rest = slots_to_refill(script.state, "continue")
+    assert rest == target - len(made) - failed
+    refusal = check_refill(script.state, "continue")
+    assert (refusal is None) is (rest > 0) is ("continue" in allowed(script.state))
+    parts = cells(script.spec, made)
+    if failed:
+        parts += cells(child_of(script.spec, retry), range(failed))
+    if rest:
+        child = child_of(script.spec, quotas_left(script.state, "continue"))
+        parts += cells(child, range(rest))
+    assert parts == cells(script.spec, range(target))
+
+
 def test_the_cells_of_a_child_keep_to_the_parents_choices() -> None:
     spec = example_spec(20, slice_size=4, topic="Law - Torts", difficulty="basic")
     script = Script(spec=spec)
@@ -130,13 +155,13 @@ def in_state(name: str) -> BatchState:
         return script.state
     script.start()
     match name:
-        case "completed" | "whole" | "continued":
+        case "completed" | "whole" | "continued" | "retried":
             for slot in (0, 1):
                 script.claim(slot)
                 script.generate(slot) if slot or name == "whole" else script.fail(slot)
             script.complete()
-            if name == "continued":
-                script.note_child(kind="retry_failed")
+            if name in ("continued", "retried"):
+                script.note_child(kind="continue" if name == "continued" else "retry_failed")
         case "stopping":
             script.request_stop()
         case "stopped":
@@ -153,11 +178,12 @@ def in_state(name: str) -> BatchState:
         *(("completed", kind, None) for kind in KINDS),
         *(("whole", kind, "nothing_to_retry") for kind in KINDS),
         *(("continued", kind, "already_continued") for kind in KINDS),
+        *(("retried", kind, "already_continued") for kind in KINDS),
         ("stopped", "retry_failed", "nothing_to_retry"),
         ("stopped", "continue", None),
     ],
 )
-def test_only_an_ended_batch_that_left_something_has_a_child_and_one_only(
+def test_only_an_ended_batch_has_a_child_and_one_only_of_what_it_left(
     name: str, kind: RefillKind, code: str | None
 ) -> None:
     state = in_state(name)
@@ -182,8 +208,9 @@ def test_the_first_note_of_a_child_counts() -> None:
     note = child_started(script.state, CHILD, "continue", stamp)
     assert (note.slots, note.subject) == (2, f"mill.events.{script.batch_id}.note")
     script.record(note)
-    script.note_child("batch_1767225600_0000beef")
-    assert script.state.child == note
+    for kind in KINDS:
+        script.note_child("batch_1767225600_0000beef", kind=kind)
+    assert (script.state.child, script.state.retry) == (note, None)
 
 
 def test_a_fold_that_lacks_a_slice_of_an_ended_batch_is_known_as_such() -> None:

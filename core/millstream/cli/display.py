@@ -142,6 +142,7 @@ def batch_lines(view: View, limited_by: View | None = None) -> list[str]:
         "model": f"{view['model']} ({view['provider']})",
         "recipe": f"{view['recipe']} ({view['recipe_hash'].removeprefix('sha256:')[:12]})",
         "child of": view["parent_id"],
+        "retried by": view["retry_id"],
         "continued by": view["child_id"],
         "seed": view["seed"],
         "concurrency": view["concurrency"],

@@ -25,7 +25,9 @@ def annotated(state: BatchState, stored_at: datetime, event: BatchEvent) -> dict
         case notes.BudgetWarned():
             return {"budgets_warned": tuple(dict.fromkeys((*state.budgets_warned, event.budget)))}
         case notes.ChildStarted() if state.child is None:
-            return {"child": event}
+            if event.kind == "continue":
+                return {"child": event}
+            return {"retry": event} if state.retry is None else {}
         case _:
             return {}
 

@@ -58,7 +58,10 @@ class BatchState:
     stuck: notes.StuckFinding | None = None
     held_up: notes.HeldUp | None = None
     budgets_warned: tuple[str, ...] = ()
+    retry: notes.ChildStarted | None = None
+    """The child that makes the failed samples alone."""
     child: notes.ChildStarted | None = None
+    """The child that makes everything else that the batch left."""
     changed_priority: control.Priority | None = None
     late: int = 0
     anomalies: int = 0

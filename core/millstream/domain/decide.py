@@ -69,8 +69,9 @@ def allowed(state: BatchState) -> tuple[str, ...]:
     found = _ALLOWED.get(state.phase, ())
     if state.is_final and state.child is None:
         counts = state.counts
-        found += ("retry-failed",) if counts.failed else ()
-        found += ("continue",) if counts.generated < state.spec.target else ()
+        retried = counts.failed if state.retry else 0
+        found += ("retry-failed",) if counts.failed > retried else ()
+        found += ("continue",) if counts.generated + retried < state.spec.target else ()
     return (*found, "clone")
 
 

@@ -49,6 +49,7 @@ def batch_view(state: BatchState) -> BatchView:
         held_up=state.held_up,
         budgets=spec.budgets,
         budgets_warned=state.budgets_warned,
+        retry_id=state.retry.child_id if state.retry else None,
         child_id=state.child.child_id if state.child else None,
         anomalies=state.anomalies,
         version=state.control_sequence,

@@ -60,6 +60,7 @@ def state_document(state: BatchState) -> dict[str, Any]:
         "stuck": state.stuck,
         "held_up": state.held_up,
         "budgets_warned": state.budgets_warned,
+        "retry_id": state.retry.child_id if state.retry else None,
         "child_id": state.child.child_id if state.child else None,
         "late": state.late,
         "anomalies": state.anomalies,
@@ -212,7 +213,7 @@ def routed(log: Sequence[Stored]) -> list[Stored]:
 
 
 def _corners_log() -> list[Stored]:
-    """A log with what chance hardly meets: a slice opened again, two children, a silenced error."""
+    """A log with what chance hardly meets: one slice twice, four children, an erased error."""
     script = Script(spec=example_spec(4, slice_size=2))
     script.start()
     for index in (0, 1):
@@ -225,6 +226,8 @@ def _corners_log() -> list[Stored]:
     script.record(closed.model_copy(update={"after": opened}))
     script.close(1)
     script.end_stop()
+    script.note_child("batch_1767225600_0000c11c", kind="retry_failed")
+    script.note_child("batch_1767225600_0000c11f", kind="retry_failed")
     script.note_child()
     script.note_child("batch_1767225600_0000c11e")
     # As a reader sees it that had folded the message before it was erased.

@@ -77,7 +77,7 @@ def play(rng: Random, spec: control.BatchSpec, moves: int, ending: str) -> Scrip
     elif ending != "live":
         _stop(rng, script, ending)
     if script.state.is_final and rng.random() < 0.5:
-        script.note_child()
+        script.note_child(kind=rng.choice(["retry_failed", "continue"]))
     return script
 
 
@@ -219,7 +219,12 @@ def any_event(rng: Random, spec: control.BatchSpec) -> BatchEvent:
             notes.RouteThrottled(**ENVELOPE, model="m", until=BEGIN),
             notes.RouteBlocked(**ENVELOPE, model="m", until=BEGIN, failures=5),
             notes.RouteRecovered(**ENVELOPE, model="m"),
-            notes.ChildStarted(**ENVELOPE, child_id=CHILD, kind="continue", slots=1),
+            notes.ChildStarted(
+                **ENVELOPE,
+                child_id=CHILD,
+                kind=rng.choice(["retry_failed", "continue"]),
+                slots=1,
+            ),
         ]
     )
 

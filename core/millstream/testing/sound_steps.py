@@ -50,7 +50,7 @@ def mixed_log(rng: Random, batches: int, *, strays: bool) -> list[Stored]:
         if choices:
             rng.choice(choices)()
         elif rng.random() < 0.1:
-            script.note_child()
+            script.note_child(kind=rng.choice(["retry_failed", "continue"]))
     log: list[Stored] = []
     for entry in tape.entries:
         found = [entry.stored.payload]

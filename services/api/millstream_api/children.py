@@ -7,6 +7,7 @@ from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import not_found
 from millstream.domain.refill import (
     check_refill,
+    child_for,
     child_started,
     is_whole,
     quotas_left,
@@ -46,7 +47,7 @@ class _Refill:
 class Children:
     """Starts children and clones.
 
-    A batch has one child at most: the note on the parent names it before it is started, with
+    A slot has one child at most: the note on the parent names it before it is started, with
     compare-and-set, so that of two commands one wins. Cut off in between, the same command,
     sent again with or without its key, starts the child under the id of the note.
     """
@@ -80,10 +81,10 @@ class Children:
         own = await self._known(command, wish.scope, asked)
         for _ in range(CONFLICTS_MOST):
             parent = await self._parent(batch_id)
-            if parent.child is not None:
+            if (begun := child_for(parent, kind)) is not None:
                 # A twin of this request may have claimed the key since it was looked up.
                 own = own or await self._known(command, wish.scope, asked)
-                return await self._go_on(parent, parent.child, wish, own)
+                return await self._go_on(parent, begun, wish, own)
             _refuse(parent, kind, asked)
             spec = await self._spec(parent, wish)
             own = own or await self._claim(command, wish.scope, asked)

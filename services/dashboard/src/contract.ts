@@ -117,6 +117,7 @@ export interface BatchView {
   held_up: HeldUp | null;
   budgets: Budgets;
   budgets_warned: string[];
+  retry_id: string | null;
   child_id: string | null;
   anomalies: number;
   version: number;

@@ -60,6 +60,7 @@ export function batch(change: Partial<BatchView> = {}): BatchView {
       max_attempts: null,
     },
     budgets_warned: [],
+    retry_id: null,
     child_id: null,
     anomalies: 0,
     version: 1,

@@ -24,6 +24,7 @@ function stateDocument(state: BatchState): Record<string, unknown> {
     stuck: state.stuck,
     held_up: state.heldUp,
     budgets_warned: state.budgetsWarned,
+    retry_id: state.retryId,
     child_id: state.childId,
     late: state.late,
     anomalies: state.anomalies,

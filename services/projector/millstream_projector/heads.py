@@ -71,6 +71,7 @@ class Head(Contract):
     stuck: StuckFinding | None = None
     held_up: HeldUp | None = None
     budgets_warned: tuple[str, ...] = ()
+    retry: ChildStarted | None = None
     child: ChildStarted | None = None
     changed_priority: Priority | None = None
     late: int = 0
@@ -94,6 +95,7 @@ class Head(Contract):
             stuck=state.stuck,
             held_up=state.held_up,
             budgets_warned=state.budgets_warned,
+            retry=state.retry,
             child=state.child,
             changed_priority=state.changed_priority,
             late=state.late,
@@ -151,6 +153,7 @@ def restore(
         stuck=head.stuck,
         held_up=head.held_up,
         budgets_warned=head.budgets_warned,
+        retry=head.retry,
         child=head.child,
         changed_priority=head.changed_priority,
         late=head.late,

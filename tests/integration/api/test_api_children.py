@@ -75,6 +75,27 @@ async def test_only_failed_samples_are_retried(lone_api: Any) -> None:
     assert (await starts(lone_api))[-1]["spec"]["max_attempts"] == 1
 
 
+async def test_what_a_retry_of_the_failed_left_can_be_continued(lone_api: Any) -> None:
+    await ended_batch(lone_api, failed=2, open_=3)
+    retry = (await post(lone_api, "retry-failed")).json()["batch"]
+    again = await post(lone_api, "retry-failed")
+    assert (again.status_code, again.json()["child_id"]) == (409, retry["id"])
+    assert f"{retry['id']} makes its failed samples" in again.json()["detail"]
+    assert again.json()["allowed"] == ["continue", "clone"]
+    answer = await post(lone_api, "continue")
+    assert answer.status_code == 201, answer.text
+    rest = answer.json()["batch"]
+    assert (rest["parent_id"], rest["dataset_id"], rest["target"]) == (PARENT, PARENT, 3)
+    await lone_api.folded(answer.json()["sequence"])
+    parent = (await lone_api.client.get(f"/v1/batches/{PARENT}")).json()["batch"]
+    assert (parent["retry_id"], parent["child_id"]) == (retry["id"], rest["id"])
+    for path, child in (("retry-failed", retry), ("continue", rest)):
+        refused = await post(lone_api, path)
+        assert (refused.status_code, refused.json()["child_id"]) == (409, child["id"])
+        assert refused.json()["allowed"] == ["clone"]
+    assert len(await starts(lone_api)) == 3
+
+
 async def test_a_wrong_override_is_refused_by_its_field_and_nothing_is_stored(
     lone_api: Any,
 ) -> None:

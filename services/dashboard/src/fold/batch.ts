@@ -66,6 +66,8 @@ export interface BatchState {
   stuck: StuckFinding | null;
   heldUp: HeldUp | null;
   budgetsWarned: readonly string[];
+  /** The child that makes the failed samples alone, and the one that makes all that was left. */
+  retryId: string | null;
   childId: string | null;
   changedPriority: string | null;
   late: number;
@@ -92,6 +94,7 @@ export function newBatch(batchId: string): BatchState {
     stuck: null,
     heldUp: null,
     budgetsWarned: [],
+    retryId: null,
     childId: null,
     changedPriority: null,
     late: 0,

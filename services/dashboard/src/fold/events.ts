@@ -129,7 +129,7 @@ export type NoteEvent =
   | Envelope<"batch.stuck_cleared.v1" | "route.recovered.v1">
   | (Envelope<"batch.budget_warned.v1"> & { budget: string })
   | RouteNote
-  | (Envelope<"batch.child_started.v1"> & { child_id: string });
+  | (Envelope<"batch.child_started.v1"> & { child_id: string; kind: "retry_failed" | "continue" });
 
 export type SampleRedacted = Envelope<"sample.redacted.v1"> & {
   silences: number[];
@@ -152,7 +152,8 @@ const STARTED = "batch.started.v1";
 const FOLDED = [
   ...["type", "batch_id", "actor", "slice", "after"],
   ...["spec", "dataset_id", "parent_id", "mode", "reason", "error", "counts", "priority"],
-  ...["finding", "budget", "model", "until", "message", "child_id", "silences", "erased", "target"],
+  ...["finding", "budget", "model", "until", "message", "child_id", "kind"],
+  ...["silences", "erased", "target"],
 ];
 const NAMES = document.events as Record<string, string>;
 const SYSTEM_TYPES: readonly string[] = document.system_events;

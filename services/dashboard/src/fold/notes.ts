@@ -30,7 +30,9 @@ export function annotated(state: BatchState, recorded: Recorded): Partial<BatchS
     case "batch.budget_warned.v1":
       return { budgetsWarned: [...new Set([...state.budgetsWarned, event.budget])] };
     case "batch.child_started.v1":
-      return state.childId === null ? { childId: event.child_id } : {};
+      if (state.childId !== null) return {};
+      if (event.kind === "continue") return { childId: event.child_id };
+      return state.retryId === null ? { retryId: event.child_id } : {};
   }
 }
 

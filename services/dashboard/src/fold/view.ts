@@ -48,6 +48,7 @@ export function viewOf(state: BatchState): View | null {
     held_up: state.heldUp,
     budgets: spec.budgets,
     budgets_warned: state.budgetsWarned,
+    retry_id: state.retryId,
     child_id: state.childId,
     anomalies: state.anomalies,
     version: state.controlSequence,

@@ -112,6 +112,7 @@ function familyFacts(batch: BatchView): Fact[] {
   const link = (id: string): ReactNode => <BatchLink key={id} id={id} />;
   const facts: Fact[] = [];
   if (batch.parent_id) facts.push(["Goes on with what was left by", link(batch.parent_id)]);
+  if (batch.retry_id) facts.push(["What failed is made by", link(batch.retry_id)]);
   if (batch.child_id) facts.push(["What was left is made by", link(batch.child_id)]);
   return facts;
 }

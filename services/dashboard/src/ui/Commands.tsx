@@ -20,7 +20,7 @@ interface Choice {
   body?: Record<string, unknown>;
 }
 
-function choices({ state, counts, target, child_id }: BatchView): Choice[] {
+function choices({ state, counts, target, retry_id, child_id }: BatchView): Choice[] {
   const found: Choice[] = [];
   const add = (command: CommandName, name: string, words: string, testid: string = command) =>
     found.push({ command, name, words, testid });
@@ -35,8 +35,9 @@ function choices({ state, counts, target, child_id }: BatchView): Choice[] {
       body: { mode: "drain" },
     });
   if (!isLive(state) && !child_id) {
-    if (counts.failed) add("retry-failed", `Retry ${grouped(counts.failed)} failed`, "Starting a retry…");
-    if (counts.generated < target) add("continue", "Make what is left", "Starting a child…");
+    const retried = retry_id ? counts.failed : 0;
+    if (counts.failed > retried) add("retry-failed", `Retry ${grouped(counts.failed)} failed`, "Starting a retry…");
+    if (counts.generated + retried < target) add("continue", "Make what is left", "Starting a child…");
   }
   add("clone", "Clone", "Starting a clone…");
   return found;

@@ -10,7 +10,7 @@ const FORMATS = [
 ] as const;
 
 export function Exports({ batch }: { batch: BatchView }) {
-  const hasFamily = batch.child_id !== null || batch.parent_id !== null;
+  const hasFamily = [batch.parent_id, batch.retry_id, batch.child_id].some(Boolean);
   return (
     <section>
       <h3>The samples as files</h3>
