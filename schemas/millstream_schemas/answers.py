@@ -147,7 +147,8 @@ class NodeBeat(Contract):
     service: str
     pool: str = "default"
     in_flight: int = 0
-    started_at: datetime
+    started_at: datetime = Field(description="By its own wall clock; in a view by the log's.")
+    up_s: float | None = Field(None, description="Seconds since then, whatever the clock says.")
     sequence: int = Field(0, description="Up to which it has folded the log.")
     due_sequence: int | None = Field(
         None, description="Where it saw the log end a second or more before this beat."
@@ -155,6 +156,11 @@ class NodeBeat(Contract):
     note: str | None = Field(None, description="Why the node starts no call, if it does not.")
     alarm: str = Field(
         "", description="What a projector found wrong with the log, or how far it lags behind it."
+    )
+    clock_ahead_s: float | None = Field(
+        None,
+        description="How far its wall clock is ahead of the log's (NATS's), negative: behind; null"
+        " while it does not know. Nothing but the time that events carry for display hangs on it.",
     )
     is_full: bool = Field(False, description="Whether a generator takes no further slice now.")
     unreadable: int = Field(

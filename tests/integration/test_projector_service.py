@@ -19,9 +19,10 @@ from millstream.runtime.clock import utc_now
 from millstream.testing.asking import ask, is_answered, publish, refused, request
 from millstream.testing.events import NODE, Script
 from millstream.testing.examples import example_spec
-from millstream.testing.nats import RunningLog
+from millstream.testing.nats import RunningLog, everything
 from millstream.testing.tape import Tape
 from millstream.testing.waiting import BOUND_S, until
+from millstream.testing.wrong_clock import WrongClock
 from millstream_projector import __main__ as service
 from millstream_projector import progress, projection
 from millstream_projector.__main__ import main
@@ -65,6 +66,23 @@ async def test_a_log_that_is_silent_as_a_projector_starts_is_waited_for(
     async with projecting(running) as log:
         assert (await ask(log, "stuck")).batches == ()
     assert asked > 2
+
+
+@pytest.mark.parametrize("off_s", [7200, -7200])
+async def test_rates_and_the_end_are_told_in_the_logs_time(
+    running: RunningLog, monkeypatch: pytest.MonkeyPatch, off_s: float
+) -> None:
+    WrongClock(monkeypatch, off_s)
+    script = Script()
+    script.start()
+    script.claim(0)
+    script.generate(0)
+    async with projecting(running) as log:
+        last = await publish(log, script.tape)
+        found = await ask(log, "figures", batch_id=script.batch_id, min_sequence=last)
+        assert found.rates.last_minute > 0
+        assert 0 <= (found.at - (await everything(log))[-1].stored_at).total_seconds() < 60
+        assert (await Nodes(log.answers).live())[0].clock_ahead_s == pytest.approx(off_s, abs=3)
 
 
 async def test_too_many_queries_at_once_are_told_to_come_again(running: RunningLog) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from millstream.errors import LogError
+from millstream.eventlog.log_time import LogTime
 from millstream.eventlog.nodes import Nodes
-from millstream.runtime.clock import utc_now
+from millstream.runtime.clock import boot_seconds, utc_now
 from millstream.testing.events import Script
 from millstream.testing.nats import RunningLog, everything
+from millstream.testing.wrong_clock import WrongClock
 from millstream_projector.opening import open_store
 from millstream_projector.progress import Progress
 from millstream_projector.projection import Projection
@@ -23,16 +25,25 @@ from millstream_schemas.notes import StuckCleared, StuckDetected
 pytestmark = pytest.mark.anyio
 
 
+class Turned(LogTime):
+    """The log's time, ahead by what the test wishes."""
+
+    ahead_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead_s)
+
+
 class Scene:
     """A batch on a real log, its projection, and a watchdog whose clocks the test turns."""
 
     def __init__(self, running: RunningLog, store: Store) -> None:
         self.log = running.event_log
+        self.log.time = self.time = Turned()
         self.nodes = Nodes(self.log.answers)
         self.script = Script()
         self.projection = Projection(store)
         self.progress = Progress(0, now_s=0.0)
-        self.ahead_s = 0.0
         self.steady_s = 0.0
         self.dog = self.another_dog()
 
@@ -44,15 +55,12 @@ class Scene:
             self.nodes,
             node="test",
             floor_s=30.0,
-            clock=self.now,
             steady=lambda: self.steady_s,
         )
 
-    def now(self) -> datetime:
-        return utc_now() + timedelta(seconds=self.ahead_s)
-
     async def beat(self) -> None:
-        await self.nodes.beat(NodeBeat(node="n", service="generator", started_at=utc_now()))
+        beat = NodeBeat(node="n", service="generator", started_at=utc_now(), up_s=0.0)
+        await self.nodes.beat(beat)
 
     async def publish(self) -> None:
         """Append what the script has written since the last time."""
@@ -68,7 +76,7 @@ class Scene:
         self.progress.saw_head(self.progress.checkpoint, self.steady_s)
 
     async def look(self, ahead_s: float) -> list[BatchEvent]:
-        self.ahead_s = ahead_s
+        self.time.ahead_s = ahead_s
         return await self.dog.look()
 
 
@@ -76,6 +84,7 @@ class Scene:
 async def scene(running: RunningLog, tmp_path: Path) -> AsyncIterator[Scene]:
     store = open_store(tmp_path / "views", stream="s", last_sequence=10**9)
     scene = Scene(running, store)
+    await scene.log.head()  # it tells the log's time
     scene.script.start()
     scene.script.claim(0, node="n")
     scene.script.fail_attempt(1, "timeout", "no token for 20 s")
@@ -102,6 +111,38 @@ async def test_a_stuck_batch_is_noted_once_and_cleared_when_it_moves(scene: Scen
     assert isinstance(cleared, StuckCleared)
     await scene.fold()
     assert await scene.look(1) == []
+
+
+@pytest.mark.parametrize("off_s", [7200, -7200, 259_200])
+async def test_a_wrong_wall_clock_accuses_nobody_and_hides_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, off_s: float
+) -> None:
+    wall = WrongClock(monkeypatch)
+    assert await scene.look(0) == []
+    wall.ahead_s = off_s  # in mid-run
+    await scene.beat()
+    assert await scene.look(1) == []
+    scene.dog = scene.another_dog()  # and from its start on
+    assert await scene.look(2) == []
+    assert await scene.look(28) == []
+    (note,) = await scene.look(33)
+    assert isinstance(note, StuckDetected)
+    assert note.finding.idle_s == pytest.approx(33, abs=10)
+    assert abs(note.time - scene.time.now()) < timedelta(seconds=10)
+    await scene.fold()
+    scene.script.generate(0)
+    await scene.publish()
+    await scene.fold()
+    assert [type(note) for note in await scene.look(0)] == [StuckCleared]
+
+
+async def test_time_by_which_the_log_is_set_is_held_against_nobody(scene: Scene) -> None:
+    assert await scene.look(0) == []
+    here_s = boot_seconds()
+    scene.time.note(utc_now() + timedelta(hours=2), asked_s=here_s, heard_s=here_s)
+    assert await scene.look(0) == []
+    assert await scene.look(28) == []
+    assert len(await scene.look(31)) == 1
 
 
 async def test_two_watchdogs_write_one_note(scene: Scene) -> None:

@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 from millstream.domain.recorded import microseconds
 from millstream.errors import ConflictError, LogError, LogFullError, LogUnavailableError
 from millstream.eventlog.answers import Answers, receive
+from millstream.eventlog.log_time import LogTime
 from millstream.eventlog.publisher import Chain, Publisher
 from millstream.eventlog.stored import Stored, from_headers, parse_time, stored_message
 from millstream.runtime.clock import boot_seconds
@@ -68,6 +69,8 @@ class EventLog:
     def __init__(self, connection: Client) -> None:
         self.connection = connection
         self.answers = Answers(connection)
+        self.time = LogTime()
+        """The log's time, measured with each look at the stream (``head``, ``fill``)."""
         self._publisher = Publisher(self.answers)
 
     async def append(self, event: Event, *, expected: int, bound_s: float = 10.0) -> int:
@@ -261,9 +264,11 @@ class EventLog:
         )
 
     async def _stream_info(self, request: dict[str, Any]) -> dict[str, Any]:
+        asked_s = boot_seconds()
         document = await self._api(f"STREAM.INFO.{subjects.EVENTS}", request)
         if document is None:
             raise LogError(f"stream {subjects.EVENTS} gave no information")
+        self.time.note(parse_time(document["ts"]), asked_s=asked_s, heard_s=boot_seconds())
         return document
 
     async def _api(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -49,6 +49,13 @@ class Nodes:
             if entry is not None and key.partition(".")[0] in {"generator", "projector", "api"}:
                 found.append((NodeBeat.model_validate_json(entry.value), entry.stored_at))
         return found
+
+
+def by_log(beat: NodeBeat, beat_at: datetime) -> NodeBeat:
+    """Return a beat of ``beat_at`` with its start by the log's clock: it tells that by its own."""
+    if beat.up_s is None:
+        return beat
+    return beat.model_copy(update={"started_at": beat_at - timedelta(seconds=beat.up_s)})
 
 
 async def keep_beating(nodes: Nodes, stop: asyncio.Event, make: Callable[[], NodeBeat]) -> None:

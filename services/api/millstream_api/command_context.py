@@ -18,7 +18,7 @@ from millstream.eventlog.aggregate import load_batch
 from millstream.eventlog.log import EventLog
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook
-from millstream.runtime.clock import new_id, utc_now
+from millstream.runtime.clock import new_id
 from millstream.runtime.settings import Settings
 from millstream.specs import build_spec
 from millstream_api.background import Background
@@ -82,7 +82,7 @@ class CommandContext:
         def make() -> Stamp:
             return Stamp(
                 new_id=new_id,
-                time=utc_now(),
+                time=self.event_log.time.now(),
                 actor=asked.actor,
                 source=f"millstream/api/{self.settings.node}",
                 command_id=asked.command_id,

@@ -14,7 +14,7 @@ from millstream.eventlog.topology import ensure_topology
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook, recipe_directories
 from millstream.runtime.access import tls_files, trusted_proxies
-from millstream.runtime.clock import new_id, utc_now
+from millstream.runtime.clock import boot_seconds, new_id, utc_now
 from millstream.runtime.settings import Settings
 from millstream_api.app import create_app
 from millstream_api.auth import Guard
@@ -90,7 +90,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
             replay = Replay(event_log)
             app = Gateway(
                 api=create_app(context),
-                relay=Relay(hub, replay, limits),
+                relay=Relay(hub, replay, limits, clock=event_log.time.now),
                 page=Page(),
                 guard=guard,
                 measures=Measures(hub, replay, deliverer.outcomes),
@@ -106,7 +106,7 @@ async def main(settings: Settings, stop: asyncio.Event, *, owns_process: bool = 
                 tasks.create_task(end_revoked(guard, hub)),
                 tasks.create_task(deliverer.run()),
             ]
-            tasks.create_task(keep_beating(context.nodes, stop, _beats(settings, hub)))
+            tasks.create_task(keep_beating(context.nodes, stop, _beats(settings, event_log, hub)))
             host, port = listener.getsockname()[:2]
             log.info("api.listening", url=f"{'https' if tls else 'http'}://{host}:{port}")
             if owns_process:
@@ -167,16 +167,18 @@ def _deliverer(
     return Deliverer(store, Messages(event_log), sender, hub, lead)
 
 
-def _beats(settings: Settings, hub: Hub) -> Callable[[], NodeBeat]:
-    started_at = utc_now()
+def _beats(settings: Settings, event_log: EventLog, hub: Hub) -> Callable[[], NodeBeat]:
+    started_at, began_s = utc_now(), boot_seconds()
 
     def beat() -> NodeBeat:
         return NodeBeat(
             node=settings.node,
             service="api",
             started_at=started_at,
+            up_s=round(boot_seconds() - began_s, 3),
             sequence=hub.sequence,
             due_sequence=hub.due,
+            clock_ahead_s=event_log.time.clock_ahead_s(),
         )
 
     return beat

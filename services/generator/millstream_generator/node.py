@@ -11,7 +11,7 @@ from millstream.domain.decide import Stamp
 from millstream.eventlog.fullness import Fullness
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.presence import Beats
-from millstream.runtime.clock import new_id, utc_now
+from millstream.runtime.clock import boot_seconds, new_id, utc_now
 from millstream.runtime.metrics import Figure, plain
 from millstream.runtime.settings import Settings
 from millstream_generator.completion import Completion, Progress, Prompt
@@ -38,6 +38,7 @@ class Node:
     provider: Provider
     stop: asyncio.Event
     started_at: datetime = field(default_factory=utc_now)
+    began_s: float = field(default_factory=boot_seconds)
     in_flight: int = 0
     at_work: set[tuple[str, int]] = field(default_factory=set)
     """The slices (batch id, index) that this process works on."""

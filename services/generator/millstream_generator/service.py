@@ -11,6 +11,7 @@ from millstream.eventlog.connection import connected
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.presence import Presence
 from millstream.eventlog.topology import ensure_topology
+from millstream.runtime.clock import boot_seconds
 from millstream.runtime.metrics_server import metrics_served
 from millstream.runtime.settings import Settings
 from millstream_generator.deadlines import Deadlines
@@ -80,7 +81,9 @@ def _beat(node: Node) -> NodeBeat:
         pool=node.settings.pool,
         in_flight=node.in_flight,
         started_at=node.started_at,
+        up_s=round(boot_seconds() - node.began_s, 3),
         note=node.fullness.note,
+        clock_ahead_s=node.event_log.time.clock_ahead_s(),
         is_full=not node.room.free,
         routes=node.gates.health(),
     )

@@ -164,6 +164,7 @@ class _Service:
             CheckpointFile(settings.data_dir / CHECKPOINT_FILE),
             stream=stream,
             node=settings.node,
+            clock=event_log.time.now,
         )
         self._watchdog = Watchdog(
             projection,
@@ -175,11 +176,11 @@ class _Service:
             lease_s=settings.lease_s,
         )
         self._patience = Patience()
-        self._started_at = utc_now()
+        self._started_at, self._began_s = utc_now(), boot_seconds()
 
     async def run(self, store: Store, writer: ThreadPoolExecutor, stop: asyncio.Event) -> None:
         """Run all parts until ``stop``, or until a rebuild is done."""
-        readers = Readers(store)
+        readers = Readers(store, clock=self._event_log.time.now)
         auditor = Auditor(
             store, self._progress, self._sealer, self._rebuilder, node=self._settings.node
         )
@@ -278,9 +279,11 @@ class _Service:
             node=self._settings.node,
             service="projector",
             started_at=self._started_at,
+            up_s=round(boot_seconds() - self._began_s, 3),
             sequence=self._progress.checkpoint,
             due_sequence=self._progress.due,
             alarm="; ".join(filter(None, alarms)),
+            clock_ahead_s=self._event_log.time.clock_ahead_s(),
             unreadable=decode.unknown + decode.malformed,
         )
 

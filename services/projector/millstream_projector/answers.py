@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TypeVar
 
 import duckdb
@@ -44,9 +45,15 @@ ResultT = TypeVar("ResultT")
 class Readers:
     """Threads that read, each with a connection of its own; results are fetched at once."""
 
-    def __init__(self, store: Store, *, threads: int = READERS) -> None:
-        """Make the threads; their connections open with their first query."""
+    def __init__(
+        self, store: Store, *, clock: Callable[[], datetime], threads: int = READERS
+    ) -> None:
+        """Make the threads; their connections open with their first query.
+
+        ``clock`` tells the time that the stream's stamps are compared with.
+        """
         self._store = store
+        self._clock = clock
         self._own = threading.local()
         self._open: list[duckdb.DuckDBPyConnection] = []
         self._is_closing = False
@@ -58,7 +65,9 @@ class Readers:
         """Return the answer to a query, as of ``past``; raises as ``queries.answer``."""
 
         def read(connection: duckdb.DuckDBPyConnection) -> bytes:
-            return queries.answer(connection, name, request, most_bytes=most_bytes, past=past)
+            return queries.answer(
+                connection, name, request, most_bytes=most_bytes, past=past, clock=self._clock
+            )
 
         return await self.find(read)
 

@@ -1,7 +1,7 @@
 """The views over real HTTP: history, figures, slots, timelines, nodes; bad filters."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from socket import gethostname
@@ -26,6 +26,7 @@ from millstream_schemas.events import EVENT_TYPES
 
 pytestmark = pytest.mark.anyio
 
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST, SECOND = "batch_1767225600_0000000a", "batch_1767225600_0000000b"
 
 
@@ -154,15 +155,29 @@ async def test_nodes_tell_their_service_last_beat_and_lag(api: Any) -> None:
 
 async def test_a_node_is_behind_by_what_the_log_held_as_it_beat(api: Any) -> None:
     last = await api.append(two_batches().entries)
-    nodes, began = Nodes(api.log.event_log.answers), datetime(2026, 1, 1, tzinfo=UTC)
+    nodes = Nodes(api.log.event_log.answers)
     for node, sequence, due in (("busy", 5, 5), ("late", 1, 4), ("older", 3, None)):
-        beat = NodeBeat(node=node, service="projector", started_at=began, sequence=sequence)
+        beat = NodeBeat(node=node, service="projector", started_at=LONG_AGO, sequence=sequence)
         await nodes.beat(beat.model_copy(update={"due_sequence": due}))
-    await nodes.beat(NodeBeat(node="g", service="generator", started_at=began))
+    await nodes.beat(NodeBeat(node="g", service="generator", started_at=LONG_AGO))
     found = await read(api, "/v1/nodes")
     lags = {node["node"]: node["lag"] for node in found["nodes"]}
     assert found["as_of"] == last
     assert (lags["busy"], lags["late"], lags["older"], lags["g"]) == (0, 3, last - 3, None)
+
+
+@pytest.mark.parametrize(("ahead_s", "words"), [(7200, "7,200 s ahead of"), (-4, "4 s behind")])
+async def test_a_node_whose_clock_is_off_is_an_alarm(api: Any, ahead_s: float, words: str) -> None:
+    nodes, own = Nodes(api.log.event_log.answers), {"service": "generator", "up_s": 60}
+    for node, off_s in (("right", 0.4), ("unknown", None), ("wrong", ahead_s)):
+        await nodes.beat(NodeBeat(node=node, started_at=LONG_AGO, clock_ahead_s=off_s, **own))
+    found = await read(api, "/v1/nodes")
+    (wrong,) = (node for node in found["nodes"] if node["node"] == "wrong")
+    assert found["alarms"] == [f"wrong: {wrong['alarm']}"]
+    assert wrong["alarm"].startswith(f"its clock is {words}")
+    began, beat_at = (datetime.fromisoformat(wrong[name]) for name in ("started_at", "beat_at"))
+    assert beat_at - began == timedelta(minutes=1)
+    assert all(abs(view["clock_ahead_s"] or 0) < 3 for view in found["nodes"] if view != wrong)
 
 
 async def test_a_relay_that_folds_no_more_says_where_the_log_ends(

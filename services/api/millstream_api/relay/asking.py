@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,7 +15,7 @@ from millstream_schemas.envelope import BATCH_ID_PATTERN
 SEED_PATH = "/api/generate/batch/stream"
 NAMED_PATH = "/v1/stream"
 STREAM_PATHS = frozenset({SEED_PATH, NAMED_PATH})
-FLAVOURS: dict[str, Callable[[str], Flavour]] = {
+FLAVOURS: dict[str, Callable[[str, Callable[[], datetime]], Flavour]] = {
     "seed": SeedFrames,
     "state": NamedFrames,
     "deltas": DeltaFrames,

@@ -2,8 +2,10 @@
 
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any
 
+from millstream.runtime.clock import utc_now
 from millstream_api.problems import ProblemError
 from millstream_api.relay.asking import FLAVOURS, STREAM_PATHS, Wanted, read_query
 from millstream_api.relay.client import Client, Pipe
@@ -44,11 +46,20 @@ class Relay:
     """Serves the streams from one hub."""
 
     def __init__(
-        self, hub: Hub, replay: Replay | None = None, limits: Limits | None = None
+        self,
+        hub: Hub,
+        replay: Replay | None = None,
+        limits: Limits | None = None,
+        *,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Serve from ``hub``; without a ``replay`` no event that is older than its ring."""
+        """Serve from ``hub``; without a ``replay`` no event that is older than its ring.
+
+        ``clock`` tells the time that pages measure by, which is that of the events' stamps.
+        """
         self.hub = hub
         self._limits = limits if limits is not None else Limits()
+        self._clock = clock
         self._replay = replay
         self._pusher = self._push
         self._flavours: dict[tuple[str, str], Flavour] = {}
@@ -110,7 +121,7 @@ class Relay:
         """Return the one flavour of that name that all clients share."""
         key = name, self.hub.epoch
         if key not in self._flavours:
-            self._flavours[key] = FLAVOURS[name](self.hub.epoch)
+            self._flavours[key] = FLAVOURS[name](self.hub.epoch, self._clock)
         return self._flavours[key]
 
     async def _serve_events(self, client: Client, wanted: Wanted, send: Send) -> None:
@@ -120,7 +131,7 @@ class Relay:
 
         if await self._started(client, wanted.position):
             wish = Wish(wanted.batch_ids, wanted.types)
-            stream = EventStream(self.hub, self._replay, client, wish)
+            stream = EventStream(self.hub, self._replay, client, wish, self._clock)
             await stream.serve(wanted.position, resumes=wanted.resumes, send=send_frames)
         if not client.is_gone:
             await _send_last(send, retry_line(retry_ms()))

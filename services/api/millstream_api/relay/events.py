@@ -5,6 +5,7 @@ one holds one page of frames, however far it is behind.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import structlog
 
@@ -27,12 +28,19 @@ Send = Callable[[bytes], Awaitable[None]]
 class EventStream:
     """One client's way through the events."""
 
-    def __init__(self, hub: Hub, replay: Replay | None, client: Client, wish: Wish) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        replay: Replay | None,
+        client: Client,
+        wish: Wish,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._hub = hub
         self._replay = replay
         self._client = client
         self._wish = wish
-        self._frames = EventFrames(hub.epoch)
+        self._frames = EventFrames(hub.epoch, clock)
         client.flavour = self._frames
 
     async def serve(self, asked: Position | None, *, resumes: bool, send: Send) -> None:

@@ -1,6 +1,6 @@
 """What goes over the wire: the two flavours of SSE frames, encoded once per version."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -35,16 +35,11 @@ class Flavour(Protocol):
     def heartbeat(self, cursor: int, *, log_away: bool) -> bytes:
         """Return what a client at ``cursor`` gets when nothing happens."""
 
-    def limited(self, body: bytes, cursor: int) -> bytes:
-        """Return the frame with ``body``, which tells which limits let which batches wait."""
+    def limited(self, batches: bytes, cursor: int) -> bytes:
+        """Return the frame that tells which limits let which batches (members of JSON) wait."""
 
     def busy(self) -> bytes:
         """Return what a client gets for whom there is no room."""
-
-
-def stamp(time: datetime | None = None) -> str:
-    """Return ``time`` (default: now) as ISO 8601 in UTC with a Z."""
-    return (time or utc_now()).isoformat().replace("+00:00", "Z")
 
 
 def retry_line(milliseconds: int) -> bytes:
@@ -58,7 +53,7 @@ class SeedFrames:
     name = "seed"
     beats = 60
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, _clock: Callable[[], datetime] = utc_now) -> None:
         self._epoch = epoch
 
     def update(self, version: Version, _after: int = 0, /) -> bytes:
@@ -84,7 +79,7 @@ class SeedFrames:
         """Return a comment."""
         return b": heartbeat\n\n"
 
-    def limited(self, body: bytes, cursor: int) -> bytes:  # noqa: ARG002  # not told here
+    def limited(self, batches: bytes, cursor: int) -> bytes:  # noqa: ARG002  # not told here
         """Return nothing: the older contract knows no such thing."""
         return b""
 
@@ -102,14 +97,16 @@ class NamedFrames:
     name = "named"
     beats = 2
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, clock: Callable[[], datetime] = utc_now) -> None:
+        """Name places in the stream of ``epoch``; ``clock`` tells the server's time."""
         self._epoch = epoch
+        self._clock = clock
 
     def update(self, version: Version, _after: int = 0, /) -> bytes:
         """Return a `batch_update` event; it is whole, whatever was seen before."""
         frame = version.frames.get(self.name)
         if frame is None:
-            body = b'{"batch":%b,"server_time":"%b"}' % (version.json, stamp().encode())
+            body = b'{"batch":%b,"server_time":"%b"}' % (version.json, self._now())
             frame = self._frame(b"batch_update", body, version.sequence)
             version.frames[self.name] = frame
         return frame
@@ -126,7 +123,7 @@ class NamedFrames:
         body = b'{"batches":{%b},"as_of":%d,"server_time":"%b"}' % (
             batches,
             sequence,
-            stamp().encode(),
+            self._now(),
         )
         return self._frame(b"all_batches", body, sequence)
 
@@ -139,17 +136,21 @@ class NamedFrames:
         body = b'{"as_of":%d,"log_away":%b,"server_time":"%b"}' % (
             cursor,
             b"true" if log_away else b"false",
-            stamp().encode(),
+            self._now(),
         )
         return self._frame(b"heartbeat", body, cursor)
 
-    def limited(self, body: bytes, cursor: int) -> bytes:
+    def limited(self, batches: bytes, cursor: int) -> bytes:
         """Return a `limited` event; its id is the client's own cursor, as a heartbeat's."""
+        body = b'{"batches":{%b},"server_time":"%b"}' % (batches, self._now())
         return self._frame(b"limited", body, cursor)
 
     def busy(self) -> bytes:
         """Return a `busy` event."""
         return b'event: busy\ndata: {"detail":"too many streams; connect again later"}\n\n'
+
+    def _now(self) -> bytes:
+        return self._clock().isoformat().replace("+00:00", "Z").encode()
 
     def _frame(self, event: bytes, body: bytes, sequence: int) -> bytes:
         place = format_position(sequence, self._epoch).encode()
@@ -175,7 +176,7 @@ class DeltaFrames(NamedFrames):
         frame = version.frames.get(key)
         if frame is None:
             if is_new:
-                body = b'{"batch":%b,"server_time":"%b"}' % (version.json, stamp().encode())
+                body = b'{"batch":%b,"server_time":"%b"}' % (version.json, self._now())
                 frame = b"event: batch_update\ndata: %b\n\n" % body
             else:
                 body = version.view.model_dump_json(

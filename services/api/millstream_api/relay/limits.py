@@ -12,7 +12,6 @@ from nats.aio.client import Client as Connection
 
 from millstream.eventlog.limited import LimitedBatches
 from millstream_api.relay.client import Client
-from millstream_api.relay.frames import stamp
 from millstream_api.relay.hub import Hub
 from millstream_schemas.limited import LimitedBy
 from millstream_schemas.views import BatchView
@@ -52,8 +51,7 @@ class Limits:
         ids, body = client.batch_ids, self._whole
         if ids is not None:
             body = _body({one: by for one, by in self.by_batch.items() if one in ids})
-        frame = b'{"batches":{%b},"server_time":"%b"}' % (body, stamp().encode())
-        return client.flavour.limited(frame, client.cursor or 0)
+        return client.flavour.limited(body, client.cursor or 0)
 
     async def follow(self, connection: Connection, hub: Hub) -> None:
         """Keep up with what generators say over ``connection``; never ends."""

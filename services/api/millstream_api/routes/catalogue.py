@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
+from millstream.eventlog.nodes import by_log
 from millstream_api.answers import model_answer
 from millstream_api.command_context import check_batch_id
 from millstream_api.context import Parts
@@ -42,6 +43,8 @@ from millstream_schemas.recipes import Recipe
 router = APIRouter(prefix="/v1", tags=["catalogue"])
 
 _FOLDING = frozenset({"projector", "api"})
+CLOCK_OFF_S = 3.0
+"""A clock that is further off is told: NTP keeps it within a tenth of a second."""
 """The services that follow the log to its end."""
 
 
@@ -129,7 +132,7 @@ async def list_nodes(parts: Parts) -> Response:
     as_of = parts.hub.sequence
     nodes = tuple(
         NodeView(
-            **beat.model_dump(),
+            **(by_log(beat, beat_at).model_dump() | {"alarm": _alarm(beat)}),
             beat_at=beat_at,
             lag=_lag(beat, as_of),
         )
@@ -196,6 +199,19 @@ async def list_stuck(parts: Parts, moment: Moment) -> Response:
         return model_answer(await parts.reads.queries.stuck(asked(views.PlainQuery, moment)))
     await parts.reads.caught_up(moment.min_sequence)
     return model_answer(parts.reads.stuck())
+
+
+def _alarm(beat: NodeBeat) -> str:
+    """Return what is wrong on a node in its own words, and with its clock."""
+    words, ahead_s = beat.alarm, beat.clock_ahead_s or 0.0
+    if abs(ahead_s) > CLOCK_OFF_S:
+        side = "ahead of" if ahead_s > 0 else "behind"
+        clock = (
+            f"its clock is {abs(ahead_s):,.0f} s {side} that of NATS: times are measured by NATS's,"
+            " but events carry a wrong one for display; set the clocks of both machines (NTP)"
+        )
+        words = f"{words}; {clock}" if words else clock
+    return words
 
 
 def _lag(beat: NodeBeat, as_of: int) -> int | None:

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from millstream.errors import QueryFailedError
-from millstream.runtime.clock import utc_now
 from millstream_api import seed
 from millstream_api.answers import plain_answer
 from millstream_api.command_context import check_batch_id
@@ -58,7 +57,7 @@ async def history(
 async def stuck(parts: Parts) -> Response:
     """Return the batches that make no progress; reading it stops nothing."""
     await parts.reads.caught_up(0)
-    now = utc_now()
+    now = parts.event_log.time.now()
     found = [seed.seed_stuck(view, now) for view in parts.reads.stuck().batches]
     return plain_answer(
         {

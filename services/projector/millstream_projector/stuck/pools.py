@@ -76,7 +76,9 @@ class Pools:
             pool.working_since = None
         elif pool.working_since is None:
             had_none = pool.nodeless_since is not None
-            pool.working_since = now if had_none else min(beat.started_at for beat in working)
+            pool.working_since = (
+                now if had_none else min(now, *(beat.started_at for beat in working))
+            )
             pool.nodeless_since = None
 
 

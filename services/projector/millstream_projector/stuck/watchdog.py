@@ -11,8 +11,8 @@ from millstream.domain.decide import Stamp
 from millstream.errors import ConflictError, LogError
 from millstream.eventlog.limited import LimitedBatches
 from millstream.eventlog.log import EventLog
-from millstream.eventlog.nodes import Nodes
-from millstream.runtime.clock import boot_seconds, new_id, utc_now
+from millstream.eventlog.nodes import Nodes, by_log
+from millstream.runtime.clock import boot_seconds, new_id
 from millstream_projector.progress import Progress
 from millstream_projector.projection import Projection
 from millstream_projector.stuck.judge import Judge, Verdict
@@ -31,8 +31,8 @@ APPEND_BOUND_S = 3.0
 class Watchdog:
     """Appends StuckDetected and StuckCleared behind the fence, so that two write one.
 
-    The clocks are arguments: ``clock`` tells the time that stream times are compared with,
-    ``steady`` seconds that never jump. ``alarm`` tells in words that the projection lags: then
+    What is silent is told by the log's time, whatever the wall clock says; ``steady`` tells seconds
+    that never jump. ``alarm`` tells in words that the projection lags: then
     no batch is judged, and it is the system that has a problem.
     """
 
@@ -46,7 +46,6 @@ class Watchdog:
         node: str,
         floor_s: float,
         lease_s: float = 10.0,
-        clock: Callable[[], datetime] = utc_now,
         steady: Callable[[], float] = boot_seconds,
     ) -> None:
         """Watch the batches of ``projection``.
@@ -61,7 +60,7 @@ class Watchdog:
         self._limited = LimitedBatches()
         self._node = node
         self._judge = Judge(floor_s=floor_s, lease_s=lease_s)
-        self._clock = clock
+        self._jumps = event_log.time.jumps
         self._steady = steady
 
     async def watch(self, stop: asyncio.Event) -> None:
@@ -85,16 +84,19 @@ class Watchdog:
         is_late = lag_s is not None and lag_s > LAG_MOST_S
         self.alarm = self._progress.lag_in_words(lag_s) if lag_s is not None and is_late else ""
         try:
-            beats = await self._nodes.live()
+            beats = [by_log(*heard) for heard in await self._nodes.heard()]
         except LogError as error:
             return self._suspend(str(error))
         if lag_s is None:
             return self._suspend("the end of the log is not known yet")
         if is_late:
             return self._suspend(self.alarm)
+        if (jumps := self._event_log.time.jumps) != self._jumps:
+            self._jumps = jumps  # the stamps of before can't be compared with what is now
+            self._suspend("the log's clock was set")
         if not self._judge.is_watching:
             log.info("watchdog.watching")
-        now = self._clock()
+        now = self._event_log.time.now()
         known = self._projection.snapshot
         written: list[BatchEvent] = []
         limited = self._limited.now()

@@ -6,7 +6,6 @@ from typing import Any
 import duckdb
 import orjson
 
-from millstream.runtime.clock import utc_now
 from millstream_projector.views.error_groups import error_groups
 from millstream_projector.views.paging import column_time, of_batch, one
 from millstream_projector.views.sums import exact
@@ -18,16 +17,18 @@ _MOVING: frozenset[str] = frozenset({"running"})
 
 
 def figures(
-    connection: duckdb.DuckDBPyConnection, request: analysis.FiguresQuery, _most_bytes: int
+    connection: duckdb.DuckDBPyConnection,
+    request: analysis.FiguresQuery,
+    _most_bytes: int,
+    at: datetime,
 ) -> dict[str, Any]:
-    """Return the body of Figures.
+    """Return the body of Figures, as of the moment ``at``.
 
     Raises:
         RefusedError: no such batch was ever started.
     """
     (stored,) = of_batch(connection, request.batch_id, "view")
     view = orjson.loads(stored)
-    at = moment_of(connection, request)
     groups, group_count = error_groups(connection, request.batch_id, request.errors)
     latency, first_token = one(
         connection,
@@ -48,9 +49,10 @@ def figures(
     }
 
 
-def moment_of(connection: duckdb.DuckDBPyConnection, request: views.Query) -> datetime:
+def moment_of(
+    connection: duckdb.DuckDBPyConnection, request: views.Query, now: datetime
+) -> datetime:
     """Return the moment that figures are of: now, unless a moment of the past is asked for."""
-    now = utc_now()
     if request.at_time is not None or not request.is_past:
         return min(request.at_time or now, now)
     last = one(

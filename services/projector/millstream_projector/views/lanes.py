@@ -8,7 +8,6 @@ from typing import Any
 import duckdb
 import orjson
 
-from millstream_projector.views.batch_figures import moment_of
 from millstream_projector.views.paging import of_batch
 from millstream_projector.views.samples import as_utc
 from millstream_schemas.lanes import LaneKind, LanesQuery
@@ -95,9 +94,9 @@ class _Lane:
 
 
 def lanes(
-    connection: duckdb.DuckDBPyConnection, request: LanesQuery, most_bytes: int
+    connection: duckdb.DuckDBPyConnection, request: LanesQuery, most_bytes: int, at: datetime
 ) -> dict[str, Any]:
-    """Return the body of Lanes.
+    """Return the body of Lanes, as of the moment ``at``.
 
     Raises:
         RefusedError: no such batch was ever started.
@@ -111,7 +110,7 @@ def lanes(
     ).fetchall()[0]
     end = last.replace(tzinfo=UTC)
     if state not in FINAL_STATES:
-        end = max(end, moment_of(connection, request))
+        end = max(end, at)
     bucket_ms = _bucket_ms(end - start.replace(tzinfo=UTC))
     rows = connection.execute(
         "SELECT name, provider, kind,"  # noqa: S608

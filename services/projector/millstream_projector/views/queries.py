@@ -5,14 +5,16 @@ Each query runs in one short read transaction: its rows and its ``as_of`` are of
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import duckdb
 import orjson
 
+from millstream.runtime.clock import utc_now
 from millstream_projector.past.as_of import Past
 from millstream_projector.views.attempts import attempts
-from millstream_projector.views.batch_figures import figures
+from millstream_projector.views.batch_figures import figures, moment_of
 from millstream_projector.views.figures import quality, statistics
 from millstream_projector.views.history import BATCHES, history
 from millstream_projector.views.lanes import lanes
@@ -34,8 +36,11 @@ def answer(
     *,
     most_bytes: int,
     past: Past | None = None,
+    clock: Callable[[], datetime] = utc_now,
 ) -> bytes:
     """Return the answer to query ``name`` as JSON of at most about ``most_bytes``.
+
+    ``clock`` tells the time that the stream's stamps are compared with.
 
     Raises:
         LogError: ``past`` needs the log, which does not answer.
@@ -47,7 +52,12 @@ def answer(
         if past is not None:
             past.enter(connection, name, request)
         as_of = one(connection, "SELECT seq FROM checkpoint")[0]
-        body = _ANSWERS[name](connection, request, most_bytes)
+        if name in _AT_A_MOMENT:
+            moment = request if isinstance(request, views.Query) else views.Query()
+            at = moment_of(connection, moment, clock())
+            body = _AT_A_MOMENT[name](connection, request, most_bytes, at)
+        else:
+            body = _ANSWERS[name](connection, request, most_bytes)
     except duckdb.InterruptException as error:
         raise RefusedError(
             "failed",
@@ -76,13 +86,14 @@ def _stuck(
 _ANSWERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Any, int], dict[str, Any]]] = {
     "history": history,
     "batch": _batch,
-    "figures": figures,
     "samples": samples,
     "search": search,
     "attempts": attempts,
     "statistics": statistics,
-    "timeline": timeline,
     "stuck": _stuck,
     "quality": quality,
-    "lanes": lanes,
 }
+_AT_A_MOMENT: dict[
+    str, Callable[[duckdb.DuckDBPyConnection, Any, int, datetime], dict[str, Any]]
+] = {"figures": figures, "timeline": timeline, "lanes": lanes}
+"""Answers that hang on how long ago something was."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from millstream_projector.views.batch_figures import PERCENTILES, moment_of, percentiles
+from millstream_projector.views.batch_figures import PERCENTILES, percentiles
 from millstream_projector.views.by_batch import first_samples, unpriced_batches
 from millstream_projector.views.paging import Filter, RefusedError, column_time, one
 from millstream_projector.views.running import Buckets, running
@@ -35,9 +35,12 @@ Row = dict[str, Any]
 
 
 def timeline(
-    connection: duckdb.DuckDBPyConnection, request: analysis.TimelineQuery, most_bytes: int
+    connection: duckdb.DuckDBPyConnection,
+    request: analysis.TimelineQuery,
+    most_bytes: int,
+    at: datetime,
 ) -> dict[str, Any]:
-    """Return the body of Timeline.
+    """Return the body of Timeline, as of the moment ``at``.
 
     Raises:
         RefusedError: the range makes no sense, or holds more buckets than an answer.
@@ -67,7 +70,7 @@ def timeline(
         found = _compute(connection, numbers, seconds, by, request.batch_id)
     else:
         found = _remembered(connection, numbers, seconds, by)
-    filling = _filling(moment_of(connection, request), seconds)
+    filling = _filling(at, seconds)
     rows = [
         row if number not in filling else _rated(row, filling[number])
         for number in numbers
