@@ -25,6 +25,7 @@ from millstream_generator.failures import (
     ERROR_BYTES_MOST,
     from_response,
     in_answer,
+    no_stream,
     safe_message,
 )
 from millstream_generator.http_client import HttpClient
@@ -32,6 +33,10 @@ from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
 
 EVENT_BYTES_MOST = 4_000_000
+PAYLOAD_BYTES_MOST = 200
+"""So much of an event that can't be read is told."""
+_MARK = b"\xef\xbb\xbf"
+"""A byte order mark, which may begin a stream."""
 
 
 class DirectLane:
@@ -112,7 +117,9 @@ class _Answer:
         self._headers: Mapping[str, str] = {}
         self._is_document: bool | None = None  # known with the first bytes
         self._waiting = bytearray()
+        self._first = b""
         self._parts: list[str] = []
+        self._refusal = ""
         self._finish_reason: object = None
         self._request_id: object = None
         self._usage: dict[str, Any] = {}
@@ -124,11 +131,13 @@ class _Answer:
     def feed(self, data: bytes) -> None:
         """Take the next bytes: whole lines are read at once, the rest waits for its line's end."""
         self._waiting += data
-        if self._is_document is None:
-            self._is_document = data.lstrip().startswith(b"{")
-        if self._status != 200 or self._is_document:
+        if self._is_document is None and not self._has_begun():
+            return
+        if self._status != 200:
             self.is_done = len(self._waiting) >= ERROR_BYTES_MOST
-        elif b"\n" in data:
+        elif not self._is_document and (b"\n" in data or b"\r" in data):
+            if b"\r" in data:  # with a line feed or alone it ends a line, too
+                self._waiting = self._waiting.replace(b"\r", b"\n")
             *lines, left = self._waiting.split(b"\n")
             self._waiting = left
             for line in lines:
@@ -136,19 +145,30 @@ class _Answer:
         elif len(self._waiting) > EVENT_BYTES_MOST:
             raise CallFailedError("server", f"one event exceeds {EVENT_BYTES_MOST} bytes")
 
+    def _has_begun(self) -> bool:
+        """Look at the first bytes, once there are some: a stream, or one document in its place."""
+        if _MARK.startswith(bytes(self._waiting[:4])):
+            return False  # less than it, or nothing after it
+        self._waiting = self._waiting.removeprefix(_MARK)
+        begun = self._waiting.lstrip()
+        if begun:
+            self._first = bytes(begun[:2000])
+            self._is_document = begun.startswith((b"{", b"<"))
+        return bool(begun)
+
     def _take_line(self, line: bytearray) -> None:
         if line.startswith(b"data:") and not self.is_done:
             payload = line[5:].strip()
             if payload == b"[DONE]":
                 self.is_done = True
-            else:
+            elif payload:
                 self._take_event(payload)
 
     def _take_event(self, payload: bytearray) -> None:
         try:
             chunk = orjson.loads(payload)
         except ValueError as error:
-            raise CallFailedError("server", "the stream holds an event that is no JSON") from error
+            raise _odd("the stream holds an event that is no JSON", payload) from error
         if not isinstance(chunk, dict):
             return  # holds nothing of an answer, as a keep-alive does
         try:
@@ -159,13 +179,17 @@ class _Answer:
             for choice in chunk.get("choices") or ():
                 if choice.get("index"):
                     continue  # one answer is asked for: what else comes is another one
-                text = (choice.get("delta") or {}).get("content")
+                # A server that does not stream sends all at once, as a message.
+                delta = choice.get("delta") or choice.get("message") or {}
+                text = delta.get("content")
                 if text:
-                    self._take_text(text)
+                    self._take_text(text if isinstance(text, str) else _plain(text))
+                elif delta.get("refusal"):
+                    self._refusal += delta["refusal"]
                 self._finish_reason = choice.get("finish_reason") or self._finish_reason
         except (AttributeError, TypeError) as error:
             message = "the stream holds an event that is no completion chunk"
-            raise CallFailedError("server", message) from error
+            raise _odd(message, payload) from error
 
     def _raise_told(self, body: str) -> None:
         """Raise the error that an answer of status 200 tells in its body, if it does."""
@@ -192,16 +216,18 @@ class _Answer:
             words = bytes(self._waiting[:ERROR_BYTES_MOST]).decode(errors="replace")
             raise from_response(self._status, words, self._headers, self._key)
         if self._is_document:
-            self._raise_told(bytes(self._waiting).decode(errors="replace"))
-            raise CallFailedError("server", "the answer is no stream of events")
-        self._take_line(self._waiting)  # a last line need not be ended
-        try:
-            text = "".join(self._parts)
-        except TypeError as error:
-            raise CallFailedError("server", "the answer's content is no text") from error
+            self._raise_told(self._waiting.decode(errors="replace"))
+            self._take_event(self._waiting)
+        else:
+            self._take_line(self._waiting)  # a last line need not be ended
+        text = "".join(self._parts)
+        if not text and self._refusal:
+            text, self._finish_reason = self._refusal, "content_filter"
         if self._finish_reason is None and not self.is_done:
-            what = "broke off in the middle of" if text else "ended without"
-            raise CallFailedError("server", f"the stream {what} an answer")
+            if text:
+                message = "the stream broke off in the middle of an answer"
+                raise CallFailedError("server", message, status_code=200)
+            raise no_stream(self._first.decode(errors="replace"), self._headers, self._key)
         return Completion(
             text, _short(self._finish_reason), self._used(route), _short(self._request_id)
         )
@@ -219,6 +245,17 @@ class _Answer:
             latency_ms=round((time.monotonic() - started) * 1000, 3),
             first_token_ms=None if first is None else round((first - started) * 1000, 3),
         )
+
+
+def _plain(content: Any) -> str:
+    """Return the text of a content in parts, as some send it; raises TypeError of any other."""
+    return "".join(part.get("text") for part in content if part.get("type") == "text")
+
+
+def _odd(message: str, payload: bytearray) -> CallFailedError:
+    """Return the failure of an answer that holds ``payload``."""
+    words = safe_message(payload[:PAYLOAD_BYTES_MOST].decode(errors="replace"))
+    return CallFailedError("server", f"{message}: {words}", status_code=200)
 
 
 def _short(value: object) -> str | None:

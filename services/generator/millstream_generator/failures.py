@@ -18,11 +18,11 @@ _BY_STATUS: dict[int, ErrorCategory] = {
     402: "auth",
     403: "auth",
     404: "invalid_request",
+    407: "auth",
     408: "timeout",
-    413: "invalid_request",
-    422: "invalid_request",
     429: "rate_limit",
     504: "timeout",
+    **dict.fromkeys((405, 406, 410, 411, 413, 414, 415, 421, 422, 426, 501), "invalid_request"),
 }
 _BY_CLASS: tuple[tuple[str, ErrorCategory], ...] = (
     ("ContentPolicyViolationError", "content_filter"),
@@ -59,6 +59,9 @@ _KEY_LEAST = 8
 """A shorter "key" is a placeholder for an endpoint that needs none."""
 _ABOUT_THE_KEY = ("incorrect api key", "api key not valid", "credit balance is too low")
 """What xAI, Gemini and Anthropic say with status 400 of a key that can't be used."""
+_TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+WORDS_MOST = 300
+"""Characters that are told of a body which holds no message."""
 ERROR_BYTES_MOST = 20_000
 """No more of a body is read for an error."""
 
@@ -77,7 +80,8 @@ def from_response(
     ``is_unpaid`` False: the error stands in the middle of an answer that had begun. ``names`` are
     of the exception that a library made of it.
     """
-    words = _redirected(headers.get("location")) if 300 <= status < 400 else words_of(body)
+    is_redirect = 300 <= status < 400
+    words = _redirected(headers.get("location")) if is_redirect else words_of(body, headers)
     return CallFailedError(
         category_of(status, names, body.lower()),
         safe_message(f"HTTP {status}: {words}", key),
@@ -98,13 +102,27 @@ def in_answer(
     try:
         document = json.loads(body)
     except ValueError:
-        return None
+        return _page(body, headers, key) if body.lstrip().startswith("<") else None
     error = document.get("error") if isinstance(document, dict) else None
     if not error:
         return None
     status = _told_status(error)
     is_unpaid = not has_begun and 400 <= status < 500 and status != 408
     return from_response(status, body, headers, key, is_unpaid=is_unpaid)
+
+
+def _page(body: str, headers: Mapping[str, str], key: str) -> CallFailedError:
+    """Return the failure of a call that was answered with a page for people."""
+    message = safe_message(f"a page came in place of a completion, {words_of(body, headers)}", key)
+    return CallFailedError(
+        "invalid_request", f"{message}; correct api_base", status_code=200, is_unpaid=True
+    )
+
+
+def no_stream(body: str, headers: Mapping[str, str], key: str = "") -> CallFailedError:
+    """Return the failure of a call whose answer of status 200 holds no completion."""
+    message = safe_message(f"the answer holds no completion: {words_of(body, headers)}", key)
+    return CallFailedError("server", message, status_code=200)
 
 
 def no_address(where: str, error: BaseException) -> CallFailedError:
@@ -137,15 +155,24 @@ def _redirected(target: str | None) -> str:
     return f"the endpoint redirects to {where}, which is not followed; set api_base to it"
 
 
-def words_of(body: str) -> str:
-    """Return the message inside an error body of the OpenAI form, else the body itself."""
+def words_of(body: str, headers: Mapping[str, str]) -> str:
+    """Return the message inside an error body of the OpenAI form, else what came, cut short."""
     try:
         document = json.loads(body)
     except ValueError:
-        return body
+        return _first_words(body, headers)
     error = document.get("error", document) if isinstance(document, dict) else document
     message = error.get("message") if isinstance(error, dict) else error
     return str(message or body)
+
+
+def _first_words(body: str, headers: Mapping[str, str]) -> str:
+    kind = headers.get("content-type") or "no content type"
+    encoding = headers.get("content-encoding")
+    words = " ".join((_TAG.sub(" ", body) if body.lstrip().startswith("<") else body).split())
+    if not words:
+        return f"{kind}, " + (f"encoded as {encoding}" if encoding else "an empty body")
+    return f"{kind}: {words[:WORDS_MOST]}"
 
 
 def category_of(status: int | None, names: Collection[str], text: str) -> ErrorCategory:
@@ -160,8 +187,8 @@ def category_of(status: int | None, names: Collection[str], text: str) -> ErrorC
         return "auth"
     if status is not None and status in _BY_STATUS:
         return _BY_STATUS[status]
-    if status is not None and 300 <= status < 400:
-        return "invalid_request"
+    if status is not None and 200 < status < 400:
+        return "invalid_request"  # neither a completion nor a refusal: another kind of endpoint
     if status is None or status < 500:
         for name, category in _BY_CLASS:
             if name in names:

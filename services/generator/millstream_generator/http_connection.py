@@ -5,6 +5,7 @@ that arrives wakes no task.
 """
 
 import asyncio
+import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, cast
 
@@ -12,9 +13,15 @@ import httptools
 
 from millstream_generator.completion import CallFailedError, Link
 
+OK = 200
 FINISH_S = 1.0
 """How long an answer may take to end after all that was wanted of it has come."""
 HEAD_BYTES_MOST = 65_536
+PIECE_BYTES_MOST = 65_536
+"""So much of what is unpacked is handed on at once."""
+_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+_PACKED_BITS = 47
+"""Lets zlib find out which of both it is."""
 
 
 class Receiver(Protocol):
@@ -70,6 +77,8 @@ class Connection(asyncio.Protocol):
         self._heard_at: float | None = None
         self._has_ended = False
         self._may_stay = False
+        self._unpack: zlib._Decompress | None = None
+        self._is_readable = True
 
     async def exchange(self, request: bytes, receiver: Receiver, bounds: Bounds) -> None:
         """Send ``request``; return once ``receiver`` has the whole answer, or is done with it.
@@ -160,20 +169,41 @@ class Connection(asyncio.Protocol):
         if self._watch is not None and self._is_open:
             self._watch.cancel()
             self._look()
-        encoding = self._headers.get("content-encoding", "identity")
-        if encoding != "identity":
+        # None was asked for; a proxy may pack what it says of its own all the same.
+        encoding = self._headers.get("content-encoding", "identity").lower()
+        self._unpack = zlib.decompressobj(_PACKED_BITS) if encoding in _PACKED else None
+        self._is_readable = encoding in _PACKED or encoding == "identity"
+        if status == OK and not self._is_readable:
             self._fail(f"the answer is encoded as {encoding!r}, which was not asked for")
         elif self._receiver is not None:
             self._hand_on(lambda receiver: receiver.begin(status, self._headers))
 
     def on_body(self, data: bytes) -> None:
         """Hand a piece of the body on."""
-        self._hand_on(lambda receiver: receiver.feed(data))
+        if self._unpack is not None:
+            self._feed_unpacked(self._unpack, data)
+        elif self._is_readable:
+            self._hand_on(lambda receiver: receiver.feed(data))
+
+    def _feed_unpacked(self, unpack: "zlib._Decompress", data: bytes) -> None:
+        try:
+            while data and self._is_open:
+                piece = unpack.decompress(data, PIECE_BYTES_MOST)
+                data = unpack.unconsumed_tail
+                self._hand_on(lambda receiver, piece=piece: receiver.feed(piece))  # type: ignore[misc]
+        except zlib.error as error:
+            self._fail(f"the answer can't be unpacked: {error}")
 
     def on_message_complete(self) -> None:
         """Settle the exchange; an interim answer (1xx) is none."""
         if self._parser.get_status_code() < 200:
             return
+        if (
+            self._unpack is not None
+            and not self._unpack.eof
+            and self._parser.get_status_code() == OK
+        ):
+            self._fail("the answer can't be unpacked: it ends in the middle")
         self._has_ended = True
         self._may_stay = self._parser.should_keep_alive()  # later the parser has forgotten it
         if self._answer is None:

@@ -13,7 +13,12 @@ from contextvars import ContextVar
 from typing import Any
 
 from millstream_generator.completion import CallFailedError, Progress
-from millstream_generator.failures import ERROR_BYTES_MOST, from_response, in_answer
+from millstream_generator.failures import (
+    ERROR_BYTES_MOST,
+    from_response,
+    in_answer,
+    no_stream,
+)
 from millstream_generator.litellm_failures import names_of, unsendable
 
 
@@ -78,7 +83,7 @@ class AnswerDocument:
         begun = self._kept.lstrip()
         self._may_be = len(begun) <= ERROR_BYTES_MOST
         if self._status == 200:
-            self._may_be = not begun or (begun.startswith(b"{") and self._may_be)
+            self._may_be = not begun or (begun.startswith((b"{", b"<")) and self._may_be)
             if not self._may_be:
                 self._kept.clear()
 
@@ -90,7 +95,10 @@ class AnswerDocument:
         body = self._kept.decode(errors="replace")
         if self._status == 200:
             has_begun = self._progress.first_token_at is not None
-            return in_answer(body, self._headers, self._key, has_begun=has_begun)
+            told = in_answer(body, self._headers, self._key, has_begun=has_begun)
+            if told is None and body and error is not None and not has_begun:
+                told = no_stream(body, self._headers, self._key)
+            return told
         if self._status == 0:
             return self._unsendable
         names = set() if error is None else names_of(error)

@@ -81,7 +81,8 @@ def _told_words(error: BaseException, link: Link | None) -> str:
         what = "no connection" if link == "refused" else "the connection broke in the call"
         return f"{what}: {words}"
     words = _SUFFIX.sub("", _PREFIX.sub("", str(error))).strip()
-    return words_of(words.removeprefix("b'").removesuffix("'")) or type(error).__name__
+    body = words.removeprefix("b'").removesuffix("'")
+    return words_of(body, {}) if body.startswith("{") else words or type(error).__name__
 
 
 def _status(error: object) -> int | None:

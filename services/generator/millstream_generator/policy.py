@@ -28,7 +28,9 @@ SUSPECT = 2
 """After so many failures in a row of a slot, or of a circuit's probes, a probe asks for another
 slot: is it the slot's own doing?"""
 
-FATAL_STATUS = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404})
+FATAL_STATUS = frozenset({200, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 410})
+"""What a wrong address, key or model is answered with; 200 with a page in a completion's place."""
+_PROXY = 407
 SAME_ERRORS_FATAL = 5
 GONE_FATAL = 20
 """So many times in a row a model that answered before is unknown: it has gone away."""
@@ -225,10 +227,22 @@ def with_remedy(failure: CallFailedError, route: Route) -> str:
     """Return why a batch ends, with what to do about it."""
     where = route.api_base or route.provider
     match failure.category:
+        case "auth" if _lacks_credit(failure):
+            account = f" of the key in {route.api_key_env}" if route.api_key_env else ""
+            remedy = f"check the credit of the account{account}"
+        case "auth" if failure.status_code == _PROXY:
+            remedy = f"check the user and password of the proxy on the way to {where}"
         case "auth" if route.api_key_env:
             remedy = f"check the key in {route.api_key_env} where the generator runs"
+        case "server" | "timeout" if failure.status_code is not None:
+            remedy = f"{where} answers, but with no completion; check api_base and the server there"
         case "server" | "timeout":
             remedy = f"no call to {where} was answered; check that it runs and start again"
         case _:
             remedy = f"check the model {route.model} and its endpoint {where}"
     return f"{failure.message.rstrip('.')}; {remedy}"
+
+
+def _lacks_credit(failure: CallFailedError) -> bool:
+    """Tell whether the key is right, and its account has nothing left to pay with."""
+    return failure.status_code in {402, 429} or "credit balance" in failure.message.lower()

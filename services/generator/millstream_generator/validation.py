@@ -75,7 +75,7 @@ def validate(
     """
     rules = rules_of(pinned)
     try:
-        _check_ending(finish_reason)
+        _check_ending(finish_reason, text)
         content = _fill(rules, cell, _parse(text))
         _check_schema(rules, content)
         _check_words(rules, content)
@@ -85,11 +85,14 @@ def validate(
     return Accepted({name: content[name] for name in rules.order if name in content})
 
 
-def _check_ending(finish_reason: str | None) -> None:
+def _check_ending(finish_reason: str | None, text: str) -> None:
     if finish_reason == "length":
         _refuse("length", "the answer was cut off at the token limit; write shorter texts")
     if finish_reason == "content_filter":
-        _refuse("content_filter", "the provider's content filter held the answer back")
+        told = f": {quoted(text)}" if text else ""
+        _refuse("content_filter", f"the provider's content filter held the answer back{told}")
+    if finish_reason in {"tool_calls", "function_call"} and not text:
+        _refuse("empty", "the model called a tool and wrote no answer; write one JSON object")
 
 
 def _parse(text: str) -> dict[str, Any]:
