@@ -74,7 +74,7 @@ def test_a_tiny_time_that_a_provider_names_is_believed_a_few_times_and_no_longer
         state = throttle(state, now, asked=0.001)
         pauses.append(round(state.cooldown_until - now, 3))
         now = state.cooldown_until
-    assert pauses == [*[0.001] * 6, 4, 8, 16, 30, 30]
+    assert pauses == [*[0.001] * 8, 16, 30, 30]
     assert state.cause == "too many, and refuses calls after that"
     believed = throttle(answer(state, now), now + 1, asked=0.001)
     assert (believed.cooldown_until, believed.cause) == (now + 1 + 0.001, "too many")

@@ -16,7 +16,7 @@ BACKOFF_LEAST_S = 0.25
 BACKOFF_FIRST_S = 1.0
 """The one after a 429 of a route of which nothing is known."""
 BACKOFF_MOST_S = 30.0
-BELIEVED_S = 2.0
+BELIEVED_S = 8.0
 """A provider's own time is no longer enough where the back-off has grown beyond this."""
 OUT_S = 4.0
 """A provider that still refuses all after such a cooldown is out; its pace is another matter."""
