@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from millstream.errors import SettingsError, UsageError
+from millstream.keys import BrokenKeyError, key_of
 from millstream.known_models import (
     LOCAL_MODEL,
     PROVIDER_KEYS,
@@ -93,8 +94,20 @@ class ModelBook:
         missing = [route.api_key_env for route in alias.routes if not self._has_key(route)]
         if len(missing) < len(alias.routes):
             return Availability(available=True)
-        variables = " or ".join(dict.fromkeys(name for name in missing if name))
-        return Availability(available=False, reason=f"set {variables} in the environment")
+        names = dict.fromkeys(name for name in missing if name)
+        reason = f"set {' or '.join(names)} in the environment"
+        faults = [fault for fault in map(self.key_fault, names) if fault]
+        return Availability(
+            available=False, reason=f"{reason} ({'; '.join(faults)})" if faults else reason
+        )
+
+    def key_fault(self, variable: str) -> str:
+        """Return why the key in ``variable`` can't be sent; empty when it can, or is not set."""
+        try:
+            key_of(self._environment, variable)
+        except BrokenKeyError as error:
+            return str(error)
+        return ""
 
     def has_provider_key(self, alias: ModelAlias, provider: str) -> bool:
         """Tell whether ``alias`` can be reached through ``provider`` in this environment."""
@@ -176,7 +189,10 @@ class ModelBook:
         return any(route.provider == provider for item in self.all() for route in item.routes)
 
     def _has_key(self, route: Route) -> bool:
-        return route.api_key_env is None or bool(self._environment.get(route.api_key_env))
+        variable = route.api_key_env
+        if variable is None:
+            return True
+        return not self.key_fault(variable) and bool(key_of(self._environment, variable))
 
     def _default_of(self, provider: str | None) -> ModelAlias:
         """Return the default model, or the first one that ``provider`` serves."""

@@ -5,7 +5,7 @@ id = "my-model"
 name = "My model"                    # optional
 [[models.routes]]                    # tried in order
 litellm_model = "openai/my-model"
-api_base = "http://10.0.0.5:8000/v1" # optional
+api_base = "http://10.0.0.5:8000/v1" # optional; without user, query and fragment
 api_key_env = "MY_KEY"               # optional: the variable, never the key itself
 input_usd_per_million = 0.15         # optional, with output_usd_per_million
 output_usd_per_million = 0.60
@@ -14,12 +14,14 @@ tpm = 200000                         # and tokens per minute,
 max_concurrency = 32                 # and calls in flight
 """
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from millstream.bases import refusal
 from millstream.errors import SettingsError
 from millstream.known_models import PROVIDER_KEYS
 from millstream_schemas.routes import ModelAlias, Price, Route
@@ -29,6 +31,8 @@ _NANO_PER_1K = 1_000_000
 USD_MOST = 1_000_000
 """Of a price per million tokens: a dollar a token, far beyond any price."""
 _SECRET_FIELDS = frozenset({"api_key", "key", "token", "password"})
+_SECRET_PARAMETER = re.compile(r"(?:^|_)(?:key|token|secret|password|credentials)$")
+_ADDRESS_PARAMETERS = frozenset({"api_base", "base_url"})
 
 
 def read_models(path: Path) -> list[ModelAlias]:
@@ -62,7 +66,8 @@ def _alias(path: Path, index: int, entry: Any) -> ModelAlias:
     if not isinstance(routes, list) or not routes:
         raise _broken(path, f"{where}.routes is missing; add a [[models.routes]] table")
     _refuse_unknown(path, where, fields, set(ModelAlias.model_fields))
-    made = [_route(path, f"{where}.routes[{at}]", route) for at, route in enumerate(routes)]
+    of = f"{where} ({fields['id'][:80]!r})" if isinstance(fields.get("id"), str) else where
+    made = [_route(path, f"{of}.routes[{at}]", route) for at, route in enumerate(routes)]
     try:
         return ModelAlias.model_validate({"name": fields.get("id"), **fields, "routes": made})
     except ValidationError as error:
@@ -77,6 +82,7 @@ def _route(path: Path, where: str, entry: Any) -> Route:
             f"{where}.{name} holds a secret; put it into an environment variable and name that "
             "one with api_key_env",
         )
+    _check_address(path, where, fields)
     prices = ("input_usd_per_million", "output_usd_per_million")
     amounts = [fields.pop(name, None) for name in prices]
     if any(amount is not None for amount in amounts):
@@ -104,6 +110,25 @@ def _route(path: Path, where: str, entry: Any) -> Route:
         return Route.model_validate(fields)
     except ValidationError as error:
         raise _broken(path, _first(where, error)) from error
+
+
+def _check_address(path: Path, where: str, fields: dict[str, Any]) -> None:
+    """Refuse what would lead a key elsewhere than it is meant to go, or put one into the log."""
+    base = fields.get("api_base")
+    reason = refusal(f"{where}.api_base", base) if isinstance(base, str) else ""
+    if reason:
+        raise _broken(path, reason)
+    parameters = fields.get("parameters")
+    for name in parameters if isinstance(parameters, dict) else ():
+        if name in _ADDRESS_PARAMETERS:
+            raise _broken(path, f"{where}.parameters.{name} is an address; write api_base instead")
+        if _SECRET_PARAMETER.search(name):
+            raise _broken(
+                path,
+                f"{where}.parameters.{name} holds a secret (not shown); leave it out, and put it "
+                "into the environment variable from which litellm takes it, or that api_key_env "
+                "names",
+            )
 
 
 def _table(path: Path, where: str, entry: Any) -> dict[str, Any]:

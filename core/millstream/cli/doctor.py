@@ -19,6 +19,7 @@ from millstream.cli.services import service_command
 from millstream.cli.statefile import is_running, read_state
 from millstream.errors import MillstreamError
 from millstream.eventlog.server import find_binary
+from millstream.models import AUTO, ModelBook
 from millstream.runtime.settings import Settings, load_settings
 
 Mark = Literal["ok", "warning", "failed"]
@@ -48,6 +49,7 @@ def run_doctor(*, host: str | None, port: int | None, data: Path | None, as_json
         _page(),
         _guarded("port", lambda: _port(settings)),
         _data_dir(settings.data_dir),
+        _guarded("models", lambda: _models(settings)),
         _local_model(),
     ]
     is_fine = all(check.mark != "failed" for check in checks)
@@ -115,6 +117,16 @@ def _data_dir(directory: Path) -> Check:
     free_gb = usage.f_bavail * usage.f_frsize / 1e9
     mark: Mark = "ok" if free_gb >= 1 else "warning"
     return Check("data", mark, f"{directory} is writable, {free_gb:.1f} GB free")
+
+
+def _models(settings: Settings) -> Check:
+    """Return whether the models file can be used, and which keys can't be sent."""
+    book = ModelBook.load(settings.model_copy(update={"default_model": AUTO}))
+    file = settings.models_file
+    words = f"{len(book.all())} named" + (f", with those of {file}" if file else "")
+    variables = {route.api_key_env for alias in book.all() for route in alias.routes}
+    faults = [fault for name in sorted(filter(None, variables)) if (fault := book.key_fault(name))]
+    return Check("models", "warning" if faults else "ok", "; ".join([words, *faults]))
 
 
 def _local_model() -> Check:

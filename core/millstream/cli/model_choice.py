@@ -42,11 +42,11 @@ def check_model(wish: str, settings: Settings) -> None:
         UsageError: there is none; names the option, the value and the remedy.
         SettingsError: the models file can't be used.
     """
-    if wish in {"auto", "local", "simulated", LOCAL}:
-        return
     # What is asked is whether the name is known; `up` finds the simulated models' port later.
     known = {"simulated_url": "http://127.0.0.1:1", "default_model": AUTO}
     book = ModelBook.load(settings.model_copy(update=known))
+    if wish in {"auto", "local", "simulated", LOCAL}:
+        return
     try:
         book.find(wish)
     except UsageError as error:

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from millstream.bases import refusal
 from millstream.errors import SettingsError
+
+_BAD_ADDRESS = "bad_address"
 
 
 def _default_node() -> str:
@@ -110,6 +114,15 @@ class Settings(BaseSettings):
         "", description="Where a process kills or freezes itself (tests only)."
     )
 
+    @field_validator("simulated_url", "local_url")
+    @classmethod
+    def _can_be_called(cls, url: str | None, field: ValidationInfo) -> str | None:
+        name = f"MILLSTREAM_{field.field_name}".upper()
+        reason = refusal(name, url, "leave these out") if url else ""
+        if reason:
+            raise PydanticCustomError(_BAD_ADDRESS, "{reason}", {"reason": reason})
+        return url or None  # an empty variable is one that is not set
+
 
 def load_settings(**overrides: object) -> Settings:
     """Return the settings of this process; ``overrides`` come from the command line.
@@ -122,6 +135,8 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]  # values come as text and are validated
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == _BAD_ADDRESS:  # names all that may be told: the value may hold a secret
+            raise SettingsError(first["msg"]) from None
         name = "MILLSTREAM_" + "_".join(str(part) for part in first["loc"]).upper()
         raise SettingsError(
             f"{name}={first.get('input')!r} is not valid: {first['msg']}; correct or unset it"

@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
+from millstream.addresses import shown
 from millstream_generator.completion import CallFailedError, FatalError
 from millstream_schemas.errors import ErrorCategory
 from millstream_schemas.routes import Route
@@ -225,7 +226,7 @@ def fatal(failure: CallFailedError, route: Route) -> FatalError:
 
 def with_remedy(failure: CallFailedError, route: Route) -> str:
     """Return why a batch ends, with what to do about it."""
-    where = route.api_base or route.provider
+    where = shown(route.api_base) or route.provider
     match failure.category:
         case "auth" if _lacks_credit(failure):
             account = f" of the key in {route.api_key_env}" if route.api_key_env else ""

@@ -2,6 +2,8 @@
 
 import os
 
+from millstream.bases import unreachable
+from millstream.keys import BrokenKeyError, key_of
 from millstream.runtime.settings import Settings
 from millstream_generator.completion import CallFailedError
 from millstream_schemas.routes import Route
@@ -32,10 +34,13 @@ class Targets:
         addresses.
 
         Raises:
-            CallFailedError: the route needs a server of Millstream's that this node lacks.
+            CallFailedError: the route needs a server of Millstream's that this node lacks, or its
+                base, pinned before bases were looked at, can't be called.
         """
         default = _BASES.get(route.litellm_model.partition("/")[0])
-        base = self._bases.get(route.provider, route.api_base or default)
+        base = self._bases.get(
+            route.provider, default if route.api_base is None else route.api_base
+        )
         if base is None and route.provider in {"simulated", "local"}:
             raise CallFailedError(
                 "invalid_request",
@@ -44,6 +49,9 @@ class Targets:
                 status_code=404,
                 is_unpaid=True,
             )
+        reason = "" if base is None else unreachable("api_base", base)
+        if reason:
+            raise CallFailedError("invalid_request", reason, status_code=404, is_unpaid=True)
         return base
 
     @staticmethod
@@ -51,16 +59,21 @@ class Targets:
         """Return the API key of a route.
 
         Raises:
-            CallFailedError: the variable that should hold it is not set on this node.
+            CallFailedError: the variable that should hold it is not set on this node, or holds
+                what no request can carry.
         """
         if route.api_key_env is None:
             return NO_KEY
-        key = os.environ.get(route.api_key_env, "").strip()
+        try:
+            key = key_of(os.environ, route.api_key_env)
+        except BrokenKeyError as error:
+            raise _no_key(f"the API key for {route.model} can't be sent: {error}") from error
         if not key:
-            raise CallFailedError(
-                "auth",
-                f"no API key for {route.model}: set {route.api_key_env} where the generator runs",
-                status_code=401,
-                is_unpaid=True,
+            raise _no_key(
+                f"no API key for {route.model}: set {route.api_key_env} where the generator runs"
             )
         return key
+
+
+def _no_key(message: str) -> CallFailedError:
+    return CallFailedError("auth", message, status_code=401, is_unpaid=True)
