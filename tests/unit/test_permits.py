@@ -280,3 +280,12 @@ def test_permits_of_a_clock_that_was_far_ahead_count_for_nobody() -> None:
     permits = rules.asked(ahead, "a", START, most=4, used=0, wanted=4)
     assert {name: permit.held for name, permit in permits.items()} == {"a": 4}
     assert rules.kept(ahead, "b", START, most=4) == 0
+
+
+def test_others_have_the_permits_of_a_silent_node_once_its_calls_have_surely_ended() -> None:
+    permits = rules.asked({}, "a", START, most=2, used=0, wanted=2, calls_s=30.0)
+    early, late = START + PERMIT_S + 29, START + PERMIT_S + 31
+    assert rules.asked(permits, "b", early, most=2, used=0, wanted=2)["b"].held == 0
+    assert rules.asked(permits, "b", late, most=2, used=0, wanted=2)["b"].held == 2
+    for_ever = rules.asked({}, "a", START, most=2, used=0, wanted=2, calls_s=10**6)
+    assert for_ever["a"].calls_s == rules.CALLS_MOST_S

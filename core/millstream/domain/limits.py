@@ -191,6 +191,7 @@ def lease(
     wanted: Sequence[int],
     in_flight: int = 0,
     ahead_s: float = AHEAD_S,
+    calls_s: float = 0.0,
 ) -> tuple[RouteState, Lease]:
     """Give ``node`` the next due times, as many as it has permits for, and tell what it wants.
 
@@ -204,6 +205,7 @@ def lease(
         wanted: The tokens that each waiting call reserves, in their order.
         in_flight: Calls of this node on the route that run now.
         ahead_s: How long the lease takes to be stored.
+        calls_s: How long its calls take.
     """
     state = sound(state, now)
     free = len(wanted)
@@ -216,6 +218,7 @@ def lease(
             used=in_flight,
             wanted=in_flight + len(wanted),
             limit=limits.concurrency,
+            calls_s=calls_s,
         )
         free = permits[node].held - in_flight if node in permits else 0
         state = state.model_copy(update={"permits": permits})

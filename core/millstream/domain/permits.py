@@ -17,6 +17,8 @@ from millstream_schemas.envelope import Contract
 
 PERMIT_S = 10.0
 """A permit that is not renewed for so long belonged to a node that died."""
+CALLS_MOST_S = 60.0
+"""So long may its calls run on that nobody has its permits yet."""
 TURN_S = 2.0
 """How long a node keeps the one permit that it has more than another one that waits."""
 WAIT_S = 5.0
@@ -31,6 +33,8 @@ class Permit(Contract):
 
     ``since`` is when ``held`` was last another number. ``most`` is the limit that the node keeps:
     batches pin the one of their start, so those that share a route may have different ones.
+    ``calls_s`` is how long its calls take: one that can't renew starts none after ``until``, but
+    those that run end by themselves, and until then others leave it what it had.
     """
 
     held: Annotated[int, Field(ge=0)]
@@ -38,10 +42,11 @@ class Permit(Contract):
     until: float
     since: float = 0.0
     most: int | None = None
+    calls_s: Annotated[float, Field(ge=0, le=CALLS_MOST_S)] = 0.0
 
     def is_living(self, now: float) -> bool:
         """Tell whether it counts: it was renewed, by a clock that is not far ahead."""
-        return now < self.until <= now + PERMIT_S + SKEW_MOST_S
+        return now - self.calls_s < self.until <= now + PERMIT_S + SKEW_MOST_S
 
     def is_waiting(self, now: float) -> bool:
         """Tell whether its node wants more than it has, and said so a moment ago."""
@@ -60,6 +65,7 @@ def asked(
     used: int,
     wanted: int,
     limit: int | None = None,
+    calls_s: float = 0.0,
 ) -> dict[str, Permit]:
     """Return everyone's permits after ``node`` told what it uses and would like to use.
 
@@ -71,6 +77,7 @@ def asked(
         used: How many the node uses now; it keeps at least these.
         wanted: How many it would use if it had them.
         limit: The limit that it keeps, which holds for all as long as it is at work.
+        calls_s: How long its calls take.
     """
     before = permits.get(node)
     after = {name: one for name, one in permits.items() if name != node and one.is_living(now)}
@@ -79,7 +86,14 @@ def asked(
         is_same = before is not None and before.held == held
         since = before.since if before is not None and is_same else now
         until = now + PERMIT_S
-        after[node] = Permit(held=held, wanted=wanted, until=until, since=since, most=limit)
+        after[node] = Permit(
+            held=held,
+            wanted=wanted,
+            until=until,
+            since=since,
+            most=limit,
+            calls_s=min(calls_s, CALLS_MOST_S),
+        )
     return _handed_out(after, now, most)
 
 

@@ -21,6 +21,7 @@ NEVER = -1e9
 PENDING_MOST = 200
 MESSAGE_MOST = 300
 TAKEN_LEAST_S = 0.01
+LONGEST_UNKNOWN_S = 5.0
 UNKNOWN_MOST_S = 10.0
 """A route whose shared state could not be read for so long is called without."""
 
@@ -68,8 +69,8 @@ class Condition:
         self._shared = shared
         self._first_probe_s = first_probe_s
         self._outcomes = health.Outcomes()
-        self._usual_s = 1.0
-        """How long calls that are answered take, of late; until one was, a guess."""
+        self._usual_s, self.longest_s = 1.0, LONGEST_UNKNOWN_S
+        """How long calls that are answered take, of late, in the middle and at most."""
 
     def now(self) -> float:
         """Return the log's time."""
@@ -98,6 +99,7 @@ class Condition:
         """Learn that a call was answered; ``used_tokens`` is None where nobody said."""
         turn.is_judged = True
         taken_s = max(TAKEN_LEAST_S, self.now() - turn.started_at)
+        self.longest_s = max(taken_s, 0.99 * self.longest_s)
         self._usual_s = (
             taken_s if self.answered_from == NEVER else 0.9 * self._usual_s + 0.1 * taken_s
         )

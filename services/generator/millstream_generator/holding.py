@@ -2,6 +2,7 @@
 
 from millstream.domain import limits as rules
 from millstream.domain import permits
+from millstream.domain.limits import RouteState
 from millstream_generator.condition import Condition
 from millstream_generator.turns import Line
 
@@ -11,14 +12,29 @@ LEAST_LEFT_S = 1.0
 
 def usable(condition: Condition) -> int:
     """Return how many calls the node may have in flight that ask nobody: none with due times."""
+    is_paced = rules.is_paced(condition.state, condition.limits, condition.now())
+    if is_paced or condition.trouble(may_probe=False):
+        return 0
+    return held_for_sure(condition)
+
+
+def held_for_sure(condition: Condition) -> int:
+    """Return how many permits are this node's whatever the others do meanwhile."""
     state, node, now = condition.state, condition.node, condition.now()
     own = state.permits.get(node)
     if own is None or own.until < now + LEAST_LEFT_S:
         return 0
-    is_paced = rules.is_paced(state, condition.limits, now)
-    if is_paced or condition.trouble(may_probe=False):
-        return 0
     return permits.kept(state.permits, node, now, most=_most(condition, now))
+
+
+def keep_least(condition: Condition, made: RouteState) -> None:
+    """Have no more permits than ``made``, which may be stored or not, leaves this node."""
+    node, state = condition.node, condition.state
+    own, its = state.permits.get(node), made.permits.get(node)
+    held = its.held if its else 0
+    if own is not None and held < own.held:
+        permits_left = {**state.permits, node: own.model_copy(update={"held": held})}
+        condition.state = state.model_copy(update={"permits": permits_left})
 
 
 def is_used_up(condition: Condition, in_flight: int) -> bool:

@@ -5,8 +5,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from millstream.domain import limits as rules
-from millstream.domain.limits import Lease, RouteState, Slot
+from millstream.domain.limits import Lease, Limits, RouteState, Slot
+from millstream.errors import LogError
 from millstream.runtime.clock import boot_seconds
+from millstream_generator import holding
 from millstream_generator.condition import Condition
 
 LEASE_MOST = 1024
@@ -64,13 +66,14 @@ class Leases:
             in_flight: This node's calls on the route.
 
         Raises:
-            LogUnavailableError: there was no answer.
+            LogError: there was no answer.
         """
         got = Lease((), 0.0)
+        made = self._condition.state
 
         def step(state: RouteState, now: float) -> RouteState:
-            nonlocal got
-            state, got = rules.lease(
+            nonlocal got, made
+            made, got = rules.lease(
                 state,
                 self._condition.node,
                 now,
@@ -78,11 +81,16 @@ class Leases:
                 wanted=wanted[len(self._slots) : LEASE_MOST],  # no slot is kept for these
                 in_flight=in_flight + len(self._slots),
                 ahead_s=self._ahead_s,
+                calls_s=self._condition.longest_s,
             )
-            return state
+            return made
 
         asked_at = boot_seconds()
-        await self._condition.store(step)
+        try:
+            await self._condition.store(step)
+        except LogError:  # it may be stored all the same: what it gave away is not ours
+            holding.keep_least(self._condition, made)
+            raise
         taken_s = boot_seconds() - asked_at
         usual_s = 0.7 * self._ahead_s + 0.3 * 2 * taken_s
         self._ahead_s = min(rules.CHUNK_S, max(rules.AHEAD_S, usual_s))
@@ -94,18 +102,22 @@ class Leases:
         return got
 
     def take_alone(self, wanted: Sequence[int], in_flight: int, nodes: int) -> None:
-        """Take this node's part of the pace, one of ``nodes``, while they can't agree."""
+        """Take this node's part of the pace, one of ``nodes``, while they can't agree.
+
+        Of permits it has those that it holds, as long as nobody else may have them.
+        """
         if self._slots:
             return
-        condition = self._condition
-        alone = rules.part(condition.state, nodes).model_copy(update={"permits": {}})
+        condition, limits = self._condition, self._limits
+        free = LEASE_MOST
+        if limits.concurrency is not None:
+            free = max(0, holding.held_for_sure(condition) - in_flight)
         state, got = rules.lease(
-            alone,
+            rules.part(condition.state, nodes),
             condition.node,
             condition.now(),
-            self._limits.shared_by(nodes),
-            wanted=wanted[:LEASE_MOST],
-            in_flight=in_flight,
+            Limits(limits.rpm, limits.tpm).shared_by(nodes),
+            wanted=wanted[: min(free, LEASE_MOST)],
         )
         condition.state = state.model_copy(update={"pace": condition.state.pace})
         self._slots.extend(got.slots)

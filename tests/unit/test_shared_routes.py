@@ -1,4 +1,4 @@
-"""What nodes learn together of a provider that refuses calls: real gates in virtual time.
+"""What nodes learn of a provider together, and share of its limits: real gates in virtual time.
 
 Only the bucket and the provider are made up: a document that is a few milliseconds away, and a
 server that counts by itself.
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from millstream.domain.limits import RouteState
+from millstream.errors import LogUnavailableError
 from millstream.testing.site import route
 from millstream.testing.virtual_time import run_virtual
 from millstream_generator import condition, gate, hints, leases, turns
@@ -46,14 +47,21 @@ class Shared:
         self._document = document
         self._chance = chance
         self.clock = SimpleNamespace(now=lambda: 1e6 + asyncio.get_running_loop().time())
+        self.is_away = self.is_unheard = False
+        """Whether nothing reaches the bucket; whether none of its answers comes back."""
 
     async def read(self, _: str) -> RouteState:
         await asyncio.sleep(AWAY_S)
+        if self.is_away or self.is_unheard:
+            await asyncio.sleep(2)
+            raise LogUnavailableError("no answer")
         return self._document.state
 
-    async def change(self, _: str, step: Callable[[RouteState, float], RouteState]) -> RouteState:
+    async def change(self, key: str, step: Callable[[RouteState, float], RouteState]) -> RouteState:
         document = self._document
         while True:
+            if self.is_away:
+                await self.read(key)
             revision, state = document.revision, document.state
             changed = step(state, self.clock.now())
             if changed == state:
@@ -63,6 +71,8 @@ class Shared:
                 document.revision, document.state = revision + 1, changed
                 for hear in document.heard_by:
                     asyncio.get_running_loop().call_later(AWAY_S, hear, changed)
+                if self.is_unheard:
+                    await self.read(key)
                 return changed
             await asyncio.sleep(AWAY_S + 0.02 * self._chance.random())
 
@@ -93,7 +103,7 @@ class Places:
 
     def __init__(self, most: int, call_s: tuple[float, float]) -> None:
         self._most, self._call_s, self._chance = most, call_s, Random(7)
-        self._now = self.taken = self.refused = 0
+        self._now = self.peak = self.taken = self.refused = 0
 
     async def call(self) -> bool:
         await asyncio.sleep(self._chance.uniform(0.005, 0.015))
@@ -101,6 +111,7 @@ class Places:
             self.refused += 1
             return False
         self._now += 1
+        self.peak = max(self.peak, self._now)
         self.taken += 1
         await asyncio.sleep(self._chance.uniform(*self._call_s))
         self._now -= 1
@@ -115,13 +126,14 @@ class Nodes:
         self._document, self._tasks = Document(), list[asyncio.Task[Any]]()
         self.calls = Counter[str]()
         self.gates: dict[str, gate.Gate] = {}
+        self.buckets: dict[str, Shared] = {}
 
     def start(self, name: str, **limits: int) -> None:
         chance = Random(name)
         shared: Any = Shared(self._document, chance)
-        known = condition.Condition(
-            "k", route("http://x", **limits), shared, node=name, first_probe_s=5
-        )
+        self.buckets[name] = shared
+        way = route("http://x", **limits)
+        known = condition.Condition("k", way, shared, node=name, first_probe_s=5)
         made = self.gates[name] = gate.Gate(known, chance)
         self._document.heard_by.append(made.hear)
         work: list[Awaitable[None]] = [
@@ -246,3 +258,31 @@ def test_a_route_that_refuses_nothing_costs_no_write_and_is_free_again_after_it_
     free, after = run_virtual(main())
     assert free == 0
     assert after == [True, True, True]
+
+
+@pytest.mark.parametrize("call_s", [(0.2, 0.3), (0.8, 1.2), (10, 12)])
+@pytest.mark.parametrize("fault", ["is_away", "is_unheard"])
+def test_a_node_that_cannot_agree_takes_no_route_above_its_calls_in_flight(
+    call_s: tuple[float, float], fault: str
+) -> None:
+    """It uses what it holds until that runs out; its calls have ended before others have them."""
+
+    async def main() -> tuple[int, float]:
+        provider = Places(1000, call_s)
+        nodes = Nodes(provider, callers=12)
+        for number in range(3):
+            nodes.start(f"n{number}", max_concurrency=10)
+        await asyncio.sleep(30)
+        setattr(nodes.buckets["n0"], fault, True)
+        await asyncio.sleep(50)
+        taken = provider.taken
+        await asyncio.sleep(40)
+        rate = (provider.taken - taken) / 40
+        setattr(nodes.buckets["n0"], fault, False)
+        await asyncio.sleep(20)
+        nodes.end()
+        return provider.peak, rate * sum(call_s) / 2 / 10
+
+    peak, used = run_virtual(main())
+    assert peak == 10
+    assert used >= 0.6
