@@ -14,10 +14,11 @@ import structlog
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from millstream.domain.limits import Limits, RouteState
+from millstream.domain.limits import Limits, RouteState, sound
 from millstream.errors import ConflictError, LogUnavailableError
 from millstream.eventlog.answers import Answers
 from millstream.eventlog.buckets import Bucket, Entry
+from millstream.eventlog.sightings import Sightings
 from millstream.runtime.clock import boot_seconds
 from millstream_schemas import subjects
 from millstream_schemas.routes import Route
@@ -60,6 +61,7 @@ class LogClock:
         self._key = f"clock.{hashlib.sha256(node.encode()).hexdigest()[:16]}"
         self._offset_s = 0.0
         self._measured_at: float | None = None
+        self._is_doubted = False
 
     @property
     def is_measured(self) -> bool:
@@ -74,14 +76,19 @@ class LogClock:
         """Return a time of the log as a date."""
         return datetime.fromtimestamp(moment, UTC)
 
+    def doubt(self) -> None:
+        """Measure with the next use: the server's clock was put to another time."""
+        self._is_doubted = True
+
     async def keep(self) -> None:
-        """Measure if that is due, about once a minute.
+        """Measure if that is due: about once a minute, or after a doubt.
 
         Raises:
             LogUnavailableError: the bucket did not answer.
         """
         measured_at = self._measured_at
-        if measured_at is not None and boot_seconds() - measured_at < MEASURE_S:
+        is_fresh = measured_at is not None and boot_seconds() - measured_at < MEASURE_S
+        if is_fresh and not self._is_doubted:
             return
         found = [await self._measure() for _ in range(MEASUREMENTS)]
         # The quickest answer errs least: by half of the time it took at most.
@@ -89,6 +96,7 @@ class LogClock:
         if measured_at is not None and abs(offset_s - self._offset_s) > JUMP_S:
             log.warning("clock.jumped", seconds=round(offset_s - self._offset_s, 3))
         self._offset_s, self._measured_at = offset_s, boot_seconds()
+        self._is_doubted = False
 
     async def _measure(self) -> tuple[float, float]:
         """Return (seconds it took, distance of the log's clock to ours)."""
@@ -107,6 +115,8 @@ class SharedLimits:
     def __init__(self, answers: Answers, node: str) -> None:
         self._bucket = Bucket(answers, subjects.LIMITS_BUCKET)
         self._revisions: dict[str, tuple[int, RouteState]] = {}
+        self._stamps: dict[str, tuple[int, float]] = {}
+        self._sightings = Sightings()
         self.clock = LogClock(self._bucket, node)
 
     async def read(self, key: str) -> RouteState:
@@ -117,9 +127,12 @@ class SharedLimits:
         """
         await self.clock.keep()
         entry = await self._bucket.get(key)
+        if entry is not None and self._has_jumped(key, entry):
+            self.clock.doubt()
+            await self.clock.keep()
         state = RouteState() if entry is None else _parsed(key, entry)
         self._revisions[key] = (entry.revision if entry else 0, state)
-        return state
+        return self._seen(key, state)
 
     async def change(self, key: str, step: Step) -> RouteState:
         """Store what ``step`` makes of the state, and return it; no change stores nothing.
@@ -134,22 +147,37 @@ class SharedLimits:
             if key not in self._revisions:
                 await self.read(key)
             revision, state = self._revisions[key]
-            changed = step(state, self.clock.now())
-            if changed == state:
-                return state
+            seen = self._seen(key, state)
+            changed = step(seen, self.clock.now())
+            if changed == seen:
+                return seen
             # Until it is known to be stored, what was read before is no ground to write on.
             del self._revisions[key]
+            made = self._sightings.stored(state, seen, changed)
             try:
                 stored = await self._bucket.put(
-                    key, changed.model_dump_json().encode(), expected=revision
+                    key, made.model_dump_json().encode(), expected=revision
                 )
             except ConflictError:
                 pause_s = CONFLICT_PAUSE_S * random.random() * min(attempt, 5)  # noqa: S311  # jitter
                 await asyncio.sleep(pause_s)
                 continue
-            self._revisions[key] = (stored, changed)
-            return changed
+            self._revisions[key] = (stored, made)
+            return self._seen(key, made)
         raise LogUnavailableError(f"{key}: others kept changing it")
+
+    def _seen(self, key: str, state: RouteState) -> RouteState:
+        now = self.clock.now()
+        return self._sightings.seen(key, sound(state, now), now)
+
+    def _has_jumped(self, key: str, entry: Entry) -> bool:
+        """Tell, once for each, that ``entry`` was stored at another time than is told here."""
+        stored_at = entry.stored_at.timestamp()
+        revision, before_at = self._stamps.get(key, (0, stored_at))
+        self._stamps[key] = (entry.revision, stored_at)
+        if entry.revision == revision:
+            return False
+        return not before_at - JUMP_S <= stored_at <= self.clock.now() + JUMP_S
 
 
 def watched(take: Callable[[str, RouteState], None]) -> Callable[[Msg], Awaitable[None]]:

@@ -127,6 +127,7 @@ class Gate:
         """Do what is due; return the seconds until something is due again."""
         condition = self.condition
         condition.look_again()
+        self._leases.look_again()
         is_watched = bool(self.line) or self._limits.is_any or not condition.is_free
         pause_s = BUSY_S if is_watched else IDLE_S
         is_old = boot_seconds() - condition.read_at >= pause_s

@@ -12,6 +12,7 @@ from millstream_generator import holding
 from millstream_generator.condition import Condition
 
 LEASE_MOST = 1024
+JUMP_S = 1.0
 TURN_S = 0.3
 """Who leased due times lets the others ask first, which wait for the same moment."""
 
@@ -27,6 +28,7 @@ class Leases:
         self._ahead_s = rules.AHEAD_S
         self._ask_at = 0.0
         self._missed = 0
+        self._apart_s = 0.0
 
     def __len__(self) -> int:
         """Return how many due times are held."""
@@ -44,6 +46,14 @@ class Leases:
     def ask_at_once(self) -> None:
         """Forget that asking was of no use until some time."""
         self._ask_at = 0.0
+
+    def look_again(self) -> None:
+        """Forget all times if the log's clock has jumped: they are of the one before."""
+        apart_s = self._condition.now() - boot_seconds()
+        if abs(apart_s - self._apart_s) > JUMP_S:
+            self._slots.clear()
+            self._ask_at = 0.0
+        self._apart_s = apart_s
 
     def wait(self, least_s: float) -> None:
         """Ask no sooner again: nothing was got."""
