@@ -50,6 +50,7 @@ REFUSED = {
     "api": (
         "mill.work.default.normal.batch_1_00000000.0",
         "mill.audit.checkpoint",
+        "mill.live.limited.x",
         "$KV.millstream_limits.route.x",
         "$KV.millstream_nodes.dispatcher",
         "$JS.API.CONSUMER.MSG.NEXT.MILLSTREAM_WORK.work-default-normal",
@@ -70,7 +71,7 @@ REFUSED = {
         "mill.events.batch_1_00000000.control",
         "mill.events.batch_1_00000000.slice.0",
         "mill.work.default.normal.batch_1_00000000.0",
-        "mill.live.stop.batch_1_00000000",
+        *(f"mill.live.{name}" for name in ("stop.batch_1_00000000", "limited.x")),
         "$KV.millstream_limits.route.x",
         "$KV.millstream_nodes.generator.x",
         "$JS.API.STREAM.PURGE.MILLSTREAM_WORK",

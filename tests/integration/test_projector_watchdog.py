@@ -1,5 +1,6 @@
 """The watchdog on a real log with a clock of the test's own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,17 +10,21 @@ import pytest
 from millstream.errors import LogError
 from millstream.eventlog.log_time import LogTime
 from millstream.eventlog.nodes import Nodes
+from millstream.eventlog.stored import decode
 from millstream.runtime.clock import boot_seconds, utc_now
 from millstream.testing.events import Script
 from millstream.testing.nats import RunningLog, everything
+from millstream.testing.waiting import BOUND_S, POLL_S
 from millstream.testing.wrong_clock import WrongClock
 from millstream_projector.opening import open_store
 from millstream_projector.progress import Progress
 from millstream_projector.projection import Projection
 from millstream_projector.store import Store
 from millstream_projector.stuck.watchdog import Watchdog
+from millstream_schemas import subjects
 from millstream_schemas.answers import NodeBeat
 from millstream_schemas.envelope import BatchEvent
+from millstream_schemas.limited import InLine, LimitedRoute, NodeLimits
 from millstream_schemas.notes import StuckCleared, StuckDetected
 
 pytestmark = pytest.mark.anyio
@@ -143,6 +148,32 @@ async def test_time_by_which_the_log_is_set_is_held_against_nobody(scene: Scene)
     assert await scene.look(0) == []
     assert await scene.look(28) == []
     assert len(await scene.look(31)) == 1
+
+
+async def test_a_batch_in_line_for_a_limit_is_found_with_the_limit_as_its_cause(
+    scene: Scene,
+) -> None:
+    """As its generator says over NATS; the errors of before are no cause then."""
+    line = InLine(waiting=4, is_limited=True)
+    batches = {scene.script.batch_id: line}
+    limited = LimitedRoute(key="k", kind="calls", model="m", limit=2, taken=2, batches=batches)
+    word = NodeLimits(node="n", routes=(limited,)).model_dump_json().encode()
+    stop, found = asyncio.Event(), None
+    assert await scene.look(0) == []
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(scene.dog.watch(stop))
+        async with asyncio.timeout(BOUND_S):
+            while found is None:
+                await scene.log.answers.send(subjects.limited("n"), word)
+                await scene.beat()
+                await asyncio.sleep(POLL_S)
+                scene.ahead_s = 40.0  # The first look sees the batch as it is just now.
+                found = await scene.log.last(subjects.note(scene.script.batch_id))
+        stop.set()
+    recorded = decode(found)
+    assert recorded is not None
+    assert isinstance(recorded.event, StuckDetected)
+    assert "all wait for its route's limit: 2 of 2 calls in flight" in recorded.event.finding.cause
 
 
 async def test_two_watchdogs_write_one_note(scene: Scene) -> None:

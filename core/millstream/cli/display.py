@@ -190,13 +190,13 @@ def _made(view: View) -> str:
 
 def _state(view: View, limited_by: View | None = None) -> str:
     words = str(view["state"])
-    if limited_by is not None and words == "running":
-        words += f" (waits for {_limit(limited_by)})"
     if view.get("stuck") is not None and view["finished_at"] is None:
         words += " (stuck)"
     held_up = view.get("held_up")
     if held_up is not None and view["finished_at"] is None:
         words += f" ({held_up['kind']} until {_moment(held_up['until'])})"
+    elif limited_by is not None and words == "running":
+        words += f" (waits for {_limit(limited_by)})"
     if view["state"] == "failed" and view.get("error"):
         words += f" ({_words(view['error'])})"
     return words

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from millstream.cli.client import Server
 from millstream.cli.display import batch_lines, state_line
 from millstream.cli.sse import Parser
+from millstream.cli.watch import watch_batches
 from millstream.testing.events import Script
 from millstream.testing.waiting import until
 from millstream_schemas import subjects
@@ -79,6 +81,33 @@ async def test_a_batch_says_what_its_calls_wait_for_and_no_longer_than_they_do(
     assert other.batches == {}
     assert state_line(answer["batch"], by).endswith(f" running (waits for {WORDS}) 0/10")
     assert f"waits for      {WORDS}" in batch_lines(answer["batch"], by)
+
+
+async def test_who_watches_a_batch_is_told_of_a_wait_and_of_its_end(
+    lone_api: Any, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def watch() -> None:
+        with Server(lone_api.url, None) as server:
+            watch_batches(server, [script.batch_id], draw=True)
+
+    await lone_api.append(script.tape.entries)
+    begun, lines = len(script.tape.entries), ""
+
+    def is_shown(words: str) -> bool:
+        nonlocal lines
+        lines += capsys.readouterr().out
+        return words in lines
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(asyncio.to_thread(watch))
+        await until(lambda: is_shown("running 0/10"))
+        await say(lone_api, script.batch_id)
+        await until(lambda: is_shown(f"running (waits for {WORDS}) 0/10"))
+        lines = ""
+        await say(lone_api)
+        await until(lambda: is_shown("running 0/10"))
+        script.stop()
+        await lone_api.append(script.tape.entries[begun:])
 
 
 async def test_a_paused_batch_waits_for_no_limit_and_unreadable_words_are_passed_over(

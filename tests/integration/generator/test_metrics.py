@@ -62,6 +62,7 @@ async def test_a_generator_counts_its_calls_by_how_they_ended(direct_site: Site)
     assert failed == state.counts.attempts_failed > 0
     assert found["millstream_tokens_total", "out"] == state.counts.tokens_out
     assert found["millstream_calls_in_flight",] == found["millstream_log_full",] == 0
+    assert found["millstream_calls_waiting", "test/model"] == 0
     assert found["millstream_events_stored_total",] >= 20
 
 
