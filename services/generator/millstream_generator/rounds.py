@@ -13,6 +13,7 @@ from millstream.eventlog.live import LiveBatches
 from millstream.eventlog.topology import ensure_topology
 from millstream.eventlog.work import WorkQueue
 from millstream.runtime.clock import boot_seconds
+from millstream.runtime.own_time import own_time
 from millstream_generator.grants import Purse
 from millstream_generator.holders import Holders
 from millstream_generator.node import Node
@@ -27,7 +28,10 @@ RESCUE_S = 1.0
 RESCUE_SHARE = 0.1
 """The most of its time that the dispatcher spends on looking at everything, and for the dead."""
 PAUSE_MOST_S = 5.0
-"""Whatever a round took: where it only waited for a slow server, that must cost no rescue."""
+"""However long a round waited: a slow server must cost no rescue."""
+OWN_SHARE = 0.05
+"""The most of a processor's time that a round takes: where a hundred thousand batches live, each
+look costs seconds."""
 
 
 @dataclass(slots=True)
@@ -68,8 +72,8 @@ class Rounds:
     async def _keep_reconciling(self) -> None:
         while True:
             began = boot_seconds()
-            is_done = await self.reconcile()
-            pause_s = _pause_s(RECONCILE_S, boot_seconds() - began, RECONCILE_SHARE)
+            is_done, own_s = await own_time(self.reconcile())
+            pause_s = pause_after(boot_seconds() - began, own_s, RECONCILE_S, RECONCILE_SHARE)
             await asyncio.sleep(pause_s if is_done else RETRY_S)
 
     async def reconcile(self) -> bool:
@@ -113,11 +117,15 @@ class Rounds:
         """
         while True:
             began = boot_seconds()
-            try:
-                await self._tend(await self._bereft())
-            except LogError as error:
-                log.warning("dispatcher.rescue_postponed", reason=str(error))
-            await asyncio.sleep(_pause_s(RESCUE_S, boot_seconds() - began, RESCUE_SHARE))
+            _, own_s = await own_time(self._rescue())
+            taken_s = boot_seconds() - began
+            await asyncio.sleep(pause_after(taken_s, own_s, RESCUE_S, RESCUE_SHARE))
+
+    async def _rescue(self) -> None:
+        try:
+            await self._tend(await self._bereft())
+        except LogError as error:
+            log.warning("dispatcher.rescue_postponed", reason=str(error))
 
     async def _bereft(self) -> list[str]:
         """Tell the purses whose holders are dead; return the batches that have such slices."""
@@ -142,6 +150,6 @@ def _epochs(state: BatchState, indices: Iterable[int]) -> dict[int, int]:
     return {index: state.slices[index].state.epoch for index in indices}
 
 
-def _pause_s(least_s: float, taken_s: float, share: float) -> float:
-    """Return how long to wait after a round that took ``taken_s``."""
-    return min(max(least_s, taken_s / share), PAUSE_MOST_S)
+def pause_after(taken_s: float, own_s: float, least_s: float, share: float) -> float:
+    """Return how long to wait after a round that took ``taken_s``, ``own_s`` of it computing."""
+    return max(least_s, min(taken_s / share, PAUSE_MOST_S), own_s / OWN_SHARE)
