@@ -78,4 +78,4 @@ async def test_an_address_that_cant_be_one_ends_the_batch_at_once_and_counts_no_
     assert {claim.after.epoch for claim in claims} == {1}
     assert state.error is not None
     assert "my..host" in state.error.message
-    assert "correct api_base" in state.error.message
+    assert "host that can't be called; write one such as" in state.error.message
