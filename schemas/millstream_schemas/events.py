@@ -37,6 +37,7 @@ AnyEvent = Annotated[
     | notes.RouteThrottled
     | notes.RouteBlocked
     | notes.RouteRecovered
+    | notes.RouteNotDirect
     | notes.ChildStarted
     | redactions.SampleRedacted,
     Field(discriminator="type"),
@@ -72,6 +73,7 @@ EventType = Literal[
     "route.throttled.v1",
     "route.blocked.v1",
     "route.recovered.v1",
+    "route.not_direct.v1",
     "batch.child_started.v1",
     "sample.redacted.v1",
 ]

@@ -81,6 +81,18 @@ class RouteRecovered(BatchEvent):
     model: str
 
 
+class RouteNotDirect(BatchEvent):
+    """Calls to a route go through litellm, since its endpoint can't be called without it.
+
+    Written once per batch and route. Such a call takes twenty times the processor time.
+    """
+
+    type: Literal["route.not_direct.v1"] = "route.not_direct.v1"
+    model: str
+    route: str
+    message: Annotated[str, StringConstraints(max_length=500)] = ""
+
+
 class ChildStarted(BatchEvent):
     """What this ended batch left open is made by a child of the same dataset.
 

@@ -489,6 +489,7 @@ class AsyncClient(AsyncRequests):
                 "route.throttled.v1",
                 "route.blocked.v1",
                 "route.recovered.v1",
+                "route.not_direct.v1",
                 "batch.child_started.v1",
                 "sample.redacted.v1",
             ]

@@ -46,6 +46,7 @@ export const KINDS = {
       "route.throttled.v1",
       "route.blocked.v1",
       "route.recovered.v1",
+      "route.not_direct.v1",
       "sample.redacted.v1",
     ],
   },

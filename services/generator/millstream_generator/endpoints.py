@@ -48,8 +48,8 @@ class Endpoint:
         return make_target(self.url, {**own, "Content-Type": "application/json"})
 
 
-async def find_endpoint(route: Route, base: str | None, key: str) -> Endpoint | None:
-    """Return the endpoint of ``route``, None when only litellm itself can call it."""
+async def find_endpoint(route: Route, base: str | None, key: str) -> Endpoint | str:
+    """Return the endpoint of ``route``, or why only litellm itself can call it."""
     try:
         if base is not None and is_plain(route, base):
             endpoint = _plain(route, base, key)
@@ -59,7 +59,7 @@ async def find_endpoint(route: Route, base: str | None, key: str) -> Endpoint | 
     except _NotDirectError as error:
         reason = safe_message(str(error), key)
         log.warning("route.not_direct", model=route.model, reason=reason)
-        return None
+        return reason
     return endpoint
 
 

@@ -70,6 +70,8 @@ class HeldBatch:
         self.gates: tuple[Gate, ...] = ()
         self.told_until: dict[str, float] = {}
         """By route: until when (the log's time) the batch was told that it waits for a limit."""
+        self.detours: set[str] = set()
+        """The routes, by their keys, of which the batch was told that litellm calls them."""
         self.held_since = boot_seconds()
         self.standing: Standing = "active"
         self.sequence = 0

@@ -35,7 +35,7 @@ class Lanes:
         self._may_be_direct = settings.lane == "auto"
         self._litellm = LitellmLane(self._targets, settle)
         self._direct = DirectLane()
-        self._endpoints: dict[_Known, Endpoint | None] = {}
+        self._endpoints: dict[_Known, Endpoint | str] = {}
         self._asking: defaultdict[_Known, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._questions = asyncio.Semaphore(ASKED_AT_ONCE)
 
@@ -54,12 +54,18 @@ class Lanes:
 
     async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
         """Return the whole answer of one streamed call; raises CallFailedError."""
-        endpoint = await self._endpoint(route) if self._may_be_direct else None
-        if endpoint is None:
+        endpoint = await self._endpoint(route) if self._may_be_direct else ""
+        if isinstance(endpoint, str):
             return await self._litellm.complete(route, prompt, progress)
         return await self._direct.complete(route, endpoint, prompt, progress)
 
-    async def _endpoint(self, route: Route) -> Endpoint | None:
+    async def detour(self, route: Route) -> str:
+        """Return why the route goes through litellm though it might be called directly."""
+        endpoint = await self._endpoint(route) if self._may_be_direct else ""
+        return endpoint if isinstance(endpoint, str) else ""
+
+    async def _endpoint(self, route: Route) -> Endpoint | str:
+        """Return the route's endpoint, or why it has none that can be called directly."""
         base, key = self._targets.base(route), self._targets.key(route)
         known = (route.provider, route.litellm_model, base, key)
         if known in self._endpoints:
@@ -73,10 +79,10 @@ class Lanes:
                     await self._find(known, route)
         return self._endpoints[known]
 
-    async def _find(self, known: _Known, route: Route) -> Endpoint | None:
+    async def _find(self, known: _Known, route: Route) -> Endpoint | str:
         _, _, base, key = known
         endpoint = await find_endpoint(route, base, key)
-        lane = "litellm" if endpoint is None else "direct"
+        lane = "litellm" if isinstance(endpoint, str) else "direct"
         log.info("route.resolved", model=route.model, lane=lane)
         self._endpoints[known] = endpoint
         return endpoint

@@ -97,6 +97,10 @@ class LitellmLane:
         if not _users:
             await _close_shared(litellm)
 
+    async def detour(self, route: Route) -> str:  # noqa: ARG002  # of every lane
+        """Return nothing: where this lane is the only one, no route could go elsewhere."""
+        return ""
+
     async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
         """Return the whole answer of one streamed call.
 

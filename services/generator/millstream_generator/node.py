@@ -28,6 +28,9 @@ class Provider(Protocol):
     async def complete(self, route: Route, prompt: Prompt, progress: Progress) -> Completion:
         """Return the whole answer of one streamed call; raises CallFailedError."""
 
+    async def detour(self, route: Route) -> str:
+        """Return why the route can't be called directly; empty when it can, or shall not be."""
+
 
 @dataclass(slots=True)
 class Node:

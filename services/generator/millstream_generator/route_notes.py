@@ -6,7 +6,6 @@ the note subject's last sequence lets only one of two write at once.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
 import structlog
 
@@ -15,6 +14,7 @@ from millstream.domain.recorded import Recorded
 from millstream.errors import ConflictError, LogError
 from millstream.eventlog.stored import decode
 from millstream.runtime.clock import boot_seconds
+from millstream_generator.batch_notes import BatchNotes
 from millstream_generator.condition import Condition
 from millstream_generator.gate import Gate
 from millstream_generator.held import HeldBatch, HeldBatches
@@ -27,14 +27,9 @@ from millstream_schemas.notes import RouteBlocked, RouteRecovered, RouteThrottle
 
 log = structlog.get_logger()
 
-CONFLICTS_MOST = 10
-CONFLICT_PAUSE_S = 0.05
 MESSAGE_MOST = 500
 LOOK_S = 1.0
 """How often the batches are looked at; what ends before the next look is not worth a note."""
-
-Choose = Callable[[list[BatchEvent]], BatchEvent | None]
-"""A batch's notes in order -> the one to write; None: nothing."""
 
 
 class RouteNotes:
@@ -43,6 +38,7 @@ class RouteNotes:
     def __init__(self, node: Node, held: HeldBatches) -> None:
         self._node = node
         self._held = held
+        self._notes = BatchNotes(node)
         self._changed = asyncio.Event()
         self._told: dict[str, Wait | None] = {}
         """What trouble each batch that is worked on here waited for when it was looked at."""
@@ -103,7 +99,7 @@ class RouteNotes:
             is_due = is_news(wait, notes, is_other=is_other)
             return self._waiting(batch, wait) if is_due else None
 
-        if await self._write(batch, choose):
+        if await self._notes.write(batch, choose):
             self._told[batch.batch_id] = wait
 
     async def _look_at_limits(self) -> None:
@@ -161,7 +157,7 @@ class RouteNotes:
         batch.told_until[condition.key] = own.until
         until = clock.at(own.until)
         wait = Wait(condition.key, condition.model, "throttled", until, own.cause)
-        await self._write(
+        await self._notes.write(
             batch,
             lambda notes: (
                 self._waiting(batch, wait)
@@ -169,36 +165,6 @@ class RouteNotes:
                 else None
             ),
         )
-
-    async def _write(self, batch: HeldBatch, choose: Choose) -> bool:
-        """Write the note that ``choose`` chooses; False when it has to be tried again."""
-        try:
-            for _ in range(CONFLICTS_MOST):
-                notes, last = await self._notes(batch.batch_id)
-                event = choose(notes)
-                if event is None or batch.standing == "over":
-                    return True
-                try:
-                    await self._node.event_log.append(event, expected=last, bound_s=2.0)
-                except ConflictError:
-                    await asyncio.sleep(CONFLICT_PAUSE_S)
-                    continue
-                return True
-        except LogError as error:
-            log.warning("note.not_written", batch_id=batch.batch_id, reason=str(error))
-        return False
-
-    async def _notes(self, batch_id: str) -> tuple[list[BatchEvent], int]:
-        """Return the batch's notes in order, and the sequence of the last one."""
-        found: list[BatchEvent] = []
-        last = 0
-        async for page in self._node.event_log.history(subjects.note(batch_id)):
-            for stored in page:
-                last = stored.sequence
-                recorded = decode(stored)
-                if recorded is not None:
-                    found.append(recorded.event)
-        return found, last
 
     def _recovered(
         self, batch: HeldBatch, told: Wait | None, notes: list[BatchEvent]

@@ -19,6 +19,7 @@ from millstream_generator.completion import CallFailedError, Completion, Progres
 from millstream_generator.failures import of_defect
 from millstream_generator.held import HeldBatch
 from millstream_generator.in_flight import CountedCall
+from millstream_generator.lane_notes import complete
 from millstream_generator.node import Node
 from millstream_generator.policy import NO_ANSWER, OUTAGE, Retry, after_failure, fatal
 from millstream_generator.slot_route import LOOK_S, SlotRoute
@@ -99,7 +100,7 @@ class SlotWork:
         progress = Progress()
         turn.is_used = True
         try:
-            completion = await self._call(attempt, prompt, progress)
+            completion = await self._call(prompt, progress)
         except CallFailedError as failure:
             if witness is None or failure.category in NO_ANSWER:
                 return await self._record_failure(attempt, failure, progress, turn)
@@ -170,9 +171,7 @@ class SlotWork:
         cell = self._batch.plan.cell(witness)
         return prompts.call(self._batch.batch_id, self._batch.spec, cell, seed, 1)
 
-    async def _call(
-        self, attempt: Attempt, prompt: Prompt, progress: Progress
-    ) -> Completion | None:
+    async def _call(self, prompt: Prompt, progress: Progress) -> Completion | None:
         """Return the answer, None when a stop or a shutdown cancelled the call.
 
         None too when the process was frozen since the call was let start: what it knows of the
@@ -183,7 +182,7 @@ class SlotWork:
         self._node.in_flight += 1
         try:
             with Call(self._batch.calls):
-                return await self._node.provider.complete(attempt.route, prompt, progress)
+                return await complete(self._node, self._batch, self._way.gate, prompt, progress)
         except CallFailedError:
             raise
         except Exception as error:  # a defect of a lane: this call's failure, not the node's death

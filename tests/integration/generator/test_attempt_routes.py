@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 
 from millstream.eventlog.nodes import Nodes
+from millstream.runtime.settings import Settings
 from millstream.testing.scripted_llm import Answer, HttpError, Ok, Request, ScriptedLLM, Stall
 from millstream.testing.site import Site, route, sample
 from millstream.testing.waiting import BOUND_S
+from millstream_generator.lanes import Lanes
+from millstream_generator.service import main
 from millstream_schemas.commands import StopBatch
-from millstream_schemas.slices import AttemptEvent
+from millstream_schemas.notes import RouteNotDirect
+from millstream_schemas.routes import Route
+from millstream_schemas.slices import AttemptEvent, SampleGenerated
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +49,38 @@ async def names_what_was_tried(site: Site, provider: str) -> None:
         ("sample.abandoned.v1", good.base_url),
     }
     assert SECRET not in "".join(event.model_dump_json() for event in told)
+
+
+class Detoured(Lanes):
+    """Lanes that call directly, and say that they could not."""
+
+    async def detour(self, route: Route) -> str:
+        return f"{route.litellm_model} is reached through a proxy"
+
+
+async def test_a_batch_is_told_once_and_before_its_samples_that_litellm_calls_its_route(
+    direct_site: Site,
+) -> None:
+    async def serve(settings: Settings, stop: asyncio.Event) -> None:
+        lanes = Detoured(settings, settle=lambda: None)
+        try:
+            await main(settings, lanes, stop)
+        finally:
+            await lanes.close()
+
+    async with (
+        ScriptedLLM(sample) as llm,
+        direct_site.generator(serve=serve),
+        direct_site.generator("g2", serve=serve),
+    ):
+        batch_id = await direct_site.begin([route(llm.base_url, provider="simulated")], 20)
+        state = await direct_site.ended(batch_id)
+        (told,) = await direct_site.events(batch_id, RouteNotDirect)
+        made = await direct_site.events(batch_id, SampleGenerated)
+    assert (state.counts.generated, state.anomalies, state.held_up) == (20, 0, None)
+    assert told.message.startswith("calls go through litellm: openai/")
+    assert {event.route for event in made} == {told.route}
+    assert told.time <= min(event.time for event in made)
 
 
 async def addresses_told(site: Site) -> dict[str, str | None]:

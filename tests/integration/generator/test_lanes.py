@@ -22,7 +22,7 @@ from millstream.testing.scripted_llm import (
 )
 from millstream.testing.waiting import until
 from millstream_generator.completion import CallFailedError, Completion, Progress, Prompt
-from millstream_generator.endpoints import find_endpoint
+from millstream_generator.endpoints import Endpoint, find_endpoint
 from millstream_generator.lanes import Lanes
 from millstream_generator.resolve import NotPlainError, resolve
 from millstream_schemas.routes import Price, Route
@@ -234,7 +234,7 @@ def test_a_renamed_parameter_keeps_its_meaning() -> None:
 async def test_litellm_is_asked_in_a_process_of_its_own() -> None:
     hosted = PLAIN.model_copy(update={"litellm_model": "together_ai/openai/gpt-oss-120b"})
     endpoint = await find_endpoint(hosted, "http://127.0.0.1:9/v1", KEY)
-    assert endpoint is not None
+    assert isinstance(endpoint, Endpoint)
     assert endpoint.model == "openai/gpt-oss-120b"
     assert endpoint.url == "http://127.0.0.1:9/v1/chat/completions"
     assert endpoint.headers["Authorization"] == f"Bearer {KEY}"
@@ -244,7 +244,7 @@ async def test_litellm_is_asked_in_a_process_of_its_own() -> None:
 async def test_an_own_base_is_called_as_litellm_would_call_it(model: str) -> None:
     base = "http://127.0.0.1:9/v1"
     endpoint = await find_endpoint(PLAIN.model_copy(update={"litellm_model": model}), base, KEY)
-    assert endpoint is not None
+    assert isinstance(endpoint, Endpoint)
     told = resolve(model, base, KEY)
     assert (endpoint.url, endpoint.model) == (told["url"], told["model"])
     assert endpoint.headers.items() <= told["headers"].items()
@@ -273,7 +273,7 @@ async def test_a_question_to_litellm_is_asked_once_and_keeps_no_plain_route_wait
 
 async def test_what_litellm_does_not_know_goes_through_litellm() -> None:
     strange = PLAIN.model_copy(update={"litellm_model": "no-such-provider/y"})
-    assert await find_endpoint(strange, None, KEY) is None
+    assert isinstance(await find_endpoint(strange, None, KEY), str)
 
 
 @pytest.mark.parametrize(
@@ -281,13 +281,20 @@ async def test_what_litellm_does_not_know_goes_through_litellm() -> None:
 )
 async def test_a_base_that_is_no_plain_url_is_not_called_directly(base: str) -> None:
     own = PLAIN.model_copy(update={"provider": "local"})
-    assert await find_endpoint(own, base, KEY) is None
+    assert isinstance(await find_endpoint(own, base, KEY), str)
 
 
 async def test_an_endpoint_behind_a_proxy_goes_through_litellm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert await find_endpoint(PLAIN, "http://models.example/v1", KEY) is None
+    base = "http://models.example/v1"
+    assert await find_endpoint(PLAIN, base, KEY) == "models.example is reached through a proxy"
+    far = PLAIN.model_copy(update={"api_base": base, "api_key_env": None})
+    lanes, other = Lanes(load_settings(lane="auto")), Lanes(load_settings(lane="litellm"))
+    assert await lanes.detour(far) == "models.example is reached through a proxy"
+    assert await other.detour(far) == ""  # as it was told to
+    await lanes.close()
+    await other.close()
     own = PLAIN.model_copy(update={"provider": "local"})
-    assert await find_endpoint(own, "http://127.0.0.1:9/v1", KEY) is not None
+    assert isinstance(await find_endpoint(own, "http://127.0.0.1:9/v1", KEY), Endpoint)

@@ -126,7 +126,7 @@ export type RouteNote = Envelope<"route.throttled.v1" | "route.blocked.v1"> & {
 
 export type NoteEvent =
   | (Envelope<"batch.stuck_detected.v1"> & { finding: StuckFinding })
-  | Envelope<"batch.stuck_cleared.v1" | "route.recovered.v1">
+  | Envelope<"batch.stuck_cleared.v1" | "route.recovered.v1" | "route.not_direct.v1">
   | (Envelope<"batch.budget_warned.v1"> & { budget: string })
   | RouteNote
   | (Envelope<"batch.child_started.v1"> & { child_id: string; kind: "retry_failed" | "continue" });

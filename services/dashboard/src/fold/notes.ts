@@ -27,6 +27,8 @@ export function annotated(state: BatchState, recorded: Recorded): Partial<BatchS
       return isLive ? { heldUp: heldUp(recorded.storedAt, event) } : {};
     case "route.recovered.v1":
       return { heldUp: null };
+    case "route.not_direct.v1":
+      return {};
     case "batch.budget_warned.v1":
       return { budgetsWarned: [...new Set([...state.budgetsWarned, event.budget])] };
     case "batch.child_started.v1":
