@@ -35,6 +35,8 @@ from millstream_schemas.slices import Usage
 EVENT_BYTES_MOST = 4_000_000
 PAYLOAD_BYTES_MOST = 200
 """So much of an event that can't be read is told."""
+WORDS_BYTES_MOST = 2000
+"""So much of what is no stream is looked at, to tell what came."""
 _MARK = b"\xef\xbb\xbf"
 """A byte order mark, which may begin a stream."""
 
@@ -59,7 +61,7 @@ class DirectLane:
         """
         progress.started_at = time.monotonic()
         key = endpoint.headers.get("Authorization", "").removeprefix("Bearer ")
-        answer = _Answer(progress, key)
+        answer = DirectAnswer(progress, key)
         batch = f"X-Millstream-Batch: {prompt.batch_id}" if route.provider == "simulated" else ""
         try:
             await self._client.post(
@@ -106,7 +108,7 @@ def _body(route: Route, endpoint: Endpoint, prompt: Prompt) -> dict[str, Any]:
     return body
 
 
-class _Answer:
+class DirectAnswer:
     """Puts an answer together from a stream of server-sent events, or an error from its body."""
 
     def __init__(self, progress: Progress, key: str) -> None:
@@ -115,7 +117,7 @@ class _Answer:
         self._key = key
         self._status = 0
         self._headers: Mapping[str, str] = {}
-        self._is_document: bool | None = None  # known with the first bytes
+        self._is_stream = False  # known with the first bytes
         self._waiting = bytearray()
         self._first = b""
         self._parts: list[str] = []
@@ -131,43 +133,52 @@ class _Answer:
     def feed(self, data: bytes) -> None:
         """Take the next bytes: whole lines are read at once, the rest waits for its line's end."""
         self._waiting += data
-        if self._is_document is None and not self._has_begun():
+        if not self._is_stream and not self._is_begun_stream():
             return
+        if b"\n" not in data:
+            if b"\r" not in data:
+                self._bound_waiting()
+                return
+            self._waiting = self._waiting.replace(b"\r", b"\n")  # it ends a line, too
+        *lines, left = self._waiting.split(b"\n")
+        self._waiting = left
+        for line in lines:
+            self._take_line(line)
+
+    def _is_begun_stream(self) -> bool:
+        """Look at the first bytes: a stream, or one document in its place, which is read whole."""
         if self._status != 200:
             self.is_done = len(self._waiting) >= ERROR_BYTES_MOST
-        elif not self._is_document and (b"\n" in data or b"\r" in data):
-            if b"\r" in data:  # with a line feed or alone it ends a line, too
-                self._waiting = self._waiting.replace(b"\r", b"\n")
-            *lines, left = self._waiting.split(b"\n")
-            self._waiting = left
-            for line in lines:
-                self._take_line(line)
-        elif len(self._waiting) > EVENT_BYTES_MOST:
-            raise CallFailedError("server", f"one event exceeds {EVENT_BYTES_MOST} bytes")
+            return False
+        if not self._first:
+            if _MARK.startswith(bytes(self._waiting[:4])):
+                return False  # less than it, or nothing after it
+            self._waiting = self._waiting.removeprefix(_MARK)
+            begun = self._waiting.lstrip()
+            self._first = bytes(begun[:WORDS_BYTES_MOST])
+            self._is_stream = bool(begun) and not begun.startswith((b"{", b"<"))
+        if not self._is_stream:
+            self._bound_waiting()
+        return self._is_stream
 
-    def _has_begun(self) -> bool:
-        """Look at the first bytes, once there are some: a stream, or one document in its place."""
-        if _MARK.startswith(bytes(self._waiting[:4])):
-            return False  # less than it, or nothing after it
-        self._waiting = self._waiting.removeprefix(_MARK)
-        begun = self._waiting.lstrip()
-        if begun:
-            self._first = bytes(begun[:2000])
-            self._is_document = begun.startswith((b"{", b"<"))
-        return bool(begun)
+    def _bound_waiting(self) -> None:
+        if len(self._waiting) > EVENT_BYTES_MOST:
+            raise CallFailedError("server", f"one event exceeds {EVENT_BYTES_MOST} bytes")
 
     def _take_line(self, line: bytearray) -> None:
         if line.startswith(b"data:") and not self.is_done:
             payload = line[5:].strip()
             if payload == b"[DONE]":
                 self.is_done = True
-            elif payload:
+            else:
                 self._take_event(payload)
 
     def _take_event(self, payload: bytearray) -> None:
         try:
             chunk = orjson.loads(payload)
         except ValueError as error:
+            if not payload:
+                return
             raise _odd("the stream holds an event that is no JSON", payload) from error
         if not isinstance(chunk, dict):
             return  # holds nothing of an answer, as a keep-alive does
@@ -183,7 +194,7 @@ class _Answer:
                 delta = choice.get("delta") or choice.get("message") or {}
                 text = delta.get("content")
                 if text:
-                    self._take_text(text if isinstance(text, str) else _plain(text))
+                    self._take_text(text)
                 elif delta.get("refusal"):
                     self._refusal += delta["refusal"]
                 self._finish_reason = choice.get("finish_reason") or self._finish_reason
@@ -215,12 +226,12 @@ class _Answer:
         if self._status != 200:
             words = bytes(self._waiting[:ERROR_BYTES_MOST]).decode(errors="replace")
             raise from_response(self._status, words, self._headers, self._key)
-        if self._is_document:
+        if self._first and not self._is_stream:
             self._raise_told(self._waiting.decode(errors="replace"))
             self._take_event(self._waiting)
         else:
             self._take_line(self._waiting)  # a last line need not be ended
-        text = "".join(self._parts)
+        text = self._text()
         if not text and self._refusal:
             text, self._finish_reason = self._refusal, "content_filter"
         if self._finish_reason is None and not self.is_done:
@@ -231,6 +242,16 @@ class _Answer:
         return Completion(
             text, _short(self._finish_reason), self._used(route), _short(self._request_id)
         )
+
+    def _text(self) -> str:
+        try:
+            return "".join(self._parts)
+        except TypeError:  # a content may come in parts
+            try:
+                return "".join(one if isinstance(one, str) else _plain(one) for one in self._parts)
+            except (AttributeError, TypeError) as error:
+                message = "the answer's content is no text"
+                raise CallFailedError("server", message, status_code=200) from error
 
     def _used(self, route: Route) -> Usage:
         used = self._usage if isinstance(self._usage, dict) else {}

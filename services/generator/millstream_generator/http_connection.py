@@ -261,4 +261,4 @@ class Connection(asyncio.Protocol):
             self._settle(CallFailedError("timeout", message))
         else:
             message = f"the answer stalled: no token for {bounds.stall_s:g} s"
-            self._settle(CallFailedError("timeout", message))
+            self._settle(CallFailedError("timeout", message, status_code=OK))

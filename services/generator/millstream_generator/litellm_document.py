@@ -7,12 +7,14 @@ Some proxies answer 200 and tell in a JSON document what went wrong behind them.
 take it for an empty stream, or fail in words of their own.
 """
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from millstream_generator.completion import CallFailedError, Progress
+from millstream_generator.completion import CallFailedError, Completion, Progress
+from millstream_generator.direct_lane import DirectAnswer
 from millstream_generator.failures import (
     ERROR_BYTES_MOST,
     from_response,
@@ -20,6 +22,7 @@ from millstream_generator.failures import (
     no_stream,
 )
 from millstream_generator.litellm_failures import names_of, unsendable
+from millstream_schemas.routes import Route
 
 
 class SentAlreadyError(Exception):
@@ -71,7 +74,11 @@ class AnswerDocument:
         read = response.aiter_bytes
 
         async def kept(chunk_size: int | None = None) -> AsyncIterator[bytes]:
-            async for data in read(chunk_size):
+            is_first = True
+            async for piece in read(chunk_size):
+                # A byte order mark would hide a stream's first event.
+                data = piece.removeprefix(b"\xef\xbb\xbf") if is_first else piece
+                is_first = False
                 if self._may_be:
                     self._keep(data)
                 yield data
@@ -103,6 +110,19 @@ class AnswerDocument:
             return self._unsendable
         names = set() if error is None else names_of(error)
         return from_response(self._status, body, self._headers, self._key, names=names)
+
+    def completion(self, route: Route) -> Completion | None:
+        """Return the answer, where it came as one whole completion in OpenAI's form; else None."""
+        try:
+            found = json.loads(self._kept)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError):
+            return None
+        if not found or self._status != 200:
+            return None
+        answer = DirectAnswer(self._progress, self._key)
+        answer.begin(self._status, self._headers)
+        answer.feed(bytes(self._kept))
+        return answer.completion(route)
 
 
 watched: ContextVar[AnswerDocument | None] = ContextVar("watched", default=None)

@@ -39,7 +39,7 @@ _MID_STREAM = "MidStreamFallbackError"
 
 
 _PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\b(?::| -)\s*)+")
-_SUFFIX = re.compile(r"\s*Handle with `litellm\.\w+`\.?")
+_SUFFIX = re.compile(r"\s*(?:Handle with `litellm\.\w+`\.?|Original exception: .*)", re.DOTALL)
 """What litellm puts around a provider's words."""
 
 

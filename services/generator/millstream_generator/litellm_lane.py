@@ -119,6 +119,8 @@ class LitellmLane:
                 message = f"no whole answer within {route.timeout_s:g} s"
                 raise CallFailedError("timeout", message) from error
             except Exception as error:  # litellm raises its own classes, openai's and aiohttp's
+                if (whole := document.completion(route)) is not None:
+                    return whole
                 told = document.failure(error)
                 if told is None and isinstance(error, CallFailedError):
                     raise
@@ -126,7 +128,7 @@ class LitellmLane:
             # Some of litellm's readers make an end up for what they can't read.
             if not completion.text and (told := document.failure()) is not None:
                 raise told
-            return completion
+            return completion if completion.text else document.completion(route) or completion
 
     async def _stream(
         self, route: Route, arguments: dict[str, Any], progress: Progress

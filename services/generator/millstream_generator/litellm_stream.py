@@ -74,9 +74,10 @@ class LitellmAnswer:
                     break
                 except TimeoutError as error:
                     message = f"the answer stalled: no token for {stall_s:g} s"
-                    raise CallFailedError("timeout", message) from error
+                    raise CallFailedError("timeout", message, status_code=200) from error
         if self.finish_reason is None and not self.is_too_long:
-            raise CallFailedError("server", "the stream broke off in the middle of an answer")
+            message = "the stream broke off in the middle of an answer"
+            raise CallFailedError("server", message, status_code=200)
 
     async def _unwrapped(self) -> AsyncGenerator[None, None]:
         """Take chunk after chunk from beneath the wrapper; a ``yield`` follows each."""
