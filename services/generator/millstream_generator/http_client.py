@@ -16,6 +16,7 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 from millstream_generator.completion import CallFailedError
 from millstream_generator.failures import no_address
 from millstream_generator.http_connection import Bounds, Connection, Receiver
+from millstream_generator.patience import PatientTimeout
 
 CONNECT_S = 10.0
 IDLE_S = 30.0
@@ -138,7 +139,7 @@ class HttpClient:
                 self._all_gone.set()
 
         try:
-            async with asyncio.timeout(bound_s):
+            async with PatientTimeout(bound_s):
                 addresses = await self._resolve(to.host, to.port)
                 raw = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, cast
 import httptools
 
 from millstream_generator.completion import CallFailedError, Link
+from millstream_generator.patience import look_again_at
 
 OK = 200
 FINISH_S = 1.0
@@ -72,6 +73,7 @@ class Connection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._bounds = Bounds(0.0, 0.0, 0.0)
         self._watch: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._headers: dict[str, str] = {}
         self._head_bytes = 0
         self._heard_at: float | None = None
@@ -92,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._receiver, self._bounds = receiver, bounds
         self._heard_at, self._has_ended = None, False
         self._headers, self._head_bytes = {}, 0
-        self._watch = self._loop.call_at(bounds.deadline, self._look)
+        self._watch = self._look_at(bounds.deadline)
         if self._transport is None or self._transport.is_closing():
             message = "the connection was closed before the request could be sent"
             self._settle(CallFailedError("server", message, link="lost", is_unpaid=True))
@@ -245,6 +247,10 @@ class Connection(asyncio.Protocol):
     def _fail(self, message: str, link: Link | None = None) -> None:
         self._settle(CallFailedError("server", message, link=link))
 
+    def _look_at(self, when: float) -> asyncio.TimerHandle:
+        self._due = when
+        return self._loop.call_at(when, self._look)
+
     def _look(self) -> None:
         """Fail the exchange if a bound has passed, else look again when one may have.
 
@@ -255,7 +261,9 @@ class Connection(asyncio.Protocol):
         if self._heard_at is not None:
             next_look = min(next_look, self._heard_at + bounds.stall_s)
         if now < next_look:
-            self._watch = self._loop.call_at(next_look, self._look)
+            self._watch = self._look_at(next_look)
+        elif (again := look_again_at(self._due, now)) is not None:
+            self._watch = self._look_at(again)
         elif now >= bounds.deadline:
             message = f"no whole answer within {bounds.timeout_s:g} s"
             self._settle(CallFailedError("timeout", message))

@@ -26,6 +26,7 @@ from millstream_generator.completion import (
 from millstream_generator.litellm_document import watching
 from millstream_generator.litellm_failures import classify
 from millstream_generator.litellm_stream import LitellmAnswer
+from millstream_generator.patience import PatientTimeout
 from millstream_generator.targets import Targets
 from millstream_schemas.routes import Route
 from millstream_schemas.slices import Usage
@@ -113,7 +114,7 @@ class LitellmLane:
         progress.started_at = time.monotonic()
         with watching(progress, arguments["api_key"]) as document:
             try:
-                async with asyncio.timeout(route.timeout_s):
+                async with PatientTimeout(route.timeout_s):
                     completion = await self._stream(route, arguments, progress)
             except TimeoutError as error:
                 message = f"no whole answer within {route.timeout_s:g} s"

@@ -21,6 +21,7 @@ from millstream_generator.completion import (
     told_tokens,
 )
 from millstream_generator.litellm_failures import classify
+from millstream_generator.patience import PatientTimeout
 
 TOKENIZER = "litellm.litellm_core_utils.default_encoding"
 """The module that loads litellm's tokenizer, in 0.2 s."""
@@ -68,7 +69,7 @@ class LitellmAnswer:
         ) as chunks:
             while not self.is_too_long:
                 try:
-                    async with asyncio.timeout(stall_s):
+                    async with PatientTimeout(stall_s):
                         await anext(chunks)
                 except StopAsyncIteration:
                     break
