@@ -7,14 +7,11 @@ from collections.abc import Iterator
 import structlog
 
 from millstream.errors import LogError
-from millstream.eventlog.log import EventLog, Fill
+from millstream.eventlog.log import EventLog
+from millstream.eventlog.reserve import Fill
 
 log = structlog.get_logger()
 
-FULL_SHARE = 0.95
-"""Beyond it no call starts: control events and the answers on their way need the rest."""
-CONTROL_BYTES = 64 * 1024
-"""Of a small store so much is kept for a stop: more than its last twentieth."""
 OUTCOME_BYTES = 4096
 """What a call may write, as a rule at most."""
 LOOK_S = 2.0
@@ -46,11 +43,10 @@ class Fullness:
 
     @property
     def _is_full(self) -> bool:
-        return self._refused > 0 or self._fill.share >= FULL_SHARE or not self._fits(1)
+        return self._refused > 0 or not self._fits(1)
 
     def _fits(self, calls: int) -> bool:
-        needed = CONTROL_BYTES + calls * OUTCOME_BYTES
-        return not self._fill.most or self._fill.used + needed <= self._fill.most
+        return self._fill.fits(calls * OUTCOME_BYTES, self._fill.kept)
 
     @property
     def note(self) -> str | None:

@@ -23,6 +23,7 @@ from millstream.errors import ConflictError, LogError, LogFullError, LogUnavaila
 from millstream.eventlog.answers import Answers, receive
 from millstream.eventlog.log_time import LogTime
 from millstream.eventlog.publisher import Chain, Publisher
+from millstream.eventlog.reserve import Fill, Reserve
 from millstream.eventlog.stored import Stored, from_headers, parse_time, stored_message
 from millstream.runtime.clock import boot_seconds
 from millstream_schemas import events, subjects
@@ -50,19 +51,6 @@ class Head:
         return f"{zlib.crc32(self.created.encode()):08x}"
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
-    """How many bytes the store uses, and how many it may use at most; 0: as many as it likes."""
-
-    used: int
-    most: int
-
-    @property
-    def share(self) -> float:
-        """The used share (0..1)."""
-        return self.used / self.most if self.most else 0.0
-
-
 class EventLog:
     """One connection's access to the event stream."""
 
@@ -72,9 +60,14 @@ class EventLog:
         self.time = LogTime()
         """The log's time, measured with each look at the stream (``head``, ``fill``)."""
         self._publisher = Publisher(self.answers)
+        self._reserve = Reserve(self.fill)
 
     async def append(self, event: Event, *, expected: int, bound_s: float = 10.0) -> int:
-        """Append one event after ``expected`` on its subject and return its sequence."""
+        """Append one event after ``expected`` on its subject and return its sequence.
+
+        Raises as ``append_chain``, and LogFullError for what the reserve of the store is not for.
+        """
+        await self._reserve.admit(event, len(events.dump(event)))
         return await self.append_chain([event], expected=expected, bound_s=bound_s)
 
     async def append_chain(
@@ -152,7 +145,7 @@ class EventLog:
     async def fill(self) -> Fill:
         """Return how much the store uses, and its bound."""
         document = await self._stream_info({})
-        return Fill(document["state"]["bytes"], max(0, document["config"]["max_bytes"]))
+        return _fill(document)
 
     async def slice_subjects(self, batch_id: str) -> list[str]:
         """Return the subjects of all slices that have an event, as the leader knows them."""
@@ -269,6 +262,7 @@ class EventLog:
         if document is None:
             raise LogError(f"stream {subjects.EVENTS} gave no information")
         self.time.note(parse_time(document["ts"]), asked_s=asked_s, heard_s=boot_seconds())
+        self._reserve.note(_fill(document))
         return document
 
     async def _api(
@@ -288,6 +282,10 @@ class EventLog:
 def in_order(tails: dict[int, Stored]) -> list[Stored]:
     """Return tails as they were stored: what is "last" in a fold depends on it."""
     return sorted(tails.values(), key=lambda stored: stored.sequence)
+
+
+def _fill(document: dict[str, Any]) -> Fill:
+    return Fill(document["state"]["bytes"], max(0, document["config"]["max_bytes"]))
 
 
 def _id(payload: bytes) -> str | None:

@@ -8,7 +8,7 @@ from millstream.domain import budget
 from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp
 from millstream.domain.phases import LEGAL
-from millstream.errors import ConflictError
+from millstream.errors import ConflictError, LogFullError
 from millstream.eventlog.log import EventLog
 from millstream_generator.grants import Purse
 from millstream_generator.node import Node
@@ -53,6 +53,9 @@ class BudgetWatch:
             await self._log.append(note, expected=state.note_sequence)
         except ConflictError:
             log.debug("budget.warned_by_other", batch_id=state.batch_id, budget=name)
+            return
+        except LogFullError as error:  # a stop for this budget still fits
+            log.warning("note.not_written", batch_id=state.batch_id, reason=str(error))
             return
         log.warning("budget.warned", batch_id=state.batch_id, budget=name, used=share)
 

@@ -63,8 +63,9 @@ class Intake:
 
     @property
     def _has_room(self) -> bool:
+        # A claim takes room in the store too, which is kept for ends once no call starts.
         room = self._node.room
-        return room.free > 0 and room.leases < self._leases_most
+        return not self._node.is_held_up and room.free > 0 and room.leases < self._leases_most
 
     async def _turn(self, ready: list[Priority], tasks: asyncio.TaskGroup) -> None:
         """Take slices of the class whose turn it is."""

@@ -17,6 +17,7 @@ from millstream.testing.nats import RunningLog, claim, running_log
 from millstream.testing.scripted_answers import Delayed, Request
 from millstream.testing.scripted_llm import ScriptedLLM
 from millstream.testing.site import POLL_S, Serve, Site, sample
+from millstream.testing.waiting import BOUND_S
 from millstream_generator import steps
 from millstream_generator.measures import Tally
 from millstream_generator.writer import SliceWriter
@@ -40,10 +41,13 @@ async def test_no_call_starts_while_the_store_is_nearly_full(
             await log.event_log.append(claim(index, batch_id=OTHER, padding=PIECE), expected=0)
             index += 1
         async with site.generator():
-            await site.reach(batch_id, lambda state: len(state.slices) == 5)
-            assert llm.requests == []
+            async with asyncio.timeout(BOUND_S):
+                while not any(beat.note for beat in await Nodes(log.event_log.answers).live()):
+                    await asyncio.sleep(POLL_S)
             (beat,) = await Nodes(log.event_log.answers).live()
             assert "MILLSTREAM_MAX_BYTES" in (beat.note or "")
+            assert llm.requests == []
+            assert not (await site.state(batch_id)).slices, "a claim takes room, too"
             larger = Settings(**{**log.settings.model_dump(), "max_bytes": 2 * SIZE})
             await ensure_topology(log.connection, larger)
             state = await site.ended(batch_id)
