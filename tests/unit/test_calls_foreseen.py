@@ -45,8 +45,13 @@ FREE = partial(gate, is_scarce=False)
         ((gate,), 2, 0, 2),  # nobody waits: its own calls come next
         ((partial(gate, line=[2, 2, 2, 1, 1, 1]),), 1, 0, 2),  # two of the next five turns
         ((partial(gate, line=[2] * 9),), 1, 0, 0),
-        ((partial(gate, line=[1] * 9, in_flight=6),), 0, 1, 7),  # one that waits asks for more
-        ((partial(gate, line=[1] * 9, in_flight=1),), 0, 1, 1 + STEP),
+        (
+            (partial(gate, line=[1] * 20, in_flight=10, near=5),),
+            0,
+            1,
+            16,
+        ),  # one that waits asks for more
+        ((partial(gate, line=[1] * 9, in_flight=1, near=4),), 0, 1, 1 + 4 + STEP),
     ],
 )
 def test_calls_are_foreseen_by_the_turns_that_come_next(

@@ -29,6 +29,8 @@ BUSY_S = 1.0
 """How old what is known of a route may become while calls wait, or while it has limits."""
 AWAY_S = 0.5
 AGAIN_S = 0.05
+NEAR = 4
+"""So many turns before its own at least a call learns that it is near."""
 RENEW_S = PERMIT_S / 3
 SPREAD_S = 0.3
 """Nodes that wait for the same moment come one after the other."""
@@ -81,6 +83,11 @@ class Gate:
     def next_at(self) -> float:
         """When the first in line may start at the earliest (the log's time), by the limits."""
         return self._leases.next_at
+
+    @property
+    def near(self) -> int:
+        """How many turns before its own a call learns that it is near: half of a call's time."""
+        return max(NEAR, self.in_flight // 2)
 
     def hear(self, state: RouteState) -> None:
         """Take a hint that another node may have changed the shared state."""
@@ -250,6 +257,7 @@ class Gate:
             return None
         waiter = self.line.pop()
         self.in_flight += 1
+        self.line.alert(self.near)
         self.condition.tried += 1
         turn = Turn(self._end, self.condition.now(), tokens, start_by, is_probe)
         waiter.granted.set_result(turn)

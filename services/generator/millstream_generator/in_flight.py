@@ -4,7 +4,8 @@ Whoever finds a slice whose holder died counts every call that may have started 
 calls of a route start at once that is one for each open slot. Where they wait in line, most slots
 have none: there the slice's events tell how many may be in flight, and a call that would be one
 more waits until an event that counts it is stored. Each event of the slice tells it anew, so that
-one is written for this alone only when the line's turns come to the slice from others.
+one is written for this alone only when the line's turns come to the slice from others, and by who
+stands in line there a few turns before, so that few calls wait for it.
 """
 
 import math
@@ -36,9 +37,14 @@ class InFlight:
         self.most = 0
         """How many calls the lease makes at once."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one call more may begin at once."""
+        return self._room >= 1 and self._room_next >= 1
+
     def begin(self) -> bool:
         """Let one call more begin; False where the event stored last does not count it yet."""
-        if self._room < 1 or self._room_next < 1:
+        if not self.has_room:
             return False
         self._room -= 1
         self._room_next -= 1
@@ -131,8 +137,8 @@ def foreseen(batch: HeldBatch, slice_index: int, ended: int, waiting: int) -> in
 
 def _coming(gate: Gate, key: tuple[str, int], ended: int, waiting: int) -> int:
     """Return how many of the next turns of a route are the slice's."""
-    # One that must wait for an event asks for as many as those in flight make room for.
-    turns = max(gate.in_flight, STEP) if waiting else ended + STEP
+    # Whoever needs an event, or soon will, asks for as many as those in flight make room for.
+    turns = gate.near + max(gate.in_flight, STEP) if waiting else ended + STEP
     line = gate.line.first(turns)
     own = sum((one.batch_id, one.slice_index) == key for one in line)
     # Where the line is short, those whose calls have ended come back with their next ones.

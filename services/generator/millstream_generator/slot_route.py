@@ -1,6 +1,8 @@
 """One slot's way to a model: which of the alias's routes, when, and what failures follow from."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from millstream.domain import route_health as health
 from millstream.runtime.clock import boot_seconds
@@ -34,10 +36,18 @@ class SlotRoute:
     that it has not tried yet.
     """
 
-    def __init__(self, node: Node, batch: HeldBatch, slice_index: int) -> None:
+    def __init__(
+        self,
+        node: Node,
+        batch: HeldBatch,
+        slice_index: int,
+        announce: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Serve a slot of a slice, which does ``announce`` when its turn is near."""
         self._node = node
         self._batch = batch
         self._slice_index = slice_index
+        self._announce = announce
         self._gates = batch.gates
         self._tried: set[int] = set()
         self._refused: set[int] = set()
@@ -107,7 +117,11 @@ class SlotRoute:
             self._asked_at = self._asked_at or boot_seconds()
         waiter = self._waiter
         with self._node.room.resting(), Call(self._batch.rests):
-            await asyncio.wait([waiter.granted], timeout=LOOK_S)
+            signs: list[asyncio.Future[Any]] = [waiter.granted, waiter.near]
+            await asyncio.wait(signs, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if waiter.near.done() and not waiter.granted.done():
+                await self._announce()
+                await asyncio.wait([waiter.granted], timeout=LOOK_S)
         if not waiter.granted.done():
             return None
         self._waiter = None

@@ -44,7 +44,7 @@ class SlotWork:
         self._offset = offset
         self._cell = batch.plan.cell(slot)
         self._feedback = ""
-        self._way = SlotRoute(node, batch, slot // batch.spec.slice_size)
+        self._way = SlotRoute(node, batch, slot // batch.spec.slice_size, writer.announce)
 
     async def fill(self, still_held: Callable[[], Awaitable[None]]) -> bool:
         """Work until the slot has an outcome; False when the batch lets nothing more start.

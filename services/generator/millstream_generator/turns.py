@@ -71,6 +71,10 @@ class Waiter:
     granted: asyncio.Future[Turn] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    near: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    """Done when the turn is a few turns away."""
 
 
 class Line:
@@ -109,6 +113,11 @@ class Line:
     def count(self) -> int:
         """How many wait."""
         return len(self.waiting())
+
+    def alert(self, turns: int) -> None:
+        """Tell the one who has ``turns`` others before it that its turn is near."""
+        if turns < len(self._waiters) and not self._waiters[turns].near.done():
+            self._waiters[turns].near.set_result(None)
 
     def first(self, most: int) -> list[Waiter]:
         """Return those who get the next ``most`` turns."""

@@ -146,6 +146,15 @@ class SliceWriter:
         self._untold_calls += calls
         self.in_flight.lose(calls)
 
+    async def announce(self) -> None:
+        """Let the next call begin without a wait, once an event counts it; raises as ``count``."""
+        if not self.in_flight.has_room:
+            self.in_flight.waiting += 1
+            try:
+                await self.record()
+            finally:
+                self.in_flight.waiting -= 1
+
     async def count(self, call: CountedCall, rests: set[Call]) -> bool:
         """Begin a call as an event that counts it is stored; False when a stop came first.
 
