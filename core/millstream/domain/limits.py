@@ -269,13 +269,20 @@ def token_interval_s(limits: Limits, tokens: int) -> float:
     return (WINDOW_S + SLACK_S) / max(limits.tpm - tokens, limits.tpm / 2)
 
 
-def _next_due(state: RouteState, limits: Limits, now: float) -> float:
+def next_dues(state: RouteState, limits: Limits, now: float) -> tuple[float, float]:
+    """Return when the next call may start by the rate of requests, and by that of tokens; 0: any.
+
+    What is past lets nobody wait.
+    """
     interval_s = max(request_interval_s(limits), 1 / rate(state, now))
-    after_tokens = state.reserved_at + state.reserved_s
-    return max(
+    return (
         state.requested_at + interval_s if interval_s else 0.0,
-        after_tokens if limits.tpm is not None else 0.0,
+        state.reserved_at + state.reserved_s if limits.tpm is not None else 0.0,
     )
+
+
+def _next_due(state: RouteState, limits: Limits, now: float) -> float:
+    return max(next_dues(state, limits, now))
 
 
 def settled(state: RouteState, limits: Limits, unused: int, reserved: int) -> RouteState:

@@ -87,11 +87,11 @@ def _limited_route(gate: Gate, batches: list[HeldBatch]) -> LimitedRoute | None:
     condition, limits = gate.condition, gate.condition.limits
     if not condition.is_known or condition.is_free or condition.trouble(may_probe=False):
         return None
-    now, state = condition.now(), condition.state
-    share = rules.share(state, now)
+    now = condition.now()
+    share = rules.share(condition.state, now)
     if share >= 1 and not limits.is_any:
         return None
-    kind, limit = _kind(gate, share)
+    kind, limit = _kind(gate)
     lines = _lines(gate, batches, kind)
     if not lines:
         return None
@@ -100,25 +100,34 @@ def _limited_route(gate: Gate, batches: list[HeldBatch]) -> LimitedRoute | None:
         kind=kind,
         model=condition.model,
         limit=limit,
-        taken=sum(one.held for one in state.permits.values() if one.is_living(now)),
+        taken=_taken(gate, now),
         share=round(share, 2),
         batches=lines,
     )
 
 
-def _kind(gate: Gate, share: float) -> tuple[LimitKind | None, int]:
-    """Return what lets the first call in line wait, and how much of it is allowed."""
-    condition, limits = gate.condition, gate.condition.limits
+def _kind(gate: Gate) -> tuple[LimitKind | None, int]:
+    """Return which limit is used up, so that calls in line wait for it, and what it allows.
+
+    None where none is: a call that waits all the same waits for a busy machine, or for NATS.
+    """
+    condition, limits, now = gate.condition, gate.condition.limits, gate.condition.now()
     if limits.concurrency is not None and holding.is_used_up(condition, gate.in_flight):
-        most = rules.most_calls(condition.state, limits, condition.node, condition.now())
-        return "calls", most
-    if limits.is_paced:
-        tokens = next((waiter.tokens for waiter in gate.line.waiting()), 0)
-        tokens_s = tokens * rules.token_interval_s(limits, tokens)
-        if limits.rpm is not None and rules.request_interval_s(limits) >= tokens_s:
-            return "requests", int(limits.rpm)
+        most = rules.most_calls(condition.state, limits, condition.node, now)
+        if _taken(gate, now) >= most:
+            return "calls", most
+    by_requests, by_tokens = rules.next_dues(condition.state, limits, now)
+    if max(by_requests, by_tokens) < now:
+        return None, 0
+    if by_tokens > by_requests:
         return "tokens", int(limits.tpm or 0)
-    return ("share", 0) if share < 1 and not limits.is_any else (None, 0)
+    return ("share", 0) if limits.rpm is None else ("requests", int(limits.rpm))
+
+
+def _taken(gate: Gate, now: float) -> int:
+    """Return how many calls all nodes together have leave to have in flight."""
+    permits = gate.condition.state.permits.values()
+    return sum(one.held for one in permits if one.is_living(now))
 
 
 def _lines(gate: Gate, batches: list[HeldBatch], kind: LimitKind | None) -> dict[str, InLine]:
