@@ -108,7 +108,11 @@ def to_problem(path: str, error: Exception) -> ProblemError:
         case LogFullError():
             return ProblemError(507, "log_full", str(error))
         case LogUnavailableError():
-            return _later("log_unavailable", f"the event log does not answer: {error}")
+            return _later(
+                "log_unavailable",
+                f"the event log does not answer: {error}. A command may have been carried out all "
+                "the same: read the batch, or send it again with the same Idempotency-Key",
+            )
         case ConflictError():
             return ProblemError(409, "conflict", str(error))
         case HTTPException():

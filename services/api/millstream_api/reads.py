@@ -24,7 +24,10 @@ class Reads:
             QueryFailedError: it has not within two seconds, or the cold fold is not done.
         """
         reached = await self._hub.reach(min_sequence, MIN_SEQUENCE_WAIT_S)
-        if not reached or not self._hub.ready.is_set():
+        if not self._hub.ready.is_set():
+            words = "this server has just started and is reading the log; ask again in a second"
+            raise QueryFailedError("behind", words)
+        if not reached:
             raise QueryFailedError(
                 "behind",
                 f"everything up to {self._hub.sequence} is known here, not yet {min_sequence}; "
