@@ -9,6 +9,7 @@ from millstream.domain import slice as slices
 from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Stamp
 from millstream.errors import ConflictError
+from millstream.eventlog import stop
 from millstream.eventlog.aggregate import append_decision, execute, load_batch
 from millstream.eventlog.log import EventLog
 from millstream.eventlog.stop import run_stop_fence
@@ -29,7 +30,7 @@ from millstream_schemas.control import (
 )
 from millstream_schemas.envelope import BatchEvent, Counts
 from millstream_schemas.errors import ErrorInfo
-from millstream_schemas.slices import SampleGenerated, SliceClaimed, SliceState
+from millstream_schemas.slices import SampleGenerated, SliceClaimed, SliceReleased, SliceState
 
 pytestmark = pytest.mark.anyio
 
@@ -220,20 +221,29 @@ async def test_a_claim_that_races_the_end_changes_no_count(running: RunningLog) 
     assert state.counts == fence.result().counts
 
 
-async def test_a_batch_that_fails_ends_as_failed(running: RunningLog) -> None:
+async def test_a_batch_that_fails_waits_for_a_holder_that_lets_go_late_and_ends_as_failed(
+    running: RunningLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its call was told already: one in flight that nobody knows of would be one too many."""
+    monkeypatch.setattr(stop, "TELL_FAILED_S", BOUND_S)
     log = running.event_log
     await start(log, 10)
-    await claim_slice(log, 0)
+    sequence, held = await claim_slice(log, 0)
     error = ErrorInfo(category="auth", message="the key was refused")
 
     def choose(state: BatchState, made: Stamp) -> BatchStopRequested:
         return BatchStopRequested(**made.control(BATCH_ID), reason="no key", error=error)
 
     await append_decision(log, BATCH_ID, choose, stamp)
-    state = await run_stop_fence(log, BATCH_ID, stamp)
-    assert (state.phase, state.error) == ("failed", error)
-    whole, _ = await sound(log)
-    assert whole.phase == "failed"
+    envelope = stamp().envelope(BATCH_ID, subjects.slice_(BATCH_ID, 0))
+    gone = SliceReleased(**envelope, slice=0, after=slices.released(held))
+    async with asyncio.TaskGroup() as tasks:
+        fence = tasks.create_task(run_stop_fence(log, BATCH_ID, stamp))
+        await asyncio.sleep(3 * stop.TELL_S)  # longer than a person's stop would wait
+        await log.append(gone, expected=sequence)
+    state = fence.result()
+    assert (state.phase, state.error, state.counts.unconfirmed_calls) == ("failed", error, 0)
+    assert (await sound(log))[0].phase == "failed"
 
 
 async def test_a_batch_that_is_not_stopping_is_left_alone(running: RunningLog) -> None:

@@ -43,6 +43,9 @@ RETRY_S = 0.02
 TRIES_EACH = 3
 TELL_S = 0.1
 """How long the holders of slices may take to tell what the calls had used that they cancelled."""
+TELL_FAILED_S = 1.0
+"""The same where the batch fails: nobody waits for that, and calls that were told shall not count
+as unconfirmed since the machine is slow."""
 FENCED = b"fenced"
 """The signal of the fence itself: no more calls in flight are waited for, not even in a drain."""
 
@@ -120,7 +123,9 @@ class _Holders:
 
     async def let_go(self, state: BatchState) -> BatchState:
         """Return the state once nobody holds an open slice, or when that has taken too long."""
-        self._until = self._until or boot_seconds() + TELL_S
+        has_failed = state.stop is not None and state.stop.event.error is not None
+        tell_s = TELL_FAILED_S if has_failed else TELL_S
+        self._until = self._until or boot_seconds() + tell_s
         held = {index for index in _open(state) if state.slices[index].state.node}
         while True:
             for stored in self._heard:
