@@ -28,11 +28,6 @@ class LogTime:
         """How often the server's clock was set, or another server took over."""
         self._offset_s: float | None = None
 
-    @property
-    def is_known(self) -> bool:
-        """Whether an answer came yet."""
-        return self._offset_s is not None
-
     def note(self, stamp: datetime, *, asked_s: float, heard_s: float) -> None:
         """Take note of a stamp that was given between ``asked_s`` and ``heard_s``."""
         least, most = stamp.timestamp() - heard_s, stamp.timestamp() - asked_s
