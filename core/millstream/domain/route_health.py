@@ -184,7 +184,9 @@ def probe_failed(state: RouteState, node: str, now: float, message: str) -> Rout
 def failed_probes(state: RouteState, first_s: float) -> float:
     """Return how many probes of an open circuit have failed, those before its relapses too."""
     breaker = state.breaker
-    return 0.0 if breaker is None else math.log2(breaker.backoff_s / first_s)
+    if breaker is None or not breaker.backoff_s:  # no pause is known: none was doubled
+        return 0.0
+    return math.log2(breaker.backoff_s / first_s)
 
 
 def probe_dropped(state: RouteState, node: str) -> RouteState:
