@@ -62,7 +62,7 @@ def build_spec(
         concurrency=_concurrency(command.concurrency or settings.batch_concurrency, alias.routes),
         max_attempts=command.max_attempts,
         priority=command.priority,
-        pool=settings.pool,
+        pool=command.pool or settings.pool,
         topic=command.topic,
         difficulty=command.difficulty,
         sample_type=command.sample_type,
@@ -78,7 +78,6 @@ def refill_spec(
     quotas: Sequence[CellQuota],
     *,
     models: ModelBook,
-    settings: Settings,
 ) -> BatchSpec:
     """Return the specification of the child that fills ``quotas``, the cells its parent left.
 
@@ -86,7 +85,7 @@ def refill_spec(
         UsageError: as ``build_spec``.
     """
     target = sum(quota.count for quota in quotas)
-    changed = _changed(parent, overrides, models=models, settings=settings)
+    changed = _changed(parent, overrides, models)
     return parent.spec.model_copy(
         update={
             **changed,
@@ -103,7 +102,6 @@ def clone_spec(
     *,
     models: ModelBook,
     recipes: RecipeBook,
-    settings: Settings,
 ) -> BatchSpec:
     """Return the specification of a batch like ``parent`` but for ``overrides``.
 
@@ -114,7 +112,7 @@ def clone_spec(
         UsageError: as ``build_spec``.
     """
     old = parent.spec
-    changed = _changed(parent, overrides, models=models, settings=settings)
+    changed = _changed(parent, overrides, models)
     given = overrides.model_fields_set
     for name in (*_AXES, "instruction"):
         if name in given:
@@ -136,7 +134,7 @@ def clone_spec(
 
 
 def _changed(
-    parent: BatchState, overrides: RefillOverrides, *, models: ModelBook, settings: Settings
+    parent: BatchState, overrides: RefillOverrides, models: ModelBook
 ) -> dict[str, object]:
     """Return the fields in which a batch that follows ``parent`` differs from it.
 
@@ -152,7 +150,7 @@ def _changed(
         "concurrency": _concurrency(overrides.concurrency or old.concurrency, alias.routes),
         "max_attempts": overrides.max_attempts or old.max_attempts,
         "priority": overrides.priority or parent.priority,
-        "pool": settings.pool,
+        "pool": overrides.pool or old.pool,
         "budgets": _checked(budgets, alias),
     }
 

@@ -1,10 +1,21 @@
 """What a user may ask of a batch, as the bodies of /v1 and as input of ``decide``."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
-from millstream_schemas.control import TARGET_MAX, Priority, Reason, StopMode
+from millstream_schemas.control import TARGET_MAX, PoolName, Priority, Reason, StopMode
 from millstream_schemas.envelope import BatchId
 from millstream_schemas.views import State
 
@@ -20,7 +31,18 @@ Attempts = Annotated[int, Field(ge=1, le=20, strict=True)]
 TopicWords = Annotated[str, StringConstraints(max_length=320)]
 ChoiceWords = Annotated[str, StringConstraints(max_length=64)]
 Instruction = Annotated[str, StringConstraints(max_length=4000)]
-Grace = Annotated[float, Field(ge=0, le=600, strict=True)]
+
+
+def _of_a_drain(grace_s: float, info: ValidationInfo) -> float:
+    """Refuse a grace that nobody would wait for."""
+    if info.data.get("action", "stop") == "stop" and info.data.get("mode") == "cancel":
+        raise ValueError(
+            'a cancelling stop waits for no call: add "mode": "drain", or leave grace_s out'
+        )
+    return grace_s
+
+
+Grace = Annotated[float, Field(ge=0, le=600, strict=True), AfterValidator(_of_a_drain)]
 
 
 class Command(BaseModel):
@@ -58,6 +80,7 @@ class StartBatch(Command):
     seed: Seed | None = None
     max_attempts: Attempts = 3
     priority: Priority = "normal"
+    pool: PoolName | None = Field(None, description="Whose generators make it; null: the server's.")
     topic: TopicWords | None = None
     difficulty: ChoiceWords | None = None
     sample_type: ChoiceWords | None = None
@@ -103,6 +126,7 @@ class RefillOverrides(Command):
     seed: Seed | None = Field(None, description="Null: a new one, so that no call is repeated.")
     max_attempts: Attempts | None = None
     priority: Priority | None = None
+    pool: PoolName | None = None
     budgets: BudgetsAsked | None = Field(
         None, description="In place of the parent's; a child has its own, used by nobody yet."
     )
@@ -136,7 +160,17 @@ class CloneBatch(Command):
     reason: Reason = ""
 
 
+def _spelled(action: object) -> object:
+    """Take the spelling of the path, too."""
+    return "retry_failed" if action == "retry-failed" else action
+
+
 BulkAction = Literal["stop", "pause", "resume", "retry_failed", "continue", "priority"]
+AnyBulkAction = Annotated[
+    BulkAction,
+    BeforeValidator(_spelled),
+    WithJsonSchema({"enum": [*get_args(BulkAction), "retry-failed"], "type": "string"}),
+]
 
 
 class BulkFilter(Command):
@@ -163,7 +197,7 @@ class BulkCommand(Command):
     ``mode`` and ``grace_s`` belong to stop, ``priority`` to priority. ``dry_run`` changes nothing.
     """
 
-    action: BulkAction = "stop"
+    action: AnyBulkAction = "stop"
     ids: Annotated[tuple[BatchId, ...], Field(min_length=1, max_length=BULK_MOST)] | None = None
     filter: BulkFilter | None = Field(
         None, description="In place of `ids`; 413 when more than 1,000 batches meet it."

@@ -11,6 +11,8 @@ from millstream_schemas.routes import ModelName, Route
 
 Priority = Literal["high", "normal", "low"]
 StopMode = Literal["cancel", "drain"]
+PoolName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")]
+"""Of generators that take work of their own: it stands in subjects and in consumers' names."""
 Reason = Annotated[str, StringConstraints(max_length=500)]
 
 TARGET_MAX = 1_000_000
@@ -62,7 +64,7 @@ class BatchSpec(Contract):
     concurrency: Annotated[int, Field(ge=1, le=4096)]
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
     priority: Priority = "normal"
-    pool: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")] = "default"
+    pool: PoolName = "default"
     topic: str | None = None
     difficulty: str | None = None
     sample_type: str | None = None

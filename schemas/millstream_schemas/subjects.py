@@ -1,6 +1,7 @@
 """Names of streams, subjects, consumers and buckets: the only place where they are spelled."""
 
 import re
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 EVENTS = "MILLSTREAM_EVENTS"
@@ -130,6 +131,16 @@ def work_filter(pool: str, priority: Priority) -> str:
 def work_consumer(pool: str, priority: Priority) -> str:
     """Durable name of one pool's consumer of one priority."""
     return f"work-{pool}-{priority}"
+
+
+def pools_of(consumers: Collection[str]) -> set[str]:
+    """Return the pools that have a consumer of every priority among these names."""
+    middles = {name.removeprefix("work-").rpartition("-")[0] for name in consumers}
+    return {
+        pool
+        for pool in middles - {""}
+        if all(work_consumer(pool, priority) in consumers for priority in PRIORITIES)
+    }
 
 
 def parse_work(subject: str) -> WorkSubject:

@@ -43,6 +43,7 @@ class BatchView(Contract):
     slice_size: int
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     priority: Priority = "normal"
+    pool: str = Field("default", description="Whose generators make it.")
     topic: str | None = None
     difficulty: str | None = None
     sample_type: str | None = None

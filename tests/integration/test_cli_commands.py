@@ -101,6 +101,26 @@ def test_what_a_batch_left_is_made_by_a_child_and_a_clone_starts_anew(
     assert typed("watch", clone["id"]).returncode == 0
 
 
+def test_a_batch_of_a_pool_tells_it_and_its_child_may_go_to_another(
+    stack: Stack, typed: Typed, batches: Batches
+) -> None:
+    made = subprocess.run(
+        [sys.executable, "-P", "-m", "millstream.cli", "admin", "init", "--pool", "gpu"],
+        env={**os.environ, "MILLSTREAM_NATS_URL": stack.nats_url},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    batch_id = typed("start", "--count", "4", "--pool", "gpu").stdout.strip()
+    assert "pool           gpu" in typed("show", batch_id).stdout
+    batches.stop(batch_id)
+    batches.wait(batch_id, "stopped")
+    child = typed.json("continue", batch_id, "--pool", "default", "--model", "simulated/instant")
+    assert batches.wait(child["batch"]["id"], "completed")["pool"] == "default"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

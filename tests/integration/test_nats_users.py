@@ -162,13 +162,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         logs = tuple(path / f"{name}.log" for name in SERVERS)
         url = ",".join(f"nats://127.0.0.1:{ports[name]}" for name in SERVERS)
         running = Cluster(url, ports["nats-1-route"], passwords, logs)
-        made = millstream("admin", "init", replicas="3", max_bytes=str(2**28), **admin(running))
+        made = millstream(
+            "admin", "init", replicas="3", max_bytes=str(2**28), **running.login("admin")
+        )
         assert made.returncode == 0, made.stderr
         yield running
-
-
-def admin(cluster: Cluster) -> dict[str, str]:
-    return cluster.login("admin")
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +199,8 @@ def test_each_user_does_its_work(cluster: Cluster, simulated: str, tmp_path: Pat
         made = batches.start(40)
         assert batches.wait(made)["counts"]["generated"] == 40
         wait_until(lambda: is_read(api.url, made, 40), START_S, "the samples in the read model")
+        refused = httpx.post(f"{api.url}/v1/batches", json={"target": 1, "pool": "no"}, timeout=15)
+        assert "'no' does not exist" in refused.json()["detail"]
         running = batches.start(100_000)
         batches.wait_samples(running, 5)
         batches.stop(running)

@@ -13,6 +13,7 @@ from millstream.eventlog.nodes import Nodes
 from millstream.eventlog.stored import decode
 from millstream.runtime.clock import boot_seconds, utc_now
 from millstream.testing.events import Script
+from millstream.testing.examples import example_spec
 from millstream.testing.nats import RunningLog, everything
 from millstream.testing.waiting import BOUND_S, POLL_S
 from millstream.testing.wrong_clock import WrongClock
@@ -116,6 +117,20 @@ async def test_a_stuck_batch_is_noted_once_and_cleared_when_it_moves(scene: Scen
     assert isinstance(cleared, StuckCleared)
     await scene.fold()
     assert await scene.look(1) == []
+
+
+async def test_a_batch_without_a_generator_of_its_pool_is_stuck_beside_those_of_another(
+    scene: Scene,
+) -> None:
+    elsewhere = Script(batch_id="batch_1767225600_0000aaaa", spec=example_spec(8, pool="gpu"))
+    await scene.log.append(elsewhere.start().event, expected=0)
+    await scene.fold()
+    assert await scene.look(0) == []
+    (note,) = await scene.look(16)
+    assert isinstance(note, StuckDetected)
+    assert (note.batch_id, note.finding.rule) == (elsewhere.batch_id, "no_worker")
+    assert "no generator of pool 'gpu' has lived for 16 s" in note.finding.cause
+    assert "`MILLSTREAM_POOL=gpu millstream generator`" in note.finding.suggestion
 
 
 @pytest.mark.parametrize("off_s", [7200, -7200, 259_200])

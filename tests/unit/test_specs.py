@@ -185,7 +185,7 @@ def parent(**fields: object) -> BatchState:
 def refilled(state: BatchState, **overrides: object) -> BatchSpec:
     asked = RefillOverrides.model_validate(overrides)
     quotas = (CellQuota(cell=1, count=2), CellQuota(cell=3, count=1))
-    return refill_spec(state, asked, quotas, models=BOOK, settings=SETTINGS)
+    return refill_spec(state, asked, quotas, models=BOOK)
 
 
 def test_a_child_is_as_its_parent_but_for_its_slots_and_its_seed() -> None:
@@ -215,6 +215,13 @@ def test_a_child_does_otherwise_what_it_is_told() -> None:
     assert refilled(parent(), provider="own").routes == (PRICED,)
 
 
+def test_what_follows_a_batch_stays_in_its_pool_unless_told_otherwise() -> None:
+    state = parent(pool="gpu")
+    assert (state.spec.pool, parent().spec.pool) == ("gpu", SETTINGS.pool)
+    assert (refilled(state).pool, cloned(state).pool) == ("gpu", "gpu")
+    assert (refilled(state, pool="cpu").pool, cloned(state, pool="cpu").pool) == ("cpu", "cpu")
+
+
 def test_a_child_keeps_to_the_provider_of_its_parent() -> None:
     state = parent(provider="other")
     assert [route.provider for route in refilled(state).routes] == ["other"]
@@ -231,7 +238,7 @@ def test_a_child_inherits_a_bound_on_the_cost_and_with_it_the_need_of_a_price() 
 
 def cloned(state: BatchState, **overrides: object) -> BatchSpec:
     asked = CloneOverrides.model_validate(overrides)
-    return clone_spec(state, asked, models=BOOK, recipes=RECIPES, settings=SETTINGS)
+    return clone_spec(state, asked, models=BOOK, recipes=RECIPES)
 
 
 def test_a_clone_is_as_its_model_but_for_what_it_is_told() -> None:

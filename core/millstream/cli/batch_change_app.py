@@ -30,6 +30,9 @@ __all__ = ["app"]
 OldModel = Annotated[
     str | None, typer.Option("--model", help="Another model.  [default: the batch's]")
 ]
+OldPool = Annotated[
+    str | None, typer.Option("--pool", help="Another pool.  [default: the batch's]")
+]
 
 
 @app.command()
@@ -121,6 +124,7 @@ def refill(
     seed: Seed = None,
     max_attempts: MaxAttempts = None,
     priority: PriorityOption = None,
+    pool: OldPool = None,
     max_cost_usd: MaxCostUsd = None,
     max_tokens: MaxTokens = None,
     max_duration_s: MaxDurationS = None,
@@ -141,6 +145,7 @@ def refill(
         "seed": seed,
         "max_attempts": max_attempts,
         "priority": priority,
+        "pool": pool,
         "budgets": budgets(
             max_cost_usd=max_cost_usd,
             max_tokens=max_tokens,
@@ -170,6 +175,7 @@ def clone(
     seed: Seed = None,
     max_attempts: MaxAttempts = None,
     priority: PriorityOption = None,
+    pool: OldPool = None,
     topic: Annotated[str | None, typer.Option(help="Only this topic; balance: all.")] = None,
     difficulty: Annotated[
         str | None, typer.Option(help="Only this difficulty; balance: all.")
@@ -200,6 +206,7 @@ def clone(
         "seed": seed,
         "max_attempts": max_attempts,
         "priority": priority,
+        "pool": pool,
         "topic": topic,
         "difficulty": difficulty,
         "sample_type": sample_type,

@@ -31,6 +31,9 @@ MaxAttempts = Annotated[
     int | None, typer.Option(help="Calls per sample.  [default: 3]", min=1, max=20)
 ]
 PriorityOption = Annotated[Level | None, typer.Option("--priority", help="Before or after others.")]
+PoolOption = Annotated[
+    str | None, typer.Option("--pool", help="Whose generators make it.  [default: the server's]")
+]
 MaxCostUsd = Annotated[
     float | None, typer.Option(help="Budget: US dollars; the prices must be known.", min=1e-9)
 ]

@@ -15,6 +15,7 @@ from millstream.wording import dollars
 View = dict[str, Any]
 
 TEXT_LIMIT = 100
+DEFAULT_POOL = "default"
 
 
 class Silence:
@@ -147,6 +148,7 @@ def batch_lines(view: View, limited_by: View | None = None) -> list[str]:
         "seed": view["seed"],
         "concurrency": view["concurrency"],
         "priority": view["priority"],
+        "pool": _unless_default(view.get("pool")),
         "budgets": _budgets(view["budgets"]),
         "nearly used": _nearly_used(view),
         "tokens": f"{counts['tokens_in']:,} in, {counts['tokens_out']:,} out",
@@ -229,6 +231,11 @@ def _budgets(bounds: View) -> str:
         "{:,} calls": bounds.get("max_attempts"),
     }
     return ", ".join(words.format(bound) for words, bound in known.items() if bound is not None)
+
+
+def _unless_default(pool: str | None) -> str | None:
+    """Return the pool where somebody chose one."""
+    return None if pool == DEFAULT_POOL else pool
 
 
 def _words(error: View | None) -> str:

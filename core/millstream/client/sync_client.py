@@ -152,7 +152,8 @@ class Client(SyncRequests):
     ) -> CommandAnswer:
         """Stop a batch: no call starts after this; its end follows within half a second.
 
-        A draining stop lets calls in flight finish for `grace_s`; a cancelling one may follow it.
+        A draining stop lets calls in flight finish for `grace_s`; a cancelling one, which takes
+        none, may follow it.
         """
         return self._ask(
             CommandAnswer,

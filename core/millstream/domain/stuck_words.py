@@ -19,6 +19,11 @@ _SUGGESTIONS: dict[ErrorCategory, str] = {
     "validation": "look at the rejected answers: simplify the recipe or take a larger model",
 }
 _NODES_NAMED = 3
+_START_ONE = "start a generator: `millstream generator`, or `millstream up` for everything"
+_START_ONE_OF = (
+    "start one of that pool: `MILLSTREAM_POOL={pool} millstream generator`; or let another pool go"
+    " on: stop the batch, then `millstream batch continue --pool NAME`"
+)
 
 
 def no_worker(state: BatchState, idle_s: float) -> Said:
@@ -29,7 +34,7 @@ def no_worker(state: BatchState, idle_s: float) -> Said:
             f"no generator of pool {pool!r} has lived for {idle_s:.0f} s;"
             f" {counts.pending} of {state.spec.target} samples are open"
         ),
-        "start a generator: `millstream generator`, or `millstream up` for everything",
+        _START_ONE if pool == "default" else _START_ONE_OF.format(pool=pool),
     )
 
 

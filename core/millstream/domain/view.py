@@ -31,6 +31,7 @@ def batch_view(state: BatchState) -> BatchView:
         slice_size=spec.slice_size,
         seed=spec.seed,
         priority=state.priority,
+        pool=spec.pool,
         topic=spec.topic,
         difficulty=spec.difficulty,
         sample_type=spec.sample_type,

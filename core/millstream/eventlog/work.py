@@ -137,6 +137,16 @@ class WorkQueue:
             if not page or offset >= document.get("total", 0):
                 return found
 
+    async def pools(self) -> list[str]:
+        """Return the pools that have a line for every priority, in alphabetical order."""
+        names: set[str] = set()
+        while True:
+            page = await self._api(f"CONSUMER.NAMES.{subjects.WORK}", {"offset": len(names)})
+            found = page["consumers"] or ()
+            names.update(found)
+            if not found or len(names) >= page["total"]:
+                return sorted(subjects.pools_of(names))
+
     async def purge(self, batch_id: str) -> None:
         """Drop all work of a batch."""
         await self._api(

@@ -185,8 +185,10 @@ def _single(command: commands.BulkCommand) -> commands.BatchCommand:
             return commands.ResumeBatch(reason=reason)
         case "priority" if command.priority is not None:
             return commands.SetPriority(priority=command.priority, reason=reason)
+        case _ if command.mode == "drain":
+            return commands.StopBatch(mode="drain", grace_s=command.grace_s, reason=reason)
         case _:
-            return commands.StopBatch(mode=command.mode, grace_s=command.grace_s, reason=reason)
+            return commands.StopBatch(reason=reason)
 
 
 def _failed(batch_id: str, problem: ProblemError) -> BulkItem:

@@ -133,13 +133,12 @@ class Children:
         refusal = not_found(parent) if parent.started is None else stale(parent, asked.if_match)
         if refusal is not None:
             raise refused(refusal, await with_first_slice(self._log, parent))
-        spec = await context.affordable(
+        spec = await context.startable(
             clone_spec(
                 parent,
                 command.overrides,
                 models=context.models,
                 recipes=context.recipes,
-                settings=context.settings,
             )
         )
         clone_id = own or await self._claim(command, scope, asked)
@@ -189,9 +188,9 @@ class Children:
     async def _refilled(
         self, parent: BatchState, command: RefillBatch, quotas: tuple[CellQuota, ...]
     ) -> BatchSpec:
-        models, settings = self._context.models, self._context.settings
-        return await self._context.affordable(
-            refill_spec(parent, command.overrides, quotas, models=models, settings=settings)
+        context = self._context
+        return await context.startable(
+            refill_spec(parent, command.overrides, quotas, models=context.models)
         )
 
     async def _begin(

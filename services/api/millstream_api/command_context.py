@@ -13,9 +13,10 @@ from millstream.domain.batch_state import BatchState
 from millstream.domain.decide import Refusal, Stamp
 from millstream.domain.recorded import Recorded
 from millstream.domain.view import batch_view
-from millstream.errors import ConflictError
+from millstream.errors import ConflictError, UsageError
 from millstream.eventlog.aggregate import load_batch
 from millstream.eventlog.log import EventLog
+from millstream.eventlog.work import WorkQueue
 from millstream.models import ModelBook
 from millstream.recipes import RecipeBook
 from millstream.runtime.clock import new_id
@@ -105,15 +106,30 @@ class CommandContext:
             return LargestCall()
         return LargestCall(tokens=bound.tokens, cost_nano_usd=bound.cost_nano_usd)
 
-    async def affordable(self, spec: BatchSpec) -> BatchSpec:
+    async def startable(self, spec: BatchSpec) -> BatchSpec:
         """Return ``spec``.
 
         Raises:
-            UsageError: a budget of it lets no call start.
+            UsageError: a budget of it lets no call start, or its pool does not exist.
+            LogUnavailableError: which pools there are can't be asked.
         """
+        if spec.pool != self.settings.pool:  # no start of the usual pool waits for a question
+            await self._check_pool(spec.pool)
         if spec.budgets.bounds_use:  # a large recipe takes seconds: in a thread
             await asyncio.to_thread(check_budgets, spec)
         return spec
+
+    async def _check_pool(self, pool: str) -> None:
+        known = await WorkQueue(self.event_log.answers).pools()
+        if pool not in known:
+            names = ", ".join(known)
+            raise UsageError(
+                f"pool={pool!r} does not exist, so nobody would ever make the batch; those there "
+                f"are: {names}. Make another one with `millstream admin init --pool {pool}`, and "
+                f"start its generators with MILLSTREAM_POOL={pool}",
+                field="pool",
+                value=pool,
+            )
 
     async def begin(self, event: BatchStarted) -> Done:
         """Store the start of a batch, or find that it was started before under this id.

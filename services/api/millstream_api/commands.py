@@ -63,7 +63,7 @@ class Commands:
                 state = await load_batch(self._log, batch_id)
                 if state.started is not None:
                     return context.found(state)
-        spec = await context.affordable(context.spec(command))
+        spec = await context.startable(context.spec(command))
         if asked.key is not None and not is_known:
             batch_id = (await context.keys.claim(asked.key, command, batch_id)).batch_id
         stamp = context.stamp(asked)()

@@ -28,6 +28,7 @@ _REMEDIES: dict[str, str] = {
     "target": _COUNT,
     "target_count": "give the wanted size of the whole dataset as a whole number above 0",
     "limit": "give a whole number from 1 to 1000",
+    "pool": "take 1 to 32 of a-z, 0-9 and -",
     "ids": "give a list of 1 to 1,000 batch ids",
 }
 _OBJECT = "give a JSON object"
@@ -206,9 +207,11 @@ def _of_validation(path: str, error: RequestValidationError) -> ProblemError:
         return _no_object("not_an_object", f"the body is {_kind(first.get('input'))}, no object")
     errors = [_one(item) for item in found[:20]]
     status = 400 if path.startswith("/api/") or place != "body" else 422
-    return ProblemError(
-        status, "invalid_request", "; ".join(str(item["message"]) for item in errors), errors=errors
-    )
+    code = "invalid_request"
+    if any(item["type"] == "too_long" and item["loc"] == ("body", "ids") for item in found):
+        status, code = 413, "too_many_batches"  # as a filter that too many meet
+    detail = "; ".join(str(item["message"]) for item in errors)
+    return ProblemError(status, code, detail, errors=errors)
 
 
 def _no_object(code: str, what: str) -> ProblemError:

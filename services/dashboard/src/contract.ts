@@ -99,6 +99,7 @@ export interface BatchView {
   slice_size: number;
   seed: number;
   priority: string;
+  pool: string;
   topic: string | null;
   difficulty: string | null;
   sample_type: string | null;

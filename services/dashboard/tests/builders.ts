@@ -36,6 +36,7 @@ export function batch(change: Partial<BatchView> = {}): BatchView {
     slice_size: 1,
     seed: 1,
     priority: "normal",
+    pool: "default",
     topic: null,
     difficulty: null,
     sample_type: null,

@@ -78,7 +78,10 @@ async def test_many_batches_are_continued_at_once(lone_api: Any) -> None:
     ended = [await ended_batch(lone_api, number) for number in range(1, 4)]
     whole = await ended_batch(lone_api, 9, failed=0)
     live = await lone_api.start()
-    answer = await bulk(lone_api, action="retry_failed", ids=[*ended, whole, live])
+    wanted = {"action": "retry-failed", "ids": [*ended, whole, live]}
+    rehearsed = await bulk(lone_api, dry_run=True, **wanted)
+    answer = await bulk(lone_api, **wanted)  # as the path spells it, or with an underscore
+    assert statuses(rehearsed) == statuses(answer)
     assert statuses(answer) == {**dict.fromkeys(ended, 201), whole: 409, live: 409}
     children = {item["id"]: item["child_id"] for item in answer.json()["results"]}
     for parent in ended:
@@ -160,7 +163,8 @@ async def test_more_than_a_thousand_batches_are_too_many(lone_api: Any) -> None:
     assert refused.json()["detail"].startswith("1,001 batches meet the filter")
     ids = [made.batch_id for made in scripts]
     too_long = await bulk(lone_api, action="stop", ids=ids)
-    assert (too_long.status_code, too_long.json()["errors"][0]["field"]) == (422, "ids")
+    assert (too_long.status_code, too_long.json()["errors"][0]["field"]) == (413, "ids")
+    assert "give a list of 1 to 1,000 batch ids" in too_long.json()["detail"]
     paused = statuses(await bulk(lone_api, action="pause", ids=ids[:1000]))
     assert paused == dict.fromkeys(ids[:1000], 202)
 
@@ -181,6 +185,7 @@ async def test_more_than_a_thousand_batches_are_too_many(lone_api: Any) -> None:
         ({"filter": {"states": ["walking"]}}, "filter.states.0", "'queued', 'running'"),
         ({"filter": 5}, "filter", "filter=5 is not valid: give a JSON object"),
         ({"ids": [UNKNOWN], "grace_s": 601}, "grace_s", "600"),
+        ({"ids": [UNKNOWN], "grace_s": 5}, "grace_s", 'add "mode": "drain"'),
         ({"ids": [UNKNOWN], "dry_run": None}, "dry_run", "dry_run=null"),
     ],
 )
@@ -191,3 +196,12 @@ async def test_a_bulk_command_that_can_not_be_is_refused_in_words(
     assert refused.status_code == 422, refused.text
     assert refused.json()["errors"][0]["field"] == field
     assert words in refused.json()["detail"]
+
+
+async def test_a_version_that_can_not_hold_for_all_is_refused(lone_api: Any) -> None:
+    batch_id = await lone_api.start()
+    body = {"action": "pause", "ids": [batch_id]}
+    refused = await lone_api.client.post("/v1/batches:bulk", json=body, headers={"If-Match": '"1"'})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "If-Match")
+    assert "each batch has a version of its own" in refused.json()["detail"]
+    assert await state(lone_api, batch_id) == "queued"

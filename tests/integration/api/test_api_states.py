@@ -249,3 +249,14 @@ async def test_a_command_tells_its_actor_its_reason_and_its_id(lone_api: Any) ->
             refused = await send(lone_api, batch_id, command, **{header: value})
             assert refused.status_code == 400, command
             assert refused.json()["errors"][0]["field"] == header
+
+
+@pytest.mark.parametrize("body", [{"grace_s": 5}, {"mode": "cancel", "grace_s": 5}])
+async def test_a_cancelling_stop_with_a_grace_is_refused_and_stops_nothing(
+    lone_api: Any, body: dict[str, Any]
+) -> None:
+    batch_id = await lone_api.start()
+    refused = await lone_api.client.post(f"/v1/batches/{batch_id}/stop", json=body)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "grace_s")
+    assert 'add "mode": "drain", or leave grace_s out' in refused.json()["detail"]
+    assert await state_of(lone_api, batch_id, ended=False) == "queued"

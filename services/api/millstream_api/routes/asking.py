@@ -55,6 +55,23 @@ async def get_new(request: Request, actor: Asker, key: Key = None) -> Asked:
     return _asked(request, actor, key, None)
 
 
+async def get_many(request: Request, actor: Asker, key: Key = None) -> Asked:
+    """Return who asks for something of many batches.
+
+    Raises:
+        ProblemError: the key is malformed, or one version is to hold for all of them.
+    """
+    if_match = request.headers.get("If-Match")
+    if if_match is not None:
+        message = (
+            "If-Match can't be kept by a bulk command: each batch has a version of its own; leave "
+            "it out, or send each batch its own command with its version"
+        )
+        error = field_error("If-Match", message, if_match)
+        raise ProblemError(400, "if_match_invalid", message, errors=[error])
+    return _asked(request, actor, key, None)
+
+
 async def get_asked(
     request: Request, actor: Asker, key: Key = None, if_match: IfMatch = None
 ) -> Asked:
@@ -95,6 +112,7 @@ async def get_reason(why: Why = None) -> str:
 
 
 AskedNew = Annotated[Asked, Depends(get_new)]
+AskedMany = Annotated[Asked, Depends(get_many)]
 AskedOf = Annotated[Asked, Depends(get_asked)]
 Reason = Annotated[str, Depends(get_reason)]
 

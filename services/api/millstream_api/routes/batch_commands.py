@@ -8,7 +8,7 @@ from starlette.responses import Response
 from millstream_api.answers import model_answer
 from millstream_api.command_context import Done
 from millstream_api.context import Parts
-from millstream_api.routes.asking import AskedNew, AskedOf, Reason, reasoned
+from millstream_api.routes.asking import AskedMany, AskedNew, AskedOf, Reason, reasoned
 from millstream_schemas.answers import BulkAnswer, CommandAnswer
 from millstream_schemas.commands import (
     BulkCommand,
@@ -45,7 +45,7 @@ async def start_batch(
 
 @router.post("/batches:bulk", status_code=207, response_model=BulkAnswer)
 async def command_batches(
-    command: BulkCommand, parts: Parts, asked: AskedNew, reason: Reason
+    command: BulkCommand, parts: Parts, asked: AskedMany, reason: Reason
 ) -> Response:
     """Do the same to many batches; the answer tells each one's outcome."""
     return model_answer(await parts.bulk.run(reasoned(command, reason), asked), 207)
@@ -61,7 +61,8 @@ async def stop_batch(
 ) -> Response:
     """Stop a batch: no call starts after this; its end follows within half a second.
 
-    A draining stop lets calls in flight finish for `grace_s`; a cancelling one may follow it.
+    A draining stop lets calls in flight finish for `grace_s`; a cancelling one, which takes
+    none, may follow it.
     """
     body = reasoned(command or StopBatch(), reason)
     return _changed(await parts.commands.stop(batch_id, body, asked))

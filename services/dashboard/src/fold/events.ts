@@ -59,6 +59,7 @@ export interface BatchSpec {
   seed: number | bigint;
   concurrency: number;
   priority: string;
+  pool: string;
   topic: string | null;
   difficulty: string | null;
   sample_type: string | null;

@@ -30,6 +30,7 @@ export function viewOf(state: BatchState): View | null {
     slice_size: spec.slice_size,
     seed: spec.seed,
     priority: state.changedPriority ?? spec.priority,
+    pool: spec.pool,
     topic: spec.topic,
     difficulty: spec.difficulty,
     sample_type: spec.sample_type,

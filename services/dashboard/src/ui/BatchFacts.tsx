@@ -141,11 +141,17 @@ function requestFacts(batch: BatchView): Fact[] {
     ["Smart mode", batch.smart_mode ? "on" : "off"],
     ["Calls at the same time", `up to ${grouped(batch.concurrency)}`],
     ["Priority", batch.priority],
+    ...poolFacts(batch),
     ["Budgets", budgetWords(batch).join(", ") || "none"],
     ["Seed", whole(batch.seed)],
     ["Started by", foreign(batch.started_by, UNKNOWN)],
     [HASH, foreign(batch.recipe_hash, UNKNOWN)],
   ];
+}
+
+/** Whose generators make it, where somebody chose that. */
+function poolFacts({ pool }: BatchView): Fact[] {
+  return pool === "default" ? [] : [["Pool", <Foreign key="pool">{pool}</Foreign>]];
 }
 
 function Duration({ batch }: { batch: BatchView }) {
