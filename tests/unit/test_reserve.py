@@ -84,7 +84,14 @@ async def test_what_was_let_in_since_the_last_look_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "kept"), [(2**20, 157_286), (2 * 2**20, 314_572), (10 * 2**20, 2**19), (MOST, KEPT)]
+    ("most", "kept"),
+    [
+        (2**20, 157_286),
+        (2 * 2**20, 314_572),
+        (10 * 2**20, 2**19),
+        (MOST, KEPT),
+        (10**12, 2 * 2**30),
+    ],
 )
 def test_a_small_store_keeps_more_of_itself_but_never_much(most: int, kept: int) -> None:
     assert Fill(0, most).kept == kept

@@ -126,6 +126,15 @@ def _bound(command: commands.StopBatch, time: datetime) -> datetime | None:
     return time + timedelta(seconds=command.grace_s) if command.mode == "drain" else None
 
 
+COMMANDED = (
+    control.BatchPaused,
+    control.BatchResumed,
+    control.BatchPriorityChanged,
+    control.BatchStopRequested,
+)
+"""What a command makes; other events that carry its id followed from it, as a stop's end does."""
+
+
 def is_made_of(command: commands.BatchCommand, event: BatchEvent) -> bool:
     """Tell whether ``event`` is what ``decide`` makes of ``command``, whoever asks for it."""
     match command, event:

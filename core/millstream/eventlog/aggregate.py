@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from millstream.domain.batch import apply
 from millstream.domain.batch_state import BatchState
-from millstream.domain.decide import Refusal, Stamp, allowed, decide
+from millstream.domain.decide import COMMANDED, Refusal, Stamp, allowed, decide
 from millstream.domain.recorded import Recorded
 from millstream.errors import ConflictError
 from millstream.eventlog.log import EventLog, in_order
@@ -15,6 +16,8 @@ from millstream_schemas.commands import BatchCommand
 from millstream_schemas.envelope import BatchEvent
 
 CONFLICTS_MOST = 20
+REPEATED_FOR = timedelta(hours=24)
+"""So long a command with the id of an earlier one is that one, as with the keys of new batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ async def append_decision(
         told: list[Recorded[BatchEvent]] = []
         state = await load_batch(event_log, batch_id, slices=False, tell=told.append)
         stamp = make_stamp()
-        earlier = _of_command(told, stamp.command_id)
+        earlier = _of_command(told, stamp)
         if earlier is not None:
             state = await load_batch(event_log, batch_id)
             return Executed(state, state, earlier=earlier)
@@ -159,10 +162,18 @@ async def append_decision(
     raise ConflictError(f"batch {batch_id} changes too often; try again")
 
 
-def _of_command(
-    told: Iterable[Recorded[BatchEvent]], command_id: str | None
-) -> Recorded[BatchEvent] | None:
-    """Return the first event that this command led to."""
-    if command_id is None:
+def _of_command(told: Iterable[Recorded[BatchEvent]], stamp: Stamp) -> Recorded[BatchEvent] | None:
+    """Return what this command appended when it was sent before."""
+    if stamp.command_id is None:
         return None
-    return next((found for found in told if found.event.command_id == command_id), None)
+    since = stamp.time - REPEATED_FOR
+    return next(
+        (
+            found
+            for found in told
+            if found.event.command_id == stamp.command_id
+            and isinstance(found.event, COMMANDED)
+            and found.stored_at >= since
+        ),
+        None,
+    )

@@ -17,6 +17,8 @@ KEPT_LEAST = 512 * 1024
 """The slices' closing events of some batches fit into it."""
 KEPT_MOST_SHARE = 0.15
 """Of a small store no more than so much is kept."""
+KEPT_MOST = 2 * 2**30
+"""Of a large store no more is kept: the ends of a thousand batches with a million slots each."""
 NEAR_BYTES = 64 * 2**20
 """So far from the reserve the last look, of some seconds ago, is good enough: others write too."""
 _MAKES_WORK = (
@@ -32,6 +34,7 @@ _TELLS = (
     notes.RouteThrottled,
     notes.RouteBlocked,
     notes.RouteRecovered,
+    notes.RouteNotDirect,
     refusals.CommandRefused,
 )
 
@@ -51,7 +54,8 @@ class Fill:
     @property
     def kept(self) -> int:
         """How many bytes at its end are the reserve."""
-        return int(max(KEPT_SHARE * self.most, min(KEPT_LEAST, KEPT_MOST_SHARE * self.most)))
+        least = min(KEPT_LEAST, KEPT_MOST_SHARE * self.most)
+        return int(min(KEPT_MOST, max(KEPT_SHARE * self.most, least)))
 
     def fits(self, size: int, kept: int) -> bool:
         """Tell whether ``size`` bytes more would leave ``kept`` bytes."""

@@ -2,12 +2,20 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from millstream.domain.decide import Stamp
+from millstream.eventlog.aggregate import execute
+from millstream.eventlog.stop import run_stop_fence
+from millstream.runtime.clock import new_id, utc_now
 from millstream_schemas import subjects
+from millstream_schemas.commands import PauseBatch, ResumeBatch, StopBatch
+from millstream_schemas.envelope import Actor
 
 pytestmark = pytest.mark.anyio
 
@@ -114,6 +122,45 @@ async def test_of_requests_with_one_key_at_once_one_changes_the_batch(lone_api: 
     assert sorted(answer.status_code for answer in sent) == [200] * 7 + [202]
     assert len({answer.json()["sequence"] for answer in sent}) == 1
     assert await commanded(lone_api, batch_id) == [PAUSED]
+
+
+async def stamp_of(api: Any, batch_id: str, kind: str) -> Stamp:
+    """Return a stamp of the command that led to the batch's event of this type."""
+    pages = api.log.event_log.history(subjects.control(batch_id))
+    events = [json.loads(stored.payload) async for page in pages for stored in page]
+    command_id = next(event["command_id"] for event in events if event["type"] == kind)
+    actor = Actor(kind="user", id="somebody")
+    return Stamp(new_id=new_id, time=utc_now(), actor=actor, source="test", command_id=command_id)
+
+
+async def test_a_repeated_stop_is_not_mistaken_for_the_end_that_it_brought_about(
+    lone_api: Any,
+) -> None:
+    """The end carries the id of the command behind it, but is not what that asked for."""
+    batch_id, twin = await lone_api.start(), await lone_api.start()
+    await send(lone_api, batch_id, DRAIN)
+    await send(lone_api, twin, DRAIN, {})
+    stamp = await stamp_of(lone_api, batch_id, STOP)
+    for one in (batch_id, twin):
+        await run_stop_fence(lone_api.log.event_log, one, lambda: stamp)
+    for one in (batch_id, twin):
+        made = await execute(
+            lone_api.log.event_log, one, StopBatch(mode="drain", grace_s=60), lambda: stamp
+        )
+        assert (made.earlier is not None) is (one == batch_id)
+        assert made.refusal is None
+        assert made.state.state == "stopped"
+
+
+async def test_a_key_is_free_again_after_a_day(lone_api: Any) -> None:
+    batch_id, log = await lone_api.start(), lone_api.log.event_log
+    assert (await send(lone_api, batch_id, PAUSE)).status_code == 202
+    stamp = await stamp_of(lone_api, batch_id, PAUSED)
+    await execute(log, batch_id, ResumeBatch(), lambda: replace(stamp, command_id=None))
+    for hours, is_repeat in ((23, True), (25, False)):
+        later = replace(stamp, time=utc_now() + timedelta(hours=hours))
+        made = await execute(log, batch_id, PauseBatch(), lambda later=later: later)
+        assert (made.earlier is not None, made.sequence is None) == (is_repeat, is_repeat)
 
 
 async def test_a_stop_needs_no_bucket_for_its_key(lone_api: Any) -> None:
