@@ -186,8 +186,29 @@ def test_the_key_that_was_sent_is_removed_whatever_it_looks_like() -> None:
     assert safe_message("none of the models", "none") == "none of the models"
 
 
-def test_plain_words_stay() -> None:
-    text = "task-oriented-assessment of risk_assessment_plans failed"
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("got eyJhbGciOi.eyJzdWIi.c2ln-_0 back", "got [removed] back"),
+        ("got eyJhbGciOiJIUzI1N", "got [removed]"),
+        ('{"access_token":"a1","expires_in":5}', '{"access_token":"[removed]","expires_in":5}'),
+        (r"{\"refresh_token\": \"a.1\"}", r"{\"refresh_token\": \"[removed]\"}"),
+        ("access_token=a1&scope=x", "access_token=[removed]&scope=x"),
+        ("{'accessToken': 'a1'}", "{'accessToken': '[removed]'}"),
+    ],
+)
+def test_what_an_identity_service_gives_is_removed(text: str, shown: str) -> None:
+    assert safe_message(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "task-oriented-assessment of risk_assessment_plans failed",
+        "the access_token has expired; pad_token: 0, monkeyJungleAdventures",
+    ],
+)
+def test_plain_words_stay(text: str) -> None:
     assert safe_message(text) == text
 
 

@@ -53,8 +53,15 @@ _BY_WORD = {
 }
 """What providers call an error in its body, where no status tells."""
 _SECRET = re.compile(
-    r"(?<![A-Za-z])(sk|gsk|csk|xai|hf|key|AIza)[-_A-Za-z0-9]{12,}|Bearer\s+\S+", re.IGNORECASE
+    r"(?<![A-Za-z])(sk|gsk|csk|xai|hf|key|AIza)[-_A-Za-z0-9]{12,}|Bearer\s+\S+"
+    r"|\b(?-i:eyJ)[-\w]{6,}(?:\.[-\w]*)*",  # a JSON web token, whole or cut short
+    re.IGNORECASE,
 )
+_TOKEN_FIELD = re.compile(
+    r"""((?:access|refresh|id|session)_?token[\\"']*\s*[:=][\s\\"']*)[^\s\\"',;&}]+""",
+    re.IGNORECASE,
+)
+"""Where an identity service's answer, as JSON or as a form, holds a token."""
 _KEY_LEAST = 8
 """A shorter "key" is a placeholder for an endpoint that needs none."""
 _ABOUT_THE_KEY = ("incorrect api key", "api key not valid", "credit balance is too low")
@@ -201,4 +208,4 @@ def safe_message(text: str, key: str = "") -> str:
     line = " ".join(storable(text.partition("Traceback (most recent call last)")[0]).split())
     if len(key) >= _KEY_LEAST:
         line = line.replace(key, "[removed]")
-    return _SECRET.sub("[removed]", line)[:1000]
+    return _TOKEN_FIELD.sub(r"\1[removed]", _SECRET.sub("[removed]", line))[:1000]

@@ -35,12 +35,16 @@ class AnswerDocument:
     def __init__(self, progress: Progress, key: str) -> None:
         self._progress = progress
         self._key = key
+        self._sent: dict[tuple[str, str], Exception | None] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        """Know nothing of an answer: the next request may get none."""
         self._kept = bytearray()
         self._status = 0
         self._headers: dict[str, str] = {}
         self._may_be = False
         self._unsendable: CallFailedError | None = None
-        self._sent: dict[tuple[str, str], Exception | None] = {}
 
     async def send(self, request: Any, send: Callable[[], Awaitable[Any]]) -> Any:
         """Send a ``httpx.Request``, and watch its response; a POST is sent once only.
@@ -54,6 +58,7 @@ class AnswerDocument:
         if request.method == "POST" and target in self._sent:
             raise self._sent[target] or SentAlreadyError
         self._sent[target] = None
+        self._forget()
         try:
             response = await send()
         except Exception as error:
@@ -65,7 +70,7 @@ class AnswerDocument:
 
     def watch(self, response: Any) -> None:
         """Keep what is read of a ``httpx.Response``, or has been read of it."""
-        self._kept.clear()
+        self._forget()
         self._status, self._headers = response.status_code, dict(response.headers)
         self._may_be = True
         if response.is_stream_consumed:
