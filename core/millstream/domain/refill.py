@@ -21,8 +21,8 @@ def check_refill(state: BatchState, kind: RefillKind) -> Refusal | None:
         return not_found(state)
     if not state.is_final:
         return refuse(state, "retried" if kind == "retry_failed" else "continued")
-    note = child_for(state, kind) or state.retry
-    if note is not None and not slots_to_refill(state, kind):
+    note = child_for(state, kind)
+    if note is not None:
         made = "its failed samples" if note.kind == "retry_failed" else "what it left"
         return Refusal(
             "already_continued",
@@ -50,8 +50,11 @@ def slots_to_refill(state: BatchState, kind: RefillKind) -> int:
 
 
 def child_for(state: BatchState, kind: RefillKind) -> ChildStarted | None:
-    """Return the child that has what a command of this kind asks for, None when none has."""
-    return state.child if kind == "continue" else state.retry or state.child
+    """Return the child that has all that a command of this kind asks for, None when none has."""
+    if kind == "retry_failed":
+        return state.retry or state.child
+    is_all_taken = state.retry is not None and _taken(state) == state.spec.target
+    return state.child or (state.retry if is_all_taken else None)
 
 
 def _taken(state: BatchState) -> int:
