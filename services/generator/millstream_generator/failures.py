@@ -108,7 +108,7 @@ def in_answer(
     """
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _page(body, headers, key) if body.lstrip().startswith("<") else None
     error = document.get("error") if isinstance(document, dict) else None
     if not error:
@@ -166,7 +166,7 @@ def words_of(body: str, headers: Mapping[str, str]) -> str:
     """Return the message inside an error body of the OpenAI form, else what came, cut short."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _first_words(body, headers)
     error = document.get("error", document) if isinstance(document, dict) else document
     message = error.get("message") if isinstance(error, dict) else error
@@ -205,7 +205,8 @@ def category_of(status: int | None, names: Collection[str], text: str) -> ErrorC
 
 def safe_message(text: str, key: str = "") -> str:
     """Return one line without ``key`` and without anything else that looks like one."""
-    line = " ".join(storable(text.partition("Traceback (most recent call last)")[0]).split())
+    told = text[:ERROR_BYTES_MOST].partition("Traceback (most recent call last)")[0]
+    line = " ".join(storable(told).split())
     if len(key) >= _KEY_LEAST:
         line = line.replace(key, "[removed]")
     return _TOKEN_FIELD.sub(r"\1[removed]", _SECRET.sub("[removed]", line))[:1000]

@@ -14,14 +14,14 @@ from contextvars import ContextVar
 from typing import Any
 
 from millstream_generator.completion import CallFailedError, Completion, Progress
-from millstream_generator.direct_lane import DirectAnswer
+from millstream_generator.direct_lane import EVENT_BYTES_MOST, DirectAnswer
 from millstream_generator.failures import (
     ERROR_BYTES_MOST,
     from_response,
     in_answer,
     no_stream,
 )
-from millstream_generator.litellm_failures import names_of, unsendable
+from millstream_generator.litellm_failures import classify, names_of, unsendable
 from millstream_schemas.routes import Route
 
 
@@ -30,7 +30,7 @@ class SentAlreadyError(Exception):
 
 
 class AnswerDocument:
-    """The body of the last answer of one call, as long as it may be one short document."""
+    """The body of the last answer of one call, as long as it may be one document."""
 
     def __init__(self, progress: Progress, key: str) -> None:
         self._progress = progress
@@ -44,6 +44,10 @@ class AnswerDocument:
         self._status = 0
         self._headers: dict[str, str] = {}
         self._may_be = False
+        self._first_end = 0
+        """Where the first line ends; 0: it has not."""
+        self._is_one_document = False
+        """Whether a second line was seen, and the first one is no document by itself."""
         self._unsendable: CallFailedError | None = None
 
     async def send(self, request: Any, send: Callable[[], Awaitable[Any]]) -> Any:
@@ -91,24 +95,44 @@ class AnswerDocument:
         response.aiter_bytes = kept  # httpx reads lines and the whole by it, too
 
     def _keep(self, data: bytes) -> None:
-        self._kept += data
-        begun = self._kept.lstrip()
-        self._may_be = len(begun) <= ERROR_BYTES_MOST
-        if self._status == 200:
-            self._may_be = not begun or (begun.startswith((b"{", b"<")) and self._may_be)
-            if not self._may_be:
-                self._kept.clear()
+        before = len(self._kept)
+        self._kept += data if before else data.lstrip()
+        if not self._kept:
+            return
+        may_be_whole = self._status == 200 and self._kept.startswith(b"{")
+        most = EVENT_BYTES_MOST if may_be_whole else ERROR_BYTES_MOST
+        self._may_be = len(self._kept) <= most
+        if self._status != 200 or self._kept.startswith(b"<"):
+            return  # to be told, and of that the beginning is enough
+        if not may_be_whole or not self._may_be or self._is_lines(before):
+            self._may_be = False
+            self._kept.clear()
+
+    def _is_lines(self, before: int) -> bool:
+        """Tell, once a second line has begun, whether each is a document of its own.
+
+        ``before`` bytes were looked at before.
+        """
+        if self._is_one_document:
+            return False
+        if not self._first_end:
+            self._first_end = self._kept.find(b"\n", before) + 1
+        if not self._first_end or not self._kept[max(self._first_end, before) :].strip():
+            return False
+        self._is_one_document = not _is_json(self._kept[: self._first_end])
+        return not self._is_one_document
 
     def failure(self, error: BaseException | None = None) -> CallFailedError | None:
         """Return the failure that the answer tells; None if there is none, or it tells none.
 
         ``error`` is what litellm made of it: it knows what some providers mean by a refusal.
         """
-        body = self._kept.decode(errors="replace")
+        is_whole = self._status == 200 and self._kept.startswith(b"{")
+        body = (self._kept if is_whole else self._kept[:ERROR_BYTES_MOST]).decode(errors="replace")
         if self._status == 200:
             has_begun = self._progress.first_token_at is not None
             told = in_answer(body, self._headers, self._key, has_begun=has_begun)
-            if told is None and body and error is not None and not has_begun:
+            if told is None and body and not has_begun and _leaves_open(error):
                 told = no_stream(body, self._headers, self._key)
             return told
         if self._status == 0:
@@ -120,7 +144,7 @@ class AnswerDocument:
         """Return the answer, where it came as one whole completion in OpenAI's form; else None."""
         try:
             found = json.loads(self._kept)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, RecursionError, LookupError, TypeError):
             return None
         if not found or self._status != 200:
             return None
@@ -128,6 +152,22 @@ class AnswerDocument:
         answer.begin(self._status, self._headers)
         answer.feed(bytes(self._kept))
         return answer.completion(route)
+
+
+def _leaves_open(error: BaseException | None) -> bool:
+    """Tell whether a call failed by what its answer holds: in time, over a connection that held."""
+    if error is None:
+        return False
+    failure = error if isinstance(error, CallFailedError) else classify(error)
+    return failure.link is None and failure.category != "timeout"
+
+
+def _is_json(text: bytes | bytearray) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 watched: ContextVar[AnswerDocument | None] = ContextVar("watched", default=None)
