@@ -4,13 +4,25 @@ Each generator tells once a second what it makes of the limited routes that it u
 last holds for as long as it goes on to say so.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from millstream_schemas.envelope import Contract
+from millstream_schemas.envelope import EXACT_MOST, Contract, Saturating
 
 LimitKind = Literal["calls", "requests", "tokens", "share"]
+
+Count = Annotated[int, Field(ge=0, le=EXACT_MOST), Saturating]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a route's usual pace; 0 is read as what an older node makes of very little."""
+
+Moment = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1971, 1, 1, tzinfo=UTC), le=datetime(9998, 12, 31, tzinfo=UTC)),
+]
+"""A time that every reader can tell in its own time zone."""
 
 
 class InLine(Contract):
@@ -20,10 +32,10 @@ class InLine(Contract):
     first of them may start, where that is known and more than a moment ahead.
     """
 
-    in_flight: int = 0
-    waiting: int = 0
+    in_flight: Count = 0
+    waiting: Count = 0
     is_limited: bool = False
-    next_at: AwareDatetime | None = None
+    next_at: Moment | None = None
 
 
 class LimitedRoute(Contract):
@@ -36,9 +48,9 @@ class LimitedRoute(Contract):
     key: str
     kind: LimitKind | None = None
     model: str
-    limit: int = 0
-    taken: int = 0
-    share: float = 1.0
+    limit: Count = 0
+    taken: Count = 0
+    share: Share = 1.0
     batches: dict[str, InLine]
 
 
@@ -62,7 +74,7 @@ class LimitedBy(Contract):
     model: str
     limit: int = Field(description="What is allowed at the moment; 0 where it is a share alone.")
     taken: int = Field(0, description="Of the calls that may be in flight: how many are.")
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    share: Share = 1.0
     in_flight: int = Field(0, description="Calls of this batch that run.")
     waiting: int = Field(0, description="Calls of this batch in line.")
     shared_with: int = Field(0, description="Other batches that use the route now.")

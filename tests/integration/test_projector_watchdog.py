@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,13 +166,20 @@ async def test_time_by_which_the_log_is_set_is_held_against_nobody(scene: Scene)
     assert len(await scene.look(31)) == 1
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kind": "calls", "limit": 2, "taken": 2}, "2 of 2 calls in flight"),
+        ({"kind": "share", "share": 0.0}, "less than 1% of its usual pace"),
+    ],
+)
 async def test_a_batch_in_line_for_a_limit_is_found_with_the_limit_as_its_cause(
-    scene: Scene,
+    scene: Scene, fields: dict[str, Any], words: str
 ) -> None:
     """As its generator says over NATS; the errors of before are no cause then."""
     line = InLine(waiting=4, is_limited=True)
     batches = {scene.script.batch_id: line}
-    limited = LimitedRoute(key="k", kind="calls", model="m", limit=2, taken=2, batches=batches)
+    limited = LimitedRoute(key="k", model="m", batches=batches, **fields)
     word = NodeLimits(node="n", routes=(limited,)).model_dump_json().encode()
     stop, found = asyncio.Event(), None
     assert await scene.look(0) == []
@@ -179,6 +187,7 @@ async def test_a_batch_in_line_for_a_limit_is_found_with_the_limit_as_its_cause(
         tasks.create_task(scene.dog.watch(stop))
         async with asyncio.timeout(BOUND_S):
             while found is None:
+                await scene.log.answers.send(subjects.limited("odd"), b'{"routes": 3}')
                 await scene.log.answers.send(subjects.limited("n"), word)
                 await scene.beat()
                 await asyncio.sleep(POLL_S)
@@ -188,7 +197,7 @@ async def test_a_batch_in_line_for_a_limit_is_found_with_the_limit_as_its_cause(
     recorded = decode(found)
     assert recorded is not None
     assert isinstance(recorded.event, StuckDetected)
-    assert "all wait for its route's limit: 2 of 2 calls in flight" in recorded.event.finding.cause
+    assert f"all wait for its route's limit: {words}" in recorded.event.finding.cause
 
 
 async def test_two_watchdogs_write_one_note(scene: Scene) -> None:

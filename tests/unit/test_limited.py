@@ -4,6 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from millstream.domain.limited import limited_batches
 from millstream.eventlog.limited import HOLDS_S, LimitedBatches
@@ -11,6 +14,7 @@ from millstream.testing import stalls
 from millstream.testing.watch import Watch
 from millstream_projector.heads import Known
 from millstream_projector.stuck.judge import Judge
+from millstream_schemas.envelope import EXACT_MOST
 from millstream_schemas.limited import InLine, LimitedRoute, NodeLimits
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -56,6 +60,10 @@ def test_a_batch_is_told_of_the_route_where_most_of_its_calls_wait() -> None:
             {"kind": "share", "limit": 0, "share": 0.25},
             "25% of its usual pace after too many requests",
         ),
+        (
+            {"kind": "share", "limit": 0, "share": 0.0},
+            "less than 1% of its usual pace after too many requests",
+        ),
         ({"kind": "calls", "limit": 2, "taken": 9}, "2 of 2 calls in flight"),
     ],
 )
@@ -87,6 +95,73 @@ def test_a_dead_nodes_word_expires_and_a_living_ones_is_replaced() -> None:
     assert limited.now().keys() == {"b3"}
     limited.hear(NodeLimits(node="lives"))
     assert limited.now() == {}
+
+
+ODD = (
+    b"",
+    b"[]",
+    b'{"node": 7}',
+    b'{"node": "a", "routes": [{"key": "k", "model": "m", "batches": 3}]}',
+    *(
+        b'{"node": "a", "routes": [{"key": "k", "kind": "calls", "model": "m", %b}]}' % fields
+        for fields in (
+            b'"share": NaN, "batches": {}',
+            b'"share": -0.5, "batches": {}',
+            b'"share": 1e300, "batches": {}',
+            b'"limit": -1, "batches": {}',
+            b'"limit": %b, "batches": {}' % (b"9" * 5000),
+            b'"limit": "many", "batches": {}',
+            b'"kind": "mood", "batches": {}',
+            b'"batches": {"b1": {"waiting": -3}}',
+            b'"batches": {"b1": {"next_at": "0001-01-01T00:00:00+14:00"}}',
+            b'"batches": {"b1": {"next_at": 1e300}}',
+        )
+    ),
+)
+
+
+class Heard(LimitedBatches):
+    """Takes words as they come over NATS."""
+
+    async def take(self, data: bytes) -> None:
+        await self._take(Msg(Client(), subject="limited.a", data=data))
+
+
+@pytest.mark.anyio
+async def test_words_that_make_no_sense_are_refused_and_said_once() -> None:
+    heard = Heard()
+    heard.hear(said("b", {"b1": WAITS}))
+    with structlog.testing.capture_logs() as logs:
+        for word in ODD:
+            await heard.take(word)
+            assert heard.now().keys() == {"b1"}
+    assert [line["event"] for line in logs] == ["limited.unreadable"]
+
+
+@pytest.mark.anyio
+async def test_numbers_beyond_what_json_holds_are_told_as_the_most_it_does() -> None:
+    heard = Heard()
+    line = b'{"b1": {"is_limited": true, "waiting": 1%b}}' % (b"0" * 300)
+    await heard.take(
+        b'{"node": "a", "routes": [{"key": "k", "kind": "calls", "model": "m", "batches": %b}]}'
+        % line
+    )
+    assert heard.now()["b1"].by.waiting == EXACT_MOST
+
+
+@pytest.mark.anyio
+async def test_what_cannot_be_put_together_ends_nobody_who_listens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr("millstream.eventlog.limited.limited_batches", fail)
+    heard = Heard()
+    heard.hear(said("b", {"b1": WAITS}))
+    with structlog.testing.capture_logs() as logs:
+        assert heard.now() == heard.now() == {}
+    assert [line["event"] for line in logs] == ["limited.unreadable"]
 
 
 def in_line(in_flight: int = 0) -> tuple[Watch, stalls.Scene, Any]:

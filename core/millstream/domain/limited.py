@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from millstream_schemas.limited import InLine, LimitedBy, LimitedRoute, LimitKind, NodeLimits
 
 _UNITS = {"requests": "requests a minute", "tokens": "tokens a minute"}
+_LEAST_TOLD = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def limit_in_words(
     words = f"{taken} of {limit} calls in flight" if kind == "calls" else ""
     words = f"{limit:,} {_UNITS[kind]}" if kind in _UNITS else words
     if share < 1:
-        part = f"{share:.0%} of its usual pace after too many requests"
+        percent = f"{share:.0%}" if share >= _LEAST_TOLD else f"less than {_LEAST_TOLD:.0%}"
+        part = f"{percent} of its usual pace after too many requests"
         words = f"{words}, {part}" if words else part
     if shared_with:
         batches = "1 other batch" if shared_with == 1 else f"{shared_with} other batches"

@@ -23,12 +23,16 @@ HOLDS_S = 2.5
 
 
 class LimitedBatches:
-    """The batches that a limit slows down now, by what the generators said last."""
+    """The batches that a limit slows down now, by what the generators said last.
+
+    A hint: whatever an older, newer or odd node says, it ends no process that listens.
+    """
 
     def __init__(self, steady: Callable[[], float] = boot_seconds) -> None:
         """Tell ages by ``steady``, in seconds that never jump."""
         self._steady = steady
         self._heard: dict[str, tuple[float, NodeLimits]] = {}
+        self._odd: set[str] = set()
 
     def hear(self, word: NodeLimits) -> None:
         """Take what a node says: it replaces what that node said before."""
@@ -40,7 +44,11 @@ class LimitedBatches:
         self._heard = {
             node: (at, word) for node, (at, word) in self._heard.items() if now - at < HOLDS_S
         }
-        return limited_batches(word for _, word in self._heard.values())
+        try:
+            return limited_batches(word for _, word in self._heard.values())
+        except Exception as error:  # noqa: BLE001  # see above
+            self._note_odd("all nodes", repr(error))
+            return {}
 
     def listening(self, connection: Client) -> AbstractAsyncContextManager[object]:
         """Hear what is said over ``connection``; raises LogUnavailableError if it is closed."""
@@ -50,4 +58,10 @@ class LimitedBatches:
         try:
             self.hear(NodeLimits.model_validate_json(message.data))
         except ValidationError as error:
-            log.warning("limited.unreadable", subject=message.subject, reason=str(error)[:200])
+            self._note_odd(message.subject, str(error))
+
+    def _note_odd(self, source: str, reason: str) -> None:
+        """Say once of each source that it was not understood: it repeats itself every second."""
+        if source not in self._odd:
+            self._odd.add(source)
+            log.warning("limited.unreadable", source=source, reason=reason[:200])

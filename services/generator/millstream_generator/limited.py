@@ -28,6 +28,8 @@ log = structlog.get_logger()
 LOOK_S = 0.5
 AHEAD_S = 1.0
 """A next call that may start sooner needs no time."""
+LEAST_SHARE = 0.005
+"""What is told of a share that rounds to nothing: readers say "less than 1%"."""
 
 
 class LimitSignal:
@@ -38,6 +40,7 @@ class LimitSignal:
         self._held = held
         self._said: tuple[LimitedRoute, ...] = ()
         self._again_at = 0.0
+        self._is_odd = False
 
     async def run(self) -> None:
         """Say what is new at once and repeat what holds; never ends."""
@@ -46,6 +49,10 @@ class LimitSignal:
                 await self.say()
             except LogError as error:  # who hears nothing takes it that nothing is limited
                 log.debug("limited.not_said", reason=str(error))
+            except Exception as error:  # noqa: BLE001  # a hint ends no process, whatever is odd
+                if not self._is_odd:
+                    log.warning("limited.not_told", reason=repr(error)[:200])
+                self._is_odd = True
             await asyncio.sleep(LOOK_S)
 
     async def say(self) -> None:
@@ -101,7 +108,7 @@ def _limited_route(gate: Gate, batches: list[HeldBatch]) -> LimitedRoute | None:
         model=condition.model,
         limit=limit,
         taken=_taken(gate, now),
-        share=round(share, 2),
+        share=min(1.0, max(LEAST_SHARE, round(share, 2))),
         batches=lines,
     )
 

@@ -20,10 +20,11 @@ pytestmark = pytest.mark.anyio
 WORDS = "its route's limit: 5 of 5 calls in flight"
 
 
-async def say(api: Any, *batch_ids: str, node: str = "g1") -> None:
+async def say(api: Any, *batch_ids: str, node: str = "g1", **fields: Any) -> None:
     """Let a generator say that calls of these batches wait for a route's limit."""
     lines = {one: InLine(in_flight=2, waiting=6, is_limited=True) for one in batch_ids}
-    limited = LimitedRoute(key="k", kind="calls", model="m", limit=5, taken=5, batches=lines)
+    known = {"key": "k", "kind": "calls", "model": "m", "limit": 5, "taken": 5, **fields}
+    limited = LimitedRoute(batches=lines, **known)
     word = NodeLimits(node=node, routes=(limited,) if lines else ())
     await api.log.event_log.answers.send(subjects.limited(node), word.model_dump_json().encode())
 
@@ -124,3 +125,20 @@ async def test_a_paused_batch_waits_for_no_limit_and_unreadable_words_are_passed
         answer = (await lone_api.client.get(f"/v1/batches/{script.batch_id}")).json()
         following.cancel()
     assert answer["limited_by"] is None
+
+
+async def test_a_route_whose_pace_is_next_to_nothing_ends_no_stream(
+    lone_api: Any, script: Script
+) -> None:
+    await lone_api.append(script.tape.entries)
+    found = Told()
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(found.follow(lone_api))
+        await until(lambda: found.batches == {})
+        await say(lone_api, 'odd"\n', script.batch_id, kind="share", limit=0, share=0.0)
+        await until(lambda: bool(found.batches))
+        answer = (await lone_api.client.get(f"/v1/batches/{script.batch_id}")).json()
+        following.cancel()
+    assert "limit: less than 1% of its usual pace" in answer["limited_by"]["message"]
+    assert found.batches is not None
+    assert found.batches.keys() == {'odd"\n', script.batch_id}

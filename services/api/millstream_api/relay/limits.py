@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 
+import orjson
 from nats.aio.client import Client as Connection
 
 from millstream.eventlog.limited import LimitedBatches
@@ -70,6 +71,6 @@ def _told(found: Mapping[str, LimitedBy]) -> Told:
 
 def _body(found: Mapping[str, LimitedBy]) -> bytes:
     return b",".join(
-        b'"%b":%b' % (batch_id.encode(), by.model_dump_json().encode())
+        b"%b:%b" % (orjson.dumps(batch_id), by.model_dump_json().encode())
         for batch_id, by in found.items()
     )
