@@ -1,12 +1,17 @@
 """The start dialog tells what a batch may take, bounds it, and keeps what was chosen."""
 
 import re
+from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
 from millstream.testing.batches import Batches
 from millstream.testing.hub_page import HubPage
+from millstream.testing.service_process import ServiceProcess
+from millstream.testing.stack import Stack
+from millstream.testing.waiting import BOUND_S
 
 STEADY = "scripted/steady"
 """Half a dollar for a million tokens in, two for a million out."""
@@ -173,3 +178,25 @@ def test_a_refused_start_is_put_right_in_the_same_dialog(hub: HubPage, batches: 
     expect(hub.part("start-dialog")).to_be_hidden()
     expect(hub.part("toast")).to_contain_text("completed")
     assert batches.total() == before + 1
+
+
+def test_a_batch_may_go_to_one_of_several_pools(
+    hub: HubPage, batches: Batches, stack: Stack, tmp_path: Path
+) -> None:
+    hub.part("start-open").click()
+    expect(hub.part("start-concurrency")).to_be_visible()
+    expect(hub.part("start-pool")).to_have_count(0)  # one pool lives: there is nothing to choose
+    hub.page.keyboard.press("Escape")
+    other = {"nats_url": stack.nats_url, "node": "of-gpu", "pool": "gpu"}
+    with ServiceProcess("millstream_generator", tmp_path / "log", data_dir=str(tmp_path), **other):
+        url = f"{batches.url}/v1/nodes"
+        stack.wait_until(lambda: "of-gpu" in httpx.get(url).text, BOUND_S, "the other generator")
+        hub.open()
+        hub.part("start-open").click()
+        hub.part("start-pool").select_option("gpu")
+        with hub.page.expect_response(lambda got: got.request.method == "POST") as answer:
+            hub.part("start-submit").click()
+        batch = answer.value.json()["batch"]
+        assert batch["pool"] == "gpu"
+        hub.open(f"batches/{batch['id']}")
+        expect(hub.part("details")).to_contain_text(re.compile(r"Pool\s*gpu"))

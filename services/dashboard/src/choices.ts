@@ -53,5 +53,6 @@ export interface StartBody {
   sample_type?: string;
   instruction?: string;
   concurrency?: number | string;
+  pool?: string;
   budgets?: Record<string, number | string>;
 }

@@ -21,6 +21,7 @@ export interface StartValues {
   sampleType: string;
   instruction: string;
   concurrency: string;
+  pool: string;
   maxCost: string;
   maxTokens: string;
   maxMinutes: string;
@@ -45,6 +46,7 @@ const DEFAULTS: StartValues = {
   sampleType: "",
   instruction: "",
   concurrency: "",
+  pool: "",
   maxCost: "",
   maxTokens: "",
   maxMinutes: "",
@@ -95,7 +97,8 @@ export function toBody(values: StartValues): StartBody {
         difficulty: values.difficulty,
         sample_type: values.sampleType,
       };
-  const texts = { recipe: values.recipe, instruction: values.instruction, ...chosen };
+  const { recipe, instruction, pool } = values;
+  const texts = { recipe, instruction, pool, ...chosen };
   return {
     target: whole(values.target),
     smart_mode: values.smart,
@@ -132,6 +135,7 @@ const ALWAYS_SHOWN = [
   "recipe",
   "instruction",
   "concurrency",
+  "pool",
   ...BUDGETS.map(({ field }) => field as string),
 ];
 const CHOSEN = ["model", "provider", "topic", "difficulty", "sample_type"];

@@ -31,6 +31,7 @@ const VALUES: StartValues = {
   sampleType: "",
   instruction: "",
   concurrency: "",
+  pool: "",
   maxCost: "",
   maxTokens: "",
   maxMinutes: "",
@@ -171,6 +172,7 @@ describe("the start form", () => {
     expect(toBody(VALUES)).toEqual({ target: 20, smart_mode: true });
     const chosen = { ...VALUES, model: "simulated/fast", topic: "Tort - Negligence" };
     expect(toBody(chosen)).toEqual({ target: 20, smart_mode: true });
+    expect(toBody({ ...VALUES, pool: "gpu" })).toMatchObject({ pool: "gpu" });
     expect(toBody({ ...chosen, smart: false })).toEqual({
       target: 20,
       smart_mode: false,

@@ -13,6 +13,7 @@ import { EstimateNote } from "./EstimateNote";
 import { Field } from "./Field";
 import { Icon } from "./Icon";
 import { Foreign, Trouble } from "./parts";
+import { PoolField } from "./PoolField";
 import { Presets } from "./Presets";
 import { SampleChoices } from "./SampleChoices";
 import type { Start } from "./useStart";
@@ -143,6 +144,7 @@ function StartForm({ start }: { start: Start }) {
           />
         )}
       </Field>
+      <PoolField pool={values.pool} change={change} error={byField["pool"]} />
       <BudgetFields values={values} recipe={recipeName} change={change} errors={byField} />
       <EstimateNote values={values} recipe={recipeName} models={models.data} />
       <div className="dialog-actions">
