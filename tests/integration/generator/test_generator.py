@@ -175,8 +175,12 @@ async def test_a_defect_of_a_lane_fails_its_batch_by_name_and_leaves_the_others_
         finally:
             await lane.close()
 
-    async with ScriptedLLM(sample) as llm, site.generator(serve=serve, unanswered_s=1.0):
-        ways = [route(llm.base_url, model="test/defect")]
+    async with (
+        ScriptedLLM(sample) as llm,
+        ScriptedLLM(sample) as other,  # batches with the same address share its circuit
+        site.generator(serve=serve, unanswered_s=1.0),
+    ):
+        ways = [route(other.base_url, model="test/defect")]
         broken = await site.begin(ways, 2)
         await site.reach(broken, lambda state: state.state == "running")
         whole = await site.begin(llm.base_url, 10)

@@ -82,7 +82,7 @@ async def test_an_address_that_cant_be_one_is_told_and_nothing_was_sent(
     lanes: Lanes, host: str
 ) -> None:
     route = sites.route(f"http://{host}/v1", provider="local")
-    with pytest.raises(CallFailedError, match="correct api_base") as caught:
+    with pytest.raises(CallFailedError, match="has a host that can't be called") as caught:
         await lanes.complete(route, PROMPT, Progress())
     assert host in caught.value.message
     assert (caught.value.category, caught.value.is_unpaid) == ("invalid_request", True)
