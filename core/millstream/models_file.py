@@ -14,7 +14,6 @@ tpm = 200000                         # and tokens per minute,
 max_concurrency = 32                 # and calls in flight
 """
 
-import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from pydantic import ValidationError
 from millstream.bases import refusal
 from millstream.errors import SettingsError
 from millstream.known_models import PROVIDER_KEYS
+from millstream.parameters import parameters_refusal
 from millstream_schemas.routes import ModelAlias, Price, Route
 
 _NANO_PER_1K = 1_000_000
@@ -31,8 +31,6 @@ _NANO_PER_1K = 1_000_000
 USD_MOST = 1_000_000
 """Of a price per million tokens: a dollar a token, far beyond any price."""
 _SECRET_FIELDS = frozenset({"api_key", "key", "token", "password"})
-_SECRET_PARAMETER = re.compile(r"(?:^|_)(?:key|token|secret|password|credentials)$")
-_ADDRESS_PARAMETERS = frozenset({"api_base", "base_url"})
 
 
 def read_models(path: Path) -> list[ModelAlias]:
@@ -118,17 +116,9 @@ def _check_address(path: Path, where: str, fields: dict[str, Any]) -> None:
     reason = refusal(f"{where}.api_base", base) if isinstance(base, str) else ""
     if reason:
         raise _broken(path, reason)
-    parameters = fields.get("parameters")
-    for name in parameters if isinstance(parameters, dict) else ():
-        if name in _ADDRESS_PARAMETERS:
-            raise _broken(path, f"{where}.parameters.{name} is an address; write api_base instead")
-        if _SECRET_PARAMETER.search(name):
-            raise _broken(
-                path,
-                f"{where}.parameters.{name} holds a secret (not shown); leave it out, and put it "
-                "into the environment variable from which litellm takes it, or that api_key_env "
-                "names",
-            )
+    reason = parameters_refusal(f"{where}.parameters", fields.get("parameters"))
+    if reason:
+        raise _broken(path, reason)
 
 
 def _table(path: Path, where: str, entry: Any) -> dict[str, Any]:

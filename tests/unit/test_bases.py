@@ -1,6 +1,7 @@
 """API bases and keys: what can't be called, or would put a secret into the log, is refused."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,59 @@ def test_a_models_file_with_such_a_route_is_refused_by_file_model_and_field(
     told = str(caught.value)
     assert f"{file} (MILLSTREAM_MODELS_FILE) models[0] ('house').routes[0]." in told
     assert SECRET not in told
+
+
+def models_with(tmp_path: Path, parameters: str) -> ModelBook:
+    file = tmp_path / "models.toml"
+    text = '[[models]]\nid="house"\n[[models.routes]]\nlitellm_model="openai/house"\n'
+    file.write_text(f"{text}parameters={{{parameters}}}")
+    return ModelBook.load(load_settings(models_file=file), {})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        (f'extra_headers={{Authorization="{SECRET}"}}', "extra_headers.Authorization"),
+        (f'extra_headers={{x-api-key="{SECRET}"}}', "extra_headers.x-api-key"),
+        (f'extra_headers={{X-Custom="Bearer {SECRET}"}}', "extra_headers.X-Custom"),
+        (f'extra_headers={{Cookie="{SECRET}"}}', "extra_headers.Cookie"),
+        (f'extra_body={{api_key="{SECRET}"}}', "extra_body.api_key"),
+        (f'fallbacks=[{{model="a", ApiKey="{SECRET}"}}]', "fallbacks[0].ApiKey"),
+        (f'api-key="{SECRET}"', "api-key"),
+        (f'azure_ad_token="{SECRET}"', "azure_ad_token"),
+        (f'aws_secret_access_key="{SECRET}"', "aws_secret_access_key"),
+        (f'vertex_credentials="{SECRET}"', "vertex_credentials"),
+        (f'azure_endpoint="http://u:{SECRET}@h"', "azure_endpoint"),
+        (f'azure_endpoint="http://h:99999/{SECRET}"', "azure_endpoint"),
+        (f'webhook="https://h/v1?sig={SECRET}"', "webhook"),
+        (f'store="redis://:{SECRET}@h/0"', "store"),
+    ],
+)
+def test_a_secret_among_a_routes_parameters_is_refused_by_its_field(
+    tmp_path: Path, parameters: str, field: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        models_with(tmp_path, parameters)
+    assert f"models[0] ('house').routes[0].parameters.{field} " in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        'prompt_cache_key="ds"',
+        'pad_token="<pad>", eos_token="</s>", extra_body={forced_bos_token=5, stop_token="x"}',
+        "max_completion_tokens=5, skip_special_tokens=true, return_token=true",
+        'extra_headers={HTTP-Referer="https://millstream.test/v1", X-Title="a key: none"}',
+        'system="https://a.test/?b says so", api_version="2024-10-21", bucket="s3://data/x"',
+        'tools=[{function={parameters={properties={token={type="string"}}}}}]',
+    ],
+)
+def test_parameters_that_only_sound_like_a_secret_are_taken(
+    tmp_path: Path, parameters: str
+) -> None:
+    taken = models_with(tmp_path, parameters).find("house").routes[0].parameters
+    assert taken == tomllib.loads(f"it={{{parameters}}}")["it"]
 
 
 def test_the_doctor_tells_of_such_a_file_and_of_a_key_that_cannot_be_sent(tmp_path: Path) -> None:
