@@ -34,7 +34,7 @@ def parameters_refusal(field: str, parameters: object) -> str:
     for where, name, value in _leaves(field, "", parameters):
         if isinstance(value, bool | int | float) or not value:
             continue  # a switch or a number, such as a token's
-        if _holds_secret(name) or _SCHEME_OF_KEYS.match(str(value)):
+        if holds_secret(name) or _SCHEME_OF_KEYS.match(str(value)):
             return f"{where} holds a secret (not shown); {_ELSEWHERE}"
         if isinstance(value, str) and _URL.fullmatch(value.strip()):
             reason = refusal(where, value.strip(), _ELSEWHERE)
@@ -56,7 +56,8 @@ def _leaves(field: str, name: str, value: object) -> Iterator[tuple[str, str, ob
         yield field, name, value
 
 
-def _holds_secret(name: str) -> bool:
+def holds_secret(name: str) -> bool:
+    """Tell whether what a parameter or a header of this name holds is a secret."""
     plain = _plain_name(name)
     return _SECRET.search(plain) is not None and _PLAIN.search(plain) is None
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream_generator.completion import CallFailedError, storable
+from millstream_generator.endpoints import Endpoint
 from millstream_generator.failures import in_answer, safe_message
-from millstream_generator.litellm_failures import classify
+from millstream_generator.litellm_failures import classify, unsendable
 from millstream_generator.waits_asked import RETRY_AFTER_MOST_S
 from millstream_schemas.errors import ErrorCategory, ErrorInfo
 
@@ -199,6 +200,33 @@ def test_the_key_that_was_sent_is_removed_whatever_it_looks_like() -> None:
 )
 def test_what_an_identity_service_gives_is_removed(text: str, shown: str) -> None:
     assert safe_message(text) == shown
+
+
+def test_each_header_that_holds_a_key_is_known() -> None:
+    headers = {
+        "Authorization": "Bearer b-key",
+        "api-key": "c",
+        "Accept": "x",
+        "X-Goog-Api-Key": "d",
+    }
+    assert Endpoint("http://a/v1", headers, "m", {}).keys == ("b-key", "c", "d")
+    assert safe_message("0123abcd, 4567efgh", ("0123abcd", "4567efgh")) == "[removed], [removed]"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (ValueError("Port could not be cast to integer value as 'x'"), True),
+        (ValueError("Invalid port: '99999'"), True),
+        (UnicodeError("label empty or too long"), True),
+        (ValueError("unsupported parameter"), False),
+        (ValueError("can't import transport"), False),
+    ],
+)
+def test_only_an_address_that_cant_be_one_is_told_as_such(
+    *, error: Exception, is_one: bool
+) -> None:
+    assert (unsendable(error, "host:x") is not None) == is_one
 
 
 @pytest.mark.parametrize(

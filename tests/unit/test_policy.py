@@ -175,6 +175,17 @@ def test_bad_requests_end_a_batch_only_when_all_are_alike_from_the_first_on() ->
     assert not is_over(verdict_on(*[error] * 50, answered=True))
 
 
+def test_pages_are_a_wrong_address_when_the_first_five_calls_get_one_and_an_outage_later() -> None:
+    page = failure("invalid_request", status=200)
+    assert [is_over(verdict_on(*[page] * n)) for n in (1, 4, 5)] == [False, False, True]
+    fresh, proven = Verdict(2), verdict_on(answered=True, routes=2)
+    fresh.judge(page, 0)
+    proven.judge(page, 1)
+    assert page.category == "invalid_request"
+    proven.judge(page, 0)
+    assert page.category == "server"
+
+
 @pytest.mark.parametrize("other", ["server", "timeout", "rate_limit", "invalid_request"])
 def test_refusals_of_the_key_count_only_in_a_row(other: ErrorCategory) -> None:
     refused = failure("auth", status=401)

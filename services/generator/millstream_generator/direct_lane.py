@@ -23,6 +23,7 @@ from millstream_generator.completion import (
 from millstream_generator.endpoints import Endpoint
 from millstream_generator.failures import (
     ERROR_BYTES_MOST,
+    Keys,
     from_response,
     in_answer,
     no_stream,
@@ -60,8 +61,7 @@ class DirectLane:
             CallFailedError: no answer, in its category.
         """
         progress.started_at = time.monotonic()
-        key = endpoint.headers.get("Authorization", "").removeprefix("Bearer ")
-        answer = DirectAnswer(progress, key)
+        answer = DirectAnswer(progress, endpoint.keys)
         batch = f"X-Millstream-Batch: {prompt.batch_id}" if route.provider == "simulated" else ""
         try:
             await self._client.post(
@@ -73,7 +73,7 @@ class DirectLane:
                 header=batch.encode(),
             )
         except CallFailedError as failure:
-            failure.message = safe_message(failure.message, key)
+            failure.message = safe_message(failure.message, endpoint.keys)
             raise
         return answer.completion(route)
 
@@ -111,7 +111,7 @@ def _body(route: Route, endpoint: Endpoint, prompt: Prompt) -> dict[str, Any]:
 class DirectAnswer:
     """Puts an answer together from a stream of server-sent events, or an error from its body."""
 
-    def __init__(self, progress: Progress, key: str) -> None:
+    def __init__(self, progress: Progress, key: Keys) -> None:
         self.is_done = False
         self._progress = progress
         self._key = key

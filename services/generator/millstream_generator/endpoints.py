@@ -17,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import orjson
 import structlog
 
+from millstream.parameters import holds_secret
 from millstream_generator.failures import safe_message
 from millstream_generator.http_client import Target, make_target
 from millstream_schemas.routes import Route
@@ -46,6 +47,13 @@ class Endpoint:
         """The URL and headers as they are sent; raises ValueError when they can't be."""
         own = {name: text for name, text in self.headers.items() if name.lower() != "content-type"}
         return make_target(self.url, {**own, "Content-Type": "application/json"})
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """What may be told to nobody of the headers."""
+        return tuple(
+            text.rpartition(" ")[2] for name, text in self.headers.items() if holds_secret(name)
+        )
 
 
 async def find_endpoint(route: Route, base: str | None, key: str) -> Endpoint | str:

@@ -12,6 +12,9 @@ from millstream_schemas.errors import ErrorCategory
 
 log = structlog.get_logger()
 
+Keys = str | tuple[str, ...]
+"""The key that was sent, or all of them: they are removed from what is told."""
+
 _BY_STATUS: dict[int, ErrorCategory] = {
     400: "invalid_request",
     401: "auth",
@@ -77,7 +80,7 @@ def from_response(
     status: int,
     body: str,
     headers: Mapping[str, str],
-    key: str = "",
+    key: Keys = "",
     *,
     is_unpaid: bool = True,
     names: Collection[str] = (),
@@ -99,7 +102,7 @@ def from_response(
 
 
 def in_answer(
-    body: str, headers: Mapping[str, str], key: str = "", *, has_begun: bool
+    body: str, headers: Mapping[str, str], key: Keys = "", *, has_begun: bool
 ) -> CallFailedError | None:
     """Return the failure that an answer of status 200 holds in its body; None if it holds none.
 
@@ -118,15 +121,13 @@ def in_answer(
     return from_response(status, body, headers, key, is_unpaid=is_unpaid)
 
 
-def _page(body: str, headers: Mapping[str, str], key: str) -> CallFailedError:
+def _page(body: str, headers: Mapping[str, str], key: Keys) -> CallFailedError:
     """Return the failure of a call that was answered with a page for people."""
     message = safe_message(f"a page came in place of a completion, {words_of(body, headers)}", key)
-    return CallFailedError(
-        "invalid_request", f"{message}; correct api_base", status_code=200, is_unpaid=True
-    )
+    return CallFailedError("invalid_request", message, status_code=200, is_unpaid=True)
 
 
-def no_stream(body: str, headers: Mapping[str, str], key: str = "") -> CallFailedError:
+def no_stream(body: str, headers: Mapping[str, str], key: Keys = "") -> CallFailedError:
     """Return the failure of a call whose answer of status 200 holds no completion."""
     message = safe_message(f"the answer holds no completion: {words_of(body, headers)}", key)
     return CallFailedError("server", message, status_code=200)
@@ -203,10 +204,11 @@ def category_of(status: int | None, names: Collection[str], text: str) -> ErrorC
     return "server"
 
 
-def safe_message(text: str, key: str = "") -> str:
+def safe_message(text: str, key: Keys = "") -> str:
     """Return one line without ``key`` and without anything else that looks like one."""
     told = text[:ERROR_BYTES_MOST].partition("Traceback (most recent call last)")[0]
     line = " ".join(storable(told).split())
-    if len(key) >= _KEY_LEAST:
-        line = line.replace(key, "[removed]")
+    for one in (key,) if isinstance(key, str) else key:
+        if len(one) >= _KEY_LEAST:
+            line = line.replace(one, "[removed]")
     return _TOKEN_FIELD.sub(r"\1[removed]", _SECRET.sub("[removed]", line))[:1000]

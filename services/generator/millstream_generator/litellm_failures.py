@@ -38,6 +38,7 @@ _MID_STREAM = "MidStreamFallbackError"
 """litellm's error for whatever befalls an answer that had begun."""
 
 
+_PORT = re.compile(r"\bport\b", re.IGNORECASE)
 _PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\b(?::| -)\s*)+")
 _SUFFIX = re.compile(r"\s*(?:Handle with `litellm\.\w+`\.?|Original exception: .*)", re.DOTALL)
 """What litellm puts around a provider's words."""
@@ -64,7 +65,7 @@ def classify(error: BaseException, key: str = "") -> CallFailedError:
 def unsendable(error: BaseException, where: str) -> CallFailedError | None:
     """Return the failure of a request that has no address to go to; None of any other error."""
     for found in _causes(error):
-        is_port = isinstance(found, ValueError) and "port" in str(found).lower()
+        is_port = isinstance(found, ValueError) and _PORT.search(str(found))
         if is_port or isinstance(found, UnicodeError | OverflowError):
             return no_address(where, found)
     return None

@@ -29,8 +29,10 @@ SUSPECT = 2
 """After so many failures in a row of a slot, or of a circuit's probes, a probe asks for another
 slot: is it the slot's own doing?"""
 
-FATAL_STATUS = frozenset({200, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 410})
-"""What a wrong address, key or model is answered with; 200 with a page in a completion's place."""
+FATAL_STATUS = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 410})
+"""What a wrong address, key or model is answered with."""
+_PAGE = 200
+"""The status of a refusal that is a page for people: of a wrong address, or a balancer's own."""
 _PROXY = 407
 SAME_ERRORS_FATAL = 5
 GONE_FATAL = 20
@@ -164,6 +166,12 @@ class Verdict:
         known.category, known.dead = None, None
         self._silent_since = None
 
+    def judge(self, error: CallFailedError, route: int) -> None:
+        """Take a page in a completion's place for an outage where ``route`` has answered before."""
+        is_page = error.category == "invalid_request" and error.status_code == _PAGE
+        if is_page and self._of[route].has_succeeded:
+            error.category = "server"
+
     def note_failure(self, error: CallFailedError, now: float, route: int = 0) -> None:
         """A call on ``route`` failed at ``now`` (seconds of any steady clock)."""
         known = self._of[route]
@@ -235,6 +243,8 @@ def with_remedy(failure: CallFailedError, route: Route) -> str:
             remedy = f"check the user and password of the proxy on the way to {where}"
         case "auth" if route.api_key_env:
             remedy = f"check the key in {route.api_key_env} where the generator runs"
+        case "invalid_request" if failure.status_code == _PAGE:
+            remedy = f"correct api_base: {where} has pages for people there, or is being maintained"
         case "server" | "timeout" if failure.status_code is not None:
             remedy = f"{where} answers, but with no completion; check api_base and the server there"
         case "server" | "timeout":

@@ -102,6 +102,7 @@ class SlotWork:
         try:
             completion = await self._call(prompt, progress)
         except CallFailedError as failure:
+            self._batch.verdict.judge(failure, self._way.index)
             if witness is None or failure.category in NO_ANSWER:
                 return await self._record_failure(attempt, failure, progress, turn)
             return self._note_witness(turn)

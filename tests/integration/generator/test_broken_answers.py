@@ -19,6 +19,7 @@ from millstream_schemas import slices
 pytestmark = pytest.mark.anyio
 
 JSON = "application/json"
+PAGE = b"<html><body>Back in five minutes</body></html>"
 
 
 def chunk(delta: str) -> bytes:
@@ -65,6 +66,19 @@ async def test_a_broken_answer_is_followed_by_a_good_one(
     assert (state.state, state.counts.generated, state.counts.failed) == ("completed", 4, 0)
     assert state.counts.attempts_failed + state.counts.rejected == 1
     assert category is None or dict(state.errors.items()) == {category: 1}
+
+
+async def test_a_balancers_page_after_an_answer_costs_no_slot_and_one_before_does_not_end_the_batch(
+    direct_site: Site,
+) -> None:
+    def answer(request: Request) -> Answer:
+        return Garbage(PAGE, "text/html") if request.index in {0, 2} else sample(request)
+
+    async with ScriptedLLM(answer) as llm, direct_site.generator():
+        ways = [sites.route(llm.base_url, provider="simulated", max_concurrency=1)]
+        state = await direct_site.ended(await direct_site.begin(ways, 4))
+    assert (state.state, state.counts.generated, state.counts.failed) == ("completed", 3, 1)
+    assert dict(state.errors.items()) == {"invalid_request": 1, "server": 1}
 
 
 async def test_an_address_that_cant_be_one_ends_the_batch_at_once_and_counts_no_call(
