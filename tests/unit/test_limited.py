@@ -34,7 +34,7 @@ def test_all_nodes_calls_are_summed_and_all_their_batches_share_the_route() -> N
     by = found["b1"].by
     assert (by.in_flight, by.waiting, by.shared_with) == (2, 6, 2)
     assert by.message == "its route's limit: 5 of 5 calls in flight (shared with 2 other batches)"
-    assert found["b1"].others == {"b2", "b3"}
+    assert found["b1"].at_work == {"b1", "b2", "b3"}
 
 
 def test_a_batch_that_only_runs_on_a_limited_route_waits_for_nothing() -> None:

@@ -12,10 +12,13 @@ _LEAST_TOLD = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """A batch that a limit slows down, and the other batches that use the same route."""
+    """A batch that a limit slows down, and all batches that use the same route, this one too.
+
+    One set serves all of them: with one each, a thousand batches would cost a million.
+    """
 
     by: LimitedBy
-    others: frozenset[str]
+    at_work: frozenset[str]
 
     @property
     def is_idle(self) -> bool:
@@ -42,17 +45,21 @@ def limited_batches(words: Iterable[NodeLimits]) -> dict[str, Limited]:
 
 
 def _on_one_route(parts: list[LimitedRoute]) -> Iterator[tuple[str, Limited]]:
-    at_work = frozenset(batch_id for part in parts for batch_id in part.batches)
-    for batch_id in sorted(at_work):
-        own = [(part, part.batches[batch_id]) for part in parts if batch_id in part.batches]
-        told = [(part, line) for part, line in own if line.is_limited and part.kind is not None]
+    lines: dict[str, list[tuple[LimitedRoute, InLine]]] = defaultdict(list)
+    for part in parts:
+        for batch_id, line in part.batches.items():
+            lines[batch_id].append((part, line))
+    at_work = frozenset(lines)
+    for batch_id in sorted(lines):
+        own = lines[batch_id]
+        told = [one for one in own if one[1].is_limited and one[0].kind is not None]
         if told:
-            others = at_work - {batch_id}
-            yield batch_id, Limited(_limited_by(told, [one for _, one in own], others), others)
+            by = _limited_by(told, [line for _, line in own], len(lines) - 1)
+            yield batch_id, Limited(by, at_work)
 
 
 def _limited_by(
-    told: list[tuple[LimitedRoute, InLine]], lines: list[InLine], others: frozenset[str]
+    told: list[tuple[LimitedRoute, InLine]], lines: list[InLine], shared_with: int
 ) -> LimitedBy:
     """Return the limit as the node tells it on which most calls wait, with all nodes' numbers."""
     said = max(told, key=lambda one: (one[1].waiting, one[0].kind or ""))[0]
@@ -72,9 +79,9 @@ def _limited_by(
         share=share,
         in_flight=sum(line.in_flight for line in lines),
         waiting=sum(line.waiting for line in lines),
-        shared_with=len(others),
+        shared_with=shared_with,
         next_at=min(known) if len(known) == len(moments) else None,
-        message=limit_in_words(kind, limit, taken=taken, share=share, shared_with=len(others)),
+        message=limit_in_words(kind, limit, taken=taken, share=share, shared_with=shared_with),
     )
 
 

@@ -5,6 +5,7 @@ route is another matter: notes tell of that (``waits``), as of a pace that lets 
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -155,6 +156,6 @@ def _lines(gate: Gate, batches: list[HeldBatch], kind: LimitKind | None) -> dict
                 in_flight=len(batch.calls),
                 waiting=waiting[batch_id],
                 is_limited=is_limited,
-                next_at=datetime.fromtimestamp(due_at, UTC) if is_told else None,
+                next_at=datetime.fromtimestamp(math.ceil(due_at), UTC) if is_told else None,
             )
     return lines

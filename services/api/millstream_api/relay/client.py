@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Optional, Protocol
 
 from millstream_api.relay.frames import Flavour
@@ -32,7 +32,8 @@ class Client:
     ``cursor`` is the sequence up to which the client was sent everything, None before its first
     snapshot. ``push``, once there, is what a wake does, in the waker's own turn: a task per client
     would cost twice as much. ``sent_at`` is when the client was last sent something, in looks of
-    the hub's beat. ``limits_seen`` is the version of the limits that it was sent last.
+    the hub's beat. ``limits_seen`` is the version of the limits that it was sent last,
+    ``limits_read`` how the part of it that the client asked for reads.
     ``is_admitted`` tells whether who opened the stream may still do so.
     """
 
@@ -46,6 +47,7 @@ class Client:
         "is_admitted",
         "is_ending",
         "is_gone",
+        "limits_read",
         "limits_seen",
         "pipe",
         "push",
@@ -69,6 +71,7 @@ class Client:
         self.beat = False
         self.sent_at = 0
         self.limits_seen: int | None = None
+        self.limits_read: Mapping[str, object] | None = None
         self.is_ending = False
         self.is_gone = False
         self._due = False

@@ -219,7 +219,7 @@ server_time} and, after a second of silence, `heartbeat` {as_of, log_away, serve
 when that is too long ago.
 
 `limited` {batches: {id: limit}, server_time} tells all of the batches whose calls wait for a limit
-of their route at the moment, at first and whenever that has changed: others wait for none.
+of their route at the moment, at first and whenever that reads otherwise: others wait for none.
 
 With `flavour=deltas` a batch that the client knows comes as
 `batch_delta` {id, ...}: what can change of it, without the fields that are null, 0 or empty.

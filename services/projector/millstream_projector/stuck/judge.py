@@ -80,7 +80,7 @@ class Judge:
             around = self._around(
                 latency_p95_s.get(spec.model), turns.get(spec.pool, 0.0), spec.pool, now
             )
-            line = _line_of(limited.get(found.state.batch_id), live)
+            line = _line_of(found.state.batch_id, limited, live)
             verdict = self._judge(found, replace(around, line=line))
             if verdict is not None:
                 yield found.state, verdict
@@ -138,10 +138,13 @@ class Judge:
         )
 
 
-def _line_of(limited: Limited | None, live: Mapping[str, Known]) -> Line | None:
+def _line_of(
+    batch_id: str, limited: Mapping[str, Limited], live: Mapping[str, Known]
+) -> Line | None:
     """Return the line in which all calls of a batch wait; None where one runs, or none waits."""
-    if limited is None or not limited.is_idle:
+    found = limited.get(batch_id)
+    if found is None or not found.is_idle:
         return None
-    moves = [live[one].moved_at for one in limited.others if one in live]
+    moves = [live[one].moved_at for one in found.at_work if one in live and one != batch_id]
     known = [moved for moved in moves if moved is not None]
-    return Line(limited.by.message, max(known, default=None))
+    return Line(found.by.message, max(known, default=None))
