@@ -49,6 +49,8 @@ def test_a_budget_stops_the_batch_and_says_so(hub: HubPage, batches: Batches) ->
     hub.part("start-budgets").click()
     least = re.compile(r"^One call may use up to ([\d,]+) tokens and \$0\.\d+: a smaller budget is")
     expect(hub.part("start-least-budget")).to_have_text(least)
+    for field in ("start-max-tokens", "start-max-cost-usd"):
+        expect(hub.part(field)).to_have_accessible_description(least)
     hub.part("start-max-tokens").fill("6000")
     hub.part("start-concurrency").fill("1")
     hub.part("start-target").fill("500")

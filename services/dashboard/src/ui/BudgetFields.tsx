@@ -1,6 +1,6 @@
 /** Bounds of a batch: reaching one of them stops it. */
 
-import { useState } from "react";
+import { useId, useState } from "react";
 
 import { BUDGETS, type StartValues } from "../start";
 import { Field } from "./Field";
@@ -15,6 +15,7 @@ export function BudgetFields(props: {
   const { values, recipe, change, errors } = props;
   const isSet = BUDGETS.some(({ value }) => values[value].trim() !== "");
   const isWrong = BUDGETS.some(({ field }) => errors[field] !== undefined);
+  const least = useId();
   // What asks for the box opens it; nothing but its reader closes it, least of all while one types.
   const reason = isWrong ? "wrong" : isSet ? "set" : "";
   const [seen, setSeen] = useState("");
@@ -38,6 +39,7 @@ export function BudgetFields(props: {
             {(attributes) => (
               <input
                 {...attributes}
+                aria-describedby={`${attributes["aria-describedby"]} ${field === "max_duration_s" ? "" : least}`}
                 inputMode="decimal"
                 autoComplete="off"
                 placeholder="No bound"
@@ -48,7 +50,7 @@ export function BudgetFields(props: {
           </Field>
         ))}
       </div>
-      {isOpen && <LeastBudget values={values} recipe={recipe} />}
+      {isOpen && <LeastBudget id={least} values={values} recipe={recipe} />}
     </details>
   );
 }

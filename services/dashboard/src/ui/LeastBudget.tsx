@@ -8,7 +8,8 @@ import { useSettled } from "../settled";
 import { toBody, type StartValues } from "../start";
 import { money, plural } from "../words";
 
-export function LeastBudget({ values, recipe }: { values: StartValues; recipe: string }) {
+export function LeastBudget(props: { id: string; values: StartValues; recipe: string }) {
+  const { id, values, recipe } = props;
   const { model, provider, topic, difficulty, sample_type, instruction } = toBody(values);
   const asked = { model, provider, topic, difficulty, sample_type, instruction };
   const path = withQuery(`/v1/recipes/${encodeURIComponent(recipe)}/largest-call`, asked);
@@ -22,7 +23,7 @@ export function LeastBudget({ values, recipe }: { values: StartValues; recipe: s
   if (!data || data.tokens === null || settled !== path) return null;
   const cost = data.cost_nano_usd === null ? "" : ` and ${money(data.cost_nano_usd)}`;
   return (
-    <small data-testid="start-least-budget">
+    <small id={id} data-testid="start-least-budget">
       One call may use up to {plural(data.tokens, "token")}
       {cost}: a smaller budget is refused.
     </small>
