@@ -2,14 +2,22 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import structlog
 
 from millstream.eventlog.limited import LimitedBatches
+from millstream.eventlog.limits import SharedLimits
 from millstream.testing.scripted_llm import Answer, Delayed, Request, ScriptedLLM
 from millstream.testing.site import Site, route, sample
 from millstream.testing.waiting import until
+from millstream_generator.condition import Condition
+from millstream_generator.gate import Gate
+from millstream_generator.limited import LimitSignal, limited_routes
 from millstream_schemas.commands import StopBatch
 from millstream_schemas.limited import LimitedBy
 
@@ -20,6 +28,39 @@ CALL_S = 0.4
 
 def slow(request: Request) -> Answer:
     return Delayed(sample(request), CALL_S)
+
+
+async def test_a_pace_of_next_to_nothing_is_told_as_more_than_none(
+    direct_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = SharedLimits(direct_site.log.event_log.answers, "test")
+    way = route("http://127.0.0.1:1", provider="simulated", rpm=60)
+    condition = Condition("route.test", way, shared, node="g1", first_probe_s=1.5)
+    await condition.read()
+    batch: Any = SimpleNamespace(
+        batch_id="b1", gates=[Gate(condition, random.Random(1))], calls={1}
+    )
+    monkeypatch.setattr("millstream.domain.limits.share", lambda *_: 0.004)
+    (told,) = limited_routes([batch])
+    assert 0 < told.share < 0.01
+
+
+async def test_a_signal_that_cannot_be_made_is_said_once_and_tried_again() -> None:
+    tries: list[int] = []
+
+    class Broken:
+        def working(self) -> list[Any]:
+            tries.append(1)
+            raise OverflowError
+
+    held: Any = Broken()
+    node: Any = None
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(LimitSignal(node, held).run())
+            await until(lambda: len(tries) > 1)
+            running.cancel()
+    assert [line["event"] for line in logs] == ["limited.not_told"]
 
 
 @contextlib.asynccontextmanager
