@@ -3,6 +3,10 @@
 A call needs a grant before it starts. Grants are bound to one claim of one slice, so a holder
 that lost its lease can use none of them up for another. What is reserved always covers what may
 have been started and is not told of yet; events turn reserved calls into what they really used.
+
+Nobody knows for sure that a holder is dead: it may come back at any time. So the grant of a slice
+that is held is void once its holder has written again, and the claim with it fences the holder:
+only one of them goes on, and what is reserved covers either.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -40,12 +44,19 @@ class CallBound:
 class Grant:
     """Calls that the claim of ``epoch`` may start.
 
-    ``at_risk`` is how many calls the holder before may still have in flight.
+    ``at_risk`` is how many calls the holder before may still have in flight. ``tail`` is the
+    sequence of the slice's last event when it was granted: no claim after another one may use it.
+    None: a version that knew no such thing has granted it.
     """
 
     epoch: int
     calls: int
     at_risk: int = 0
+    tail: int | None = None
+
+    def is_for(self, epoch: int, sequence: int) -> bool:
+        """Tell whether a claim may use it that follows an event of ``epoch`` at ``sequence``."""
+        return self.epoch == epoch + 1 and self.tail in {None, sequence}
 
 
 Grants = Mapping[int, Grant]
@@ -54,35 +65,38 @@ Grants = Mapping[int, Grant]
 _NOTHING = SliceState()
 
 
-def reserved_calls(state: BatchState, grants: Grants, gone: Mapping[int, int]) -> int:
-    """Return how many calls may be in flight, or may start, that no event accounts for.
-
-    Args:
-        state: The batch.
-        grants: What was granted.
-        gone: The slices whose holder is gone, with the most calls it may have had in flight.
-    """
-    return sum(outstanding(state, index, grant, gone) for index, grant in grants.items())
+def reserved_calls(state: BatchState, grants: Grants) -> int:
+    """Return how many calls may be in flight, or may start, that no event accounts for."""
+    return sum(outstanding(state, index, grant) for index, grant in grants.items())
 
 
 def moving_calls(state: BatchState, grants: Grants, gone: Collection[int]) -> int:
     """Return how many reserved calls somebody may still settle or give back."""
     return sum(
-        outstanding(state, index, grant, {})
+        outstanding(state, index, grant)
         for index, grant in grants.items()
-        if index not in gone or grant.epoch > tail(state, index).epoch
+        if index not in gone or _is_open(state, index, grant)
     )
 
 
-def outstanding(state: BatchState, index: int, grant: Grant, gone: Mapping[int, int]) -> int:
-    """Return how many calls of one slice are reserved."""
+def outstanding(state: BatchState, index: int, grant: Grant) -> int:
+    """Return how many calls of one slice are reserved.
+
+    While a grant waits for its claim, the holder before may use up its own in place of that.
+    """
     last = tail(state, index)
     if slices.is_done(last, state.slice_size(index)):
         return 0
-    if last.epoch < grant.epoch:
-        return grant.at_risk + grant.calls
     left = last.allowance or 0
-    return min(left, gone.get(index, left))
+    return max(left, grant.at_risk + grant.calls) if _is_open(state, index, grant) else left
+
+
+def _is_open(state: BatchState, index: int, grant: Grant) -> bool:
+    """Tell whether a claim may still use the grant."""
+    found = state.slices.get(index)
+    if found is None:
+        return True
+    return found.state.epoch < grant.epoch and grant.tail in {None, found.sequence}
 
 
 def tail(state: BatchState, index: int) -> SliceState:
@@ -122,20 +136,25 @@ def allot(
         bound: What a call can use.
         wanted: The slices to grant calls to, the most urgent first.
     """
-    kept = {index: grant for index, grant in grants.items() if outstanding(state, index, grant, {})}
-    left = affordable(state.spec.budgets, state, bound, reserved_calls(state, kept, gone))
+    kept = {index: grant for index, grant in grants.items() if outstanding(state, index, grant)}
+    left = affordable(state.spec.budgets, state, bound, reserved_calls(state, kept))
     claimable: list[int] = []
     for index in wanted:
         last = tail(state, index)
         open_slots = len(slices.open_offsets(last, state.slice_size(index)))
         grant = kept.get(index)
-        if grant is None or (grant.epoch <= last.epoch and index in gone):
-            calls = min(left, open_slots + max(1, open_slots // SPARE_SHARE))
-            if not calls or slices.is_done(last, state.slice_size(index)):
+        if grant is None or (index in gone and not _is_open(state, index, grant)):
+            at_risk = gone.get(index, 0)
+            # Those that its holder may not start any more once the claim is made.
+            void = 0 if grant is None else outstanding(state, index, grant) - at_risk
+            calls = min(left + void, open_slots + max(1, open_slots // SPARE_SHARE))
+            if calls <= 0 or slices.is_done(last, state.slice_size(index)):
                 continue
-            left -= calls
-            grant = kept[index] = Grant(last.epoch + 1, calls, gone.get(index, 0))
-        if grant.epoch > last.epoch:
+            left -= max(0, calls - void)
+            found = state.slices.get(index)
+            sequence = 0 if found is None else found.sequence
+            grant = kept[index] = Grant(last.epoch + 1, calls, at_risk, sequence)
+        if _is_open(state, index, grant):
             claimable.append(index)
     return kept, claimable
 

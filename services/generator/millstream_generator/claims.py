@@ -101,7 +101,7 @@ class Claim:
         if not self._batch.spec.budgets.bounds_calls:
             return True, None
         grant = await self._ledgers.granted(self._batch.batch_id, self._lease.work.slice_index)
-        if grant is None or grant.epoch != before.epoch + 1:
+        if grant is None or not grant.is_for(before.epoch, self._writer.sequence):
             return False, None
         return True, grant.calls
 

@@ -34,7 +34,9 @@ class Ledger:
             str(index): [grant.epoch, grant.calls, grant.at_risk]
             for index, grant in self.grants.items()
         }
-        return json.dumps({"as_of": self.as_of, "grants": grants}).encode()
+        # Apart from these, where a version that does not know them leaves them out.
+        tails = {str(index): grant.tail for index, grant in self.grants.items()}
+        return json.dumps({"as_of": self.as_of, "grants": grants, "tails": tails}).encode()
 
 
 class Ledgers:
@@ -49,7 +51,11 @@ class Ledgers:
         if entry is None:
             return None
         document = json.loads(entry.value)
-        grants = {int(index): Grant(*grant) for index, grant in document["grants"].items()}
+        tails = document.get("tails", {})
+        grants = {
+            int(index): Grant(epoch, calls, at_risk, tails.get(index))
+            for index, (epoch, calls, at_risk) in document["grants"].items()
+        }
         return Ledger(document["as_of"], grants, entry.revision)
 
     async def granted(self, batch_id: str, index: int) -> Grant | None:
@@ -133,7 +139,7 @@ class Purse:
     def reserved(self, state: BatchState) -> int:
         """Return how many calls may be in flight, or may start, that no event accounts for."""
         grants = self._ledger.grants if self._ledger is not None else {}
-        return budget.reserved_calls(state, grants, self._at_risk(state))
+        return budget.reserved_calls(state, grants)
 
     async def _load(self, state: BatchState, as_of: int) -> Ledger:
         if self._ledger is None:

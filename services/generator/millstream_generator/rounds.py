@@ -130,16 +130,18 @@ class Rounds:
     async def _bereft(self) -> list[str]:
         """Tell the purses whose holders are dead; return the batches that have such slices."""
         found: list[str] = []
-        if not self._node.beats.are_unbroken:
-            return found  # an outage took everybody's: those who live come back first
-        self._grantees.begin_round()
+        # An outage took everybody's beats: those who live come back first.
+        can_tell = self._node.beats.are_unbroken
+        if can_tell:
+            self._grantees.begin_round()
         for batch_id in list(self._live.batches):
             # Read here, not before the look at another batch: what is held is of this moment, too.
             state = self._live.batches.get(batch_id)
             tended = None if state is None else self._tended_of(state)
             if state is None or tended is None or tended.purse is None or state.phase != "active":
                 continue
-            dead = await self._grantees.dead(state, sorted(tended.window.held))
+            held = sorted(tended.window.held) if can_tell else []
+            dead = await self._grantees.dead(state, held)
             tended.purse.dead = _epochs(state, dead)
             if dead:
                 found.append(batch_id)
