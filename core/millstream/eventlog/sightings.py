@@ -38,7 +38,11 @@ class Sightings:
             return state
         permits = {
             node: permit.model_copy(
-                update={"until": now + rules.PERMIT_S - (here - found[node][1])}
+                update={
+                    "until": now + rules.PERMIT_S - (here - found[node][1]),
+                    # Of a clock that was put back since, it would not end its turn.
+                    "since": min(permit.since, now),
+                }
             )
             for node, permit in state.permits.items()
         }
