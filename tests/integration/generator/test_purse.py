@@ -105,6 +105,25 @@ async def test_what_a_dead_holder_leaves_of_its_budget_is_its_successors(site: S
     assert batch.state.totals.rejected == MOST - 1  # the one in flight may have been made
 
 
+async def test_what_a_holder_that_seems_dead_may_start_is_nobodys_before_it_is_fenced(
+    site: Site,
+) -> None:
+    """Its successor needs less, since few slots are open; the rest is for no other slice yet."""
+    batch = Granted(site)
+    await batch.allot(0)
+    await batch.claim()
+    for slot in range(32):
+        batch.script.generate(slot)
+    batch.script.announce_calls(0, 1)
+    batch.purse.dead = {0: 1}
+    await batch.allot()
+    grant = await batch.grant()
+    assert grant is not None
+    assert (grant.calls, grant.at_risk, batch.purse.reserved(batch.state)) == (36, 1, 40)
+    batch.script.claim(0, at_risk=1, allowance=grant.calls)
+    assert batch.purse.reserved(batch.state) == 36
+
+
 async def test_a_ledger_of_a_version_that_knew_no_last_events_is_read(site: Site) -> None:
     answers = site.log.event_log.answers
     await Bucket(answers, subjects.LIMITS_BUCKET).put(
