@@ -192,6 +192,7 @@ def _node(number: int) -> Any:
         slots=asyncio.Semaphore(CALLS),
         stop=asyncio.Event(),
         event_log=SimpleNamespace(answers=None),
+        is_held_up=False,
     )
 
 
