@@ -47,7 +47,8 @@ def route(base_url: str, **fields: Any) -> Route:
 class Site:
     """One log, and what a test does to batches on it."""
 
-    def __init__(self, log: RunningLog, serve: Serve) -> None:
+    def __init__(self, log: RunningLog, serve: Serve | None = None) -> None:
+        """Take the log; without ``serve`` the services of the test are processes of their own."""
         self.log = log
         self._serve = serve
         self._numbers = itertools.count(1)
@@ -63,8 +64,10 @@ class Site:
         """Run a generator; gives the event that stops it, which the end of the context sets."""
         settings = Settings(**{**self.log.settings.model_dump(), "node": node, **changed})
         stop = asyncio.Event()
+        work = serve or self._serve
+        assert work is not None, "the generators of this site are processes"
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task((serve or self._serve)(settings, stop))
+            tasks.create_task(work(settings, stop))
             try:
                 yield stop
             finally:

@@ -9,7 +9,6 @@ import pytest
 from millstream.call_bounds import call_bound
 from millstream.domain.plan import attempt_seed
 from millstream.openai_wire import Usage
-from millstream.runtime.settings import Settings
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import running_log
 from millstream.testing.scripted_llm import (
@@ -215,10 +214,6 @@ async def test_a_cost_budget_without_a_price_ends_the_batch_at_once(site: Site) 
     assert "no price is known" in state.stop.event.reason
 
 
-async def _no_service(settings: Settings, stop: asyncio.Event) -> None:
-    raise AssertionError("the generator of this test is a process")
-
-
 @pytest.mark.fault
 @pytest.mark.timeout(400)
 async def test_two_kills_in_mid_batch_do_not_take_the_cost_beyond_its_budget(
@@ -230,7 +225,7 @@ async def test_two_kills_in_mid_batch_do_not_take_the_cost_beyond_its_budget(
         return Delayed(costly(request), delay_s=0.2)
 
     async with running_log(tmp_path, lease_s=2.0) as log, ScriptedLLM(answer) as llm:
-        site = Site(log, _no_service)
+        site = Site(log)
         spec = await spec_for(200, 30)
         batch_id = await site.begin(priced(llm.base_url), spec=spec)
         generator = ServiceProcess(

@@ -1,12 +1,10 @@
 """Calls that wait in line when their node dies: they never started, and no budget pays for them."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from millstream.domain import slice as slices
-from millstream.runtime.settings import Settings
 from millstream.testing.examples import example_spec
 from millstream.testing.nats import running_log
 from millstream.testing.scripted_llm import Answer, Delayed, HttpError, Request, ScriptedLLM
@@ -24,10 +22,6 @@ SPARE = 40
 """Calls beyond the target that the budget pays for: far fewer than stand in line."""
 
 
-async def _no_service(settings: Settings, stop: asyncio.Event) -> None:
-    raise AssertionError("the generator of this test is a process")
-
-
 @pytest.mark.fault
 async def test_a_kill_writes_off_the_calls_in_flight_and_none_of_those_in_line(
     tmp_path: Path,
@@ -38,7 +32,7 @@ async def test_a_kill_writes_off_the_calls_in_flight_and_none_of_those_in_line(
         return Delayed(sample(request), delay_s=0.05)
 
     async with running_log(tmp_path, lease_s=2.0) as log, ScriptedLLM(answer) as llm:
-        site = Site(log, _no_service)
+        site = Site(log)
         budgets = Budgets(max_attempts=TARGET + SPARE)
         spec = example_spec(TARGET, slice_size=16, concurrency=256, budgets=budgets)
         batch_id = await site.begin([route(llm.base_url, max_concurrency=PERMITS)], spec=spec)

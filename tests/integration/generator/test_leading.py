@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.aio.msg import Msg
 
+from millstream.domain.batch_state import BatchState
 from millstream.eventlog.answers import subscribed
 from millstream.eventlog.buckets import Bucket
 from millstream.eventlog.presence import has_listener
@@ -46,6 +47,17 @@ async def frozen(site: Site) -> AsyncIterator[None]:
         yield
 
 
+async def ended_by(site: Site, batch_id: str, budget: str) -> BatchState:
+    """Queue two slices, as a leader that froze after it would, and wait for the budget's stop."""
+    queue = WorkQueue(site.log.event_log.answers)
+    await queue.enqueue("default", "normal", batch_id, range(2), WorkSize(8, 64))
+    state = await site.ended(batch_id, BOUND_S)
+    (asked,) = await site.events(batch_id, control.BatchStopRequested)
+    assert (state.state, asked.actor.id) == ("stopped", "budgets")
+    assert asked.reason.startswith(budget)
+    return state
+
+
 async def test_the_lead_of_a_process_that_was_killed_is_taken_before_it_ages_out(
     direct_site: Site,
 ) -> None:
@@ -70,15 +82,10 @@ async def test_a_batchs_time_ends_though_the_leader_is_frozen(direct_site: Site)
     async with ScriptedLLM(answer) as llm, frozen(site), site.generator("g1"):
         budgets = Budgets(max_duration_s=1.0)
         batch_id = await site.begin(llm.base_url, 1000, slice_size=64, budgets=budgets)
-        queue = WorkQueue(site.log.event_log.answers)
-        await queue.enqueue("default", "normal", batch_id, range(2), WorkSize(8, 64))
-        state = await site.ended(batch_id, BOUND_S)
-        (asked,) = await site.events(batch_id, control.BatchStopRequested)
+        state = await ended_by(site, batch_id, "budget_duration")
         entry = await bucket.get(LEADER_KEY)
     assert entry is not None
     assert entry.value == b"ghost"
-    assert (state.state, asked.actor.id) == ("stopped", "budgets")
-    assert asked.reason.startswith("budget_duration")
     assert 0 < state.counts.generated < 1000
 
 
@@ -95,15 +102,10 @@ async def test_a_batchs_share_of_failures_ends_it_though_the_leader_is_frozen(
         budgets = Budgets(max_failure_ratio=0.25)
         ways = [route(llm.base_url, provider="simulated")]
         batch_id = await site.begin(ways, 1000, slice_size=64, max_attempts=1, budgets=budgets)
-        queue = WorkQueue(site.log.event_log.answers)
-        await queue.enqueue("default", "normal", batch_id, range(2), WorkSize(8, 64))
-        state = await site.ended(batch_id, BOUND_S)
-        (asked,) = await site.events(batch_id, control.BatchStopRequested)
+        state = await ended_by(site, batch_id, "budget_failures")
         entry = await bucket.get(LEADER_KEY)
     assert entry is not None
     assert entry.value == b"ghost"
-    assert (state.state, asked.actor.id) == ("stopped", "budgets")
-    assert asked.reason.startswith("budget_failures")
     assert 20 <= state.counts.generated + state.counts.failed < 1000
 
 
